@@ -1,0 +1,121 @@
+"""Count the words of some licences on a remote host, merge the counts there, and report the result here.
+
+``examples/quickstart.sh`` runs it with a host of its own. On a host of yours, with luigi_sshjob installed::
+
+    PYTHONPATH=examples luigi --module quickstart Report --host user@host --local-scheduler --workers 2
+"""
+
+import shlex
+
+import luigi
+
+from luigi_sshjob import RemoteJobTask
+
+LICENCES = "/usr/share/common-licenses"  # on every Debian and Ubuntu machine
+
+
+def shell_path(path):
+    """Quote a path for the shell, but let a leading ``~/`` mean the account's home."""
+    if path.startswith("~/"):
+        return "~/" + shlex.quote(path[2:])
+    return shlex.quote(path)
+
+
+class LicenceJob(RemoteJobTask):
+    """What both jobs share: where they run, and where their results and records go on that host."""
+
+    host = luigi.Parameter()
+    directory = luigi.Parameter()
+    environment = {"LC_ALL": "C"}
+
+    @property
+    def base_dir(self):
+        return f"{self.directory}/.luigi-sshjob"
+
+
+class WordCount(LicenceJob):
+    """How often each word stands in one licence: lines of ``count word``."""
+
+    licence = luigi.Parameter()
+
+    def command(self):
+        return rf"""
+set -eu
+text={LICENCES}/{shlex.quote(self.licence)}
+if [ ! -r "$text" ]; then
+  echo "no readable $text on $(hostname): choose others with --licences, this host has: $(ls {LICENCES} 2>&1)" >&2
+  exit 66
+fi
+echo "counting $(wc -w < "$text") words of $text"
+echo "10 counting words" > "$SSHJOB_PROGRESS"
+tr A-Z a-z < "$text" | tr -cs a-z '\n' | grep . | sort | uniq -c > "$SSHJOB_OUTPUT"
+echo "found $(wc -l < "$SSHJOB_OUTPUT") different ones"
+echo "100 done" > "$SSHJOB_PROGRESS"
+"""
+
+    def output(self):
+        return self.remote_target(f"{self.directory}/{self.licence}.count")
+
+
+class CommonWords(LicenceJob):
+    """The most common words of all the licences together: lines of ``count word``, merged where the counts are."""
+
+    licences = luigi.ListParameter()
+    letters = luigi.IntParameter(description="leave out words with fewer letters")
+    top = luigi.IntParameter(description="keep this many words")
+
+    def requires(self):
+        return [self.clone(WordCount, licence=licence) for licence in self.licences]
+
+    def command(self):
+        counts = " ".join(shell_path(target.path) for target in self.input())
+        return rf"""
+set -eu
+set -- {counts}
+echo "merging the counts of $# licences"
+totals=$(awk -v files=$# '
+  FNR == 1 {{
+    progress = ENVIRON["SSHJOB_PROGRESS"]
+    printf "%d merging %s\n", 100 * merged / files, FILENAME > progress
+    close(progress)
+    merged++
+  }}
+  length($2) >= {self.letters} {{ total[$2] += $1 }}
+  END {{ for (word in total) print total[word], word }}
+' "$@")
+echo "$(echo "$totals" | wc -l) different words of {self.letters} letters or more"
+echo "$totals" | sort -k1,1nr -k2 | head -n {self.top} > "$SSHJOB_OUTPUT"
+echo "100 done" > "$SSHJOB_PROGRESS"
+"""
+
+    def output(self):
+        return self.remote_target(f"{self.directory}/{self.task_id}.txt")
+
+
+class Report(luigi.Task):
+    """An ordinary local task: it reads the remote result through its target."""
+
+    host = luigi.Parameter()
+    directory = luigi.Parameter(default="~/luigi-sshjob-quickstart", description="for all that stays on the host")
+    licences = luigi.ListParameter(default=("GPL-3", "LGPL-2.1", "Apache-2.0", "MPL-2.0", "GFDL-1.3", "Artistic"))
+    letters = luigi.IntParameter(default=5)
+    top = luigi.IntParameter(default=10)
+    result = luigi.Parameter(default="common-words.txt", description="the local file to write")
+
+    def requires(self):
+        return self.clone(CommonWords)
+
+    def run(self):
+        with self.input().open("r") as remote:
+            rows = [line.split() for line in remote]
+        files = " ".join(shlex.quote(licence) for licence in self.licences)
+        with self.output().open("w") as report:
+            report.write(f"The {len(rows)} most common words of {self.letters} letters or more in ")
+            report.write(f"{len(self.licences)} licences ({', '.join(self.licences)}):\n\n")
+            for count, word in rows:
+                report.write(f"{count:>8}  {word}\n")
+            report.write("\nCheck one by hand, on a machine with the same files:\n")
+            report.write(f"    cd {LICENCES} && cat {files} | tr -cs A-Za-z '\\n' | grep -cix {rows[0][1]}\n")
+
+    def output(self):
+        return luigi.LocalTarget(self.result)

@@ -1,0 +1,7 @@
+"""Long jobs on SSH hosts as ordinary Luigi tasks."""
+
+from luigi_sshjob.context import RemoteContext
+from luigi_sshjob.target import RemoteFileSystem, RemoteTarget
+from luigi_sshjob.task import RemoteJobTask
+
+__all__ = ["RemoteContext", "RemoteFileSystem", "RemoteJobTask", "RemoteTarget"]

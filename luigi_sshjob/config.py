@@ -1,0 +1,65 @@
+"""The section `[sshjob]` of Luigi's configuration."""
+
+from __future__ import annotations
+
+import luigi
+
+from luigi_sshjob.errors import ConfigurationError
+
+CLEANUP_POLICIES = ("never", "on_success", "always")
+
+
+class sshjob(luigi.Config):  # Luigi names a section after its class
+    """Defaults for every host and task; a task's own attribute of the same name comes first.
+
+    All times are seconds.
+    """
+
+    base_dir = luigi.Parameter(
+        default="~/.luigi-sshjob",
+        description="where jobs live on the host; private to the account, made 0700",
+    )
+    poll_interval = luigi.FloatParameter(default=5.0, description="longest pause between two looks at a job")
+    time_limit = luigi.FloatParameter(default=0.0, description="the host ends a job that runs longer; 0: no limit")
+    kill_grace = luigi.FloatParameter(default=10.0, description="between TERM and KILL when a job is ended")
+    cleanup = luigi.ChoiceParameter(
+        default="never",
+        choices=CLEANUP_POLICIES,
+        description="when a collected attempt is removed from the host",
+    )
+    launcher = luigi.Parameter(default="nohup", description="how jobs are started on the host")
+    unreachable_timeout = luigi.FloatParameter(
+        default=3600.0,
+        description="how long a task waits for a host that does not answer; its job goes on meanwhile",
+    )
+    log_lines = luigi.IntParameter(
+        default=100,
+        description="lines of a job's log that go to Luigi's logger from one look; the rest is counted",
+    )
+    transport = luigi.Parameter(default="openssh", description="how hosts are reached")
+    ssh_config = luigi.Parameter(default="", description="a file for ssh -F in place of ~/.ssh/config")
+    runtime_dir = luigi.Parameter(
+        default="", description="local sockets and locks; default $XDG_RUNTIME_DIR/luigi-sshjob or in /tmp"
+    )
+    connect_timeout = luigi.IntParameter(default=15, description="for a login, unless ssh_options say otherwise")
+    connect_attempts = luigi.IntParameter(default=3, description="logins tried when the server drops us at once")
+    request_timeout = luigi.FloatParameter(default=60.0, description="for the answer to one request")
+    keepalive_interval = luigi.IntParameter(default=15, description="ssh's ServerAliveInterval")
+    keepalive_count = luigi.IntParameter(default=3, description="ssh's ServerAliveCountMax")
+    control_persist = luigi.IntParameter(default=600, description="an unused connection is closed after this time")
+    max_sessions = luigi.IntParameter(default=8, description="sessions open at once; below the server's MaxSessions")
+
+
+def settings() -> sshjob:
+    """The configuration as it is now. Raises `ConfigurationError` for a value that cannot be used."""
+    try:
+        found = sshjob()
+    except ValueError as error:
+        raise ConfigurationError(f"section [sshjob]: {error}", next_step="correct luigi.cfg") from error
+    for name in ("poll_interval", "request_timeout", "connect_timeout", "control_persist", "max_sessions"):
+        if getattr(found, name) <= 0:
+            raise ConfigurationError(
+                f"{name} in [sshjob] is {getattr(found, name)}",
+                next_step="give a number above 0 in luigi.cfg",
+            )
+    return found

@@ -1,0 +1,146 @@
+"""`RemoteContext`: Luigi's, over the shared connection."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import luigi.contrib.ssh
+
+from luigi_sshjob import shell
+from luigi_sshjob.errors import RemoteCommandFailed, SessionRefused, UnsafeValue
+from luigi_sshjob.ssh.connection import Connection, connection_to
+from luigi_sshjob.ssh.destination import Destination
+
+
+class RemoteContext(luigi.contrib.ssh.RemoteContext):
+    """Runs commands on a host, all over one connection that every task and process of this account shares.
+
+    Takes what `luigi.contrib.ssh.RemoteContext` takes; `port` may be a number too, and `host` may be
+    user@host:port. Equal contexts reach the same account in the same way, host-key policy included.
+    Raises `ConfigurationError` for an option that is none.
+    """
+
+    def __init__(self, host: str, **kwargs: Any):
+        self.destination = Destination.parse(host, kwargs)
+        super().__init__(self.destination.host, **self.options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.destination)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteContext) and self.destination == other.destination
+
+    def __hash__(self) -> int:
+        return hash(self.destination)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords that make an equal context of `host`."""
+        return {name: value for name, value in dataclasses.asdict(self.destination).items() if name != "host"}
+
+    @property
+    def connection(self) -> Connection:
+        """This process's connection. Looked up each time: a forked child must not use its parent's."""
+        return connection_to(self.destination)
+
+    def _prepare_cmd(self, cmd: Sequence[str]) -> list[str]:
+        transport = self.connection.transport
+        transport.connect()
+        return transport.client_argv(_checked(cmd))
+
+    def Popen(self, cmd: Sequence[str], **kwargs: Any) -> subprocess.Popen[Any]:
+        """Remote Popen: `cmd` is shell text for the account's login shell, its words joined by spaces, unquoted.
+
+        Use `quoted` for arguments that are data. Standard input is /dev/null unless given.
+        """
+        return self.connection.transport.popen(_checked(cmd), **kwargs)
+
+    def check_output(self, cmd: Sequence[str]) -> bytes:
+        """What `cmd` (see `Popen`) writes on standard output.
+
+        Raises `RemoteCommandFailed`, Luigi's `RemoteCalledProcessError` too, with what it wrote on standard
+        error; `ConnectionLost` where the connection broke, which an exit status of 255 alone does not tell.
+        """
+        transport = self.connection.transport
+        deadline = self.connection.request_deadline()
+        while True:
+            process, output, said = self._communicate(cmd)
+            if process.returncode != 255 or (transport.alive() and not _CLIENT_FAILED.search(said)):
+                break
+            error = transport.lost(said)
+            # others use the connection's sessions too; a refused command has not begun
+            if not isinstance(error, SessionRefused) or time.monotonic() > deadline:
+                raise error
+            time.sleep(random.uniform(0.1, 0.5))
+        if process.returncode == 0:
+            sys.stderr.write(said)
+            return output
+        raise RemoteCommandFailed(
+            f"{' '.join(cmd)!r} returned non-zero exit status {process.returncode}: {said.strip() or 'no message'}",
+            host=self.connection.host,
+            returncode=process.returncode,
+            cmd=cmd,
+            output=output,
+        )
+
+    def _communicate(self, cmd: Sequence[str]) -> tuple[subprocess.Popen[bytes], bytes, str]:
+        with tempfile.TemporaryFile() as errors:
+            process = self.Popen(cmd, stdout=subprocess.PIPE, stderr=errors)
+            output, _ = process.communicate()
+            errors.seek(0)
+            return process, output, errors.read().decode("utf-8", "replace")
+
+    @staticmethod
+    def quoted(*argv: str) -> list[str]:
+        """`argv` as a `cmd` for `Popen` and `check_output` that the shell takes word by word."""
+        return [shell.quote(argument) for argument in argv]
+
+    @contextlib.contextmanager
+    def tunnel(self, local_port: int, remote_port: int | None = None, remote_host: str = "localhost") -> Iterator[int]:
+        """A port on 127.0.0.1 that leads to `remote_host`:`remote_port` as the host sees it, while the block runs.
+
+        `local_port` 0 takes a free one; the block is given the number. Uses the connection that is there:
+        no login, no session, no remote process. Raises `ConnectionFailed` where the port is taken.
+        """
+        local, remote = (
+            int(local_port) or _free_port(),
+            int(local_port if remote_port is None else remote_port),
+        )
+        transport = self.connection.transport
+        transport.forward(local, remote_host, remote)
+        try:
+            yield local
+        finally:
+            transport.cancel_forward(local, remote_host, remote)
+
+    def close(self) -> None:
+        """Ends the shared connection, for every process of this account; running jobs are not touched."""
+        self.connection.close_shell()
+        self.connection.transport.close()
+
+
+# What a multiplexed client says of itself when it had no session.
+_CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
+
+
+def _checked(cmd: Sequence[str]) -> list[str]:
+    words = [cmd] if isinstance(cmd, str) else list(cmd)
+    if any("\0" in word for word in words):
+        raise UnsafeValue(f"the command {words!r} contains a NUL byte", next_step="take it out")
+    return words
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,54 @@
+"""`Job`: one attempt on its host, as users hold it."""
+
+from __future__ import annotations
+
+from luigi_sshjob.context import RemoteContext
+from luigi_sshjob.control import JobControl
+from luigi_sshjob.job import JobPaths, JobRef, Outcome
+from luigi_sshjob.monitor import Monitor
+from luigi_sshjob.target import RemoteTarget
+
+
+class Job:
+    """The handle of one attempt. Holds nothing but names: all it tells is asked of the host."""
+
+    def __init__(self, ref: JobRef, context: RemoteContext, control: JobControl, monitor: Monitor, kill_grace: float):
+        self.ref = ref
+        self._context = context
+        self._control = control
+        self._monitor = monitor
+        self._kill_grace = kill_grace
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} on {self.ref.host}>"
+
+    @property
+    def id(self) -> str:
+        """Task and attempt, `SSHJOB_ID` in the command."""
+        return self.ref.id
+
+    @property
+    def directory(self) -> str:
+        """The job directory on the host."""
+        return self.ref.directory
+
+    @property
+    def log(self) -> RemoteTarget:
+        """All that the command wrote on standard output and standard error, bytes as they came."""
+        return self._file("SJ_LOG")
+
+    @property
+    def exit_code(self) -> RemoteTarget:
+        """The command's exit code as text (128 + number for a signal); exists once the job has ended."""
+        return self._file("SJ_EXIT_CODE")
+
+    def outcome(self) -> Outcome | None:
+        """How it ended, None while it has not. Raises `HostUnreachable` where the host does not say."""
+        return self._control.poll([(self.ref, 0)])[0].outcome
+
+    def cancel(self) -> Outcome:
+        """Ends the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it is done."""
+        return self._monitor.cancel(self.ref, self._kill_grace)
+
+    def _file(self, name: str) -> RemoteTarget:
+        return RemoteTarget(JobPaths.in_directory(self.directory, name), self._context.host, **self._context.options)

@@ -1,0 +1,22 @@
+"""How a job is started on its host. A new launcher is its own file and a line here."""
+
+from __future__ import annotations
+
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.launchers.base import Launcher
+from luigi_sshjob.launchers.nohup import NOHUP
+
+_LAUNCHERS = {launcher.name: launcher for launcher in (NOHUP,)}
+
+__all__ = ["Launcher", "launcher_named"]
+
+
+def launcher_named(name: str) -> Launcher:
+    """Raises `ConfigurationError` for a name that is none."""
+    try:
+        return _LAUNCHERS[name]
+    except KeyError:
+        raise ConfigurationError(
+            f"there is no launcher {name!r}",
+            next_step=f"set launcher to one of {', '.join(sorted(_LAUNCHERS))}",
+        ) from None

@@ -1,0 +1,102 @@
+"""Waiting for jobs: looks at them until they have ended, and outlasts what is wrong with the network."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from luigi_sshjob.control import JobControl
+from luigi_sshjob.errors import HostUnreachable, JobError
+from luigi_sshjob.job import JobRef, Observation, Outcome, State
+
+logger = logging.getLogger("luigi-interface")
+
+Result = TypeVar("Result")
+
+_FIRST_PAUSE = 0.1  # seconds; a short job is known to have ended soon, a long one is asked about less often
+_LONGEST_BACKOFF = 30.0
+
+
+class Patience:
+    """Repeats what may be repeated for as long as a host does not answer, up to `timeout` seconds in a row."""
+
+    def __init__(self, timeout: float):
+        self._timeout = timeout
+
+    def with_host(self, request: Callable[[], Result]) -> Result:
+        """The answer to `request`. Raises `HostUnreachable` when the time is up; no job is the worse for it."""
+        since = time.monotonic()
+        pause = 0.5
+        while True:
+            try:
+                return request()
+            except HostUnreachable as error:
+                if time.monotonic() - since > self._timeout:
+                    raise
+                logger.warning("%s\nTrying again; what runs on the host goes on meanwhile.", error)
+                # full jitter, so that many who lost the same host do not come back at once
+                time.sleep(random.uniform(pause / 2, pause))
+                pause = min(pause * 2, _LONGEST_BACKOFF)
+
+
+class Monitor:
+    """Watches a job by asking its host; times are seconds."""
+
+    def __init__(self, control: JobControl, patience: Patience, *, poll_interval: float, start_timeout: float):
+        self._control = control
+        self._patience = patience
+        self._poll_interval = poll_interval
+        self._start_timeout = start_timeout
+
+    def wait(self, job: JobRef, observe: Callable[[Observation], None]) -> Outcome:
+        """Until the job has ended and all of its log was seen. Every look is given to `observe`.
+
+        Raises `HostUnreachable` when the host did not answer for too long, `LoginRefused` when it will
+        not let us in any more. The job is not touched by either.
+        """
+        offset = 0
+        pause = _FIRST_PAUSE
+        unstarted_since = time.monotonic()
+        while True:
+            observation = self._patience.with_host(lambda: self._control.poll([(job, offset)])[0])  # noqa: B023
+            offset += len(observation.log)
+            observe(observation)
+            outcome = observation.outcome
+            if outcome and not (observation.log and _may_have_more(outcome, offset)):
+                return outcome
+            if observation.state is not State.CLAIMED:
+                unstarted_since = time.monotonic()
+            elif time.monotonic() - unstarted_since > self._start_timeout:
+                unstarted_since = time.monotonic()
+                self._patience.with_host(lambda: self._control.relaunch(job))
+            if not observation.log:
+                time.sleep(pause)
+                pause = min(pause * 1.5, self._poll_interval)
+
+    def cancel(self, job: JobRef, grace: float) -> Outcome:
+        """Ends the job and waits until nothing of it is left, then says how it ended.
+
+        Raises `JobError` where the job runs on another machine than the one that was asked.
+        """
+        while True:
+            state = self._patience.with_host(lambda: self._control.cancel(job, grace))
+            observation = self._patience.with_host(lambda: self._control.poll([(job, 0)])[0])
+            if observation.outcome:
+                return observation.outcome
+            if observation.state is State.ELSEWHERE:
+                raise JobError(
+                    f"it cannot be ended from here: {observation.reason}",
+                    host=job.host,
+                    job=job.id,
+                    next_step="name that machine as the host",
+                )
+            logger.debug("%s: cancelling, it is %s", job.id, state.value)
+            time.sleep(random.uniform(0.1, 0.3))
+
+
+def _may_have_more(outcome: Outcome, offset: int) -> bool:
+    # asked only while bytes still come: a log that its own job made shorter never gets as long as recorded
+    return outcome.log_bytes is None or offset < outcome.log_bytes

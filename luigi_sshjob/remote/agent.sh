@@ -1,0 +1,41 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# The far end of a remote shell: a `sh -s` that has been sent these functions answers one call after the
+# other. $SJ_TOKEN, which the other side made up, marks what is an answer, so that nothing else that prints
+# (an rc file, a job's log) can be taken for one. Nothing here may read standard input: that is the script.
+
+unset CDPATH ENV
+IFS=' 	
+'
+LC_ALL=C
+export LC_ALL
+# begins a line of its own whatever was printed before, in one write
+SJ_MARK="
+$SJ_TOKEN"
+SJ_UMASK=$(umask)
+machine_identity
+SJ_MACHINE=$machine SJ_BOOT=$boot
+
+# serve REQUEST VERB [ARGUMENT]...: one call; its status stands behind the answer.
+serve() {
+  request=$1
+  shift
+  "$@" </dev/null 2>&1
+  emit "$SJ_MARK end $request $?"
+}
+
+# part KIND INDEX [VALUE]: begins a part of an answer; what follows up to the next mark is its content.
+part() { emit "$SJ_MARK part $1 $2 ${3-}"; }
+
+# refuse MESSAGE: the end of a verb that cannot do its work.
+refuse() {
+  emit "$1"
+  return 1
+}
+
+# show FILE: its lines, without starting a process.
+show() {
+  while IFS= read -r shown || [ -n "$shown" ]; do emit "$shown"; done <"$1"
+}
+
+# echo_back TEXT: is anybody there.
+echo_back() { emit "$1"; }

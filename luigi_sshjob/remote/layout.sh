@@ -1,0 +1,15 @@
+# shellcheck shell=sh disable=SC2034,SC2209
+# The names of the files in a job directory. The scripts read them here, and so does the local side.
+SJ_SPEC=spec
+SJ_COMMAND=command
+SJ_ENVIRONMENT=environment
+SJ_DIGESTS=digests
+SJ_STARTED=started
+SJ_IDENTITY=started/identity
+SJ_LOG=log
+SJ_PROGRESS=progress
+SJ_EXIT_CODE=exit_code
+SJ_RECORD=exit_record
+SJ_CANCEL=cancel_requested
+SJ_COLLECTED=collected
+SJ_DIAGNOSTICS=supervisor.log

@@ -1,0 +1,1 @@
+"""Reaching a host: one connection, few sessions on it, framed requests."""

@@ -1,0 +1,102 @@
+"""What a user says about how a host is reached."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from luigi_sshjob.errors import ConfigurationError
+
+# [address]:port, name:port, or an IPv6 address as it is
+_ADDRESS = re.compile(
+    r"\[(?P<bracketed>[^\[\]]+)\](?::(?P<p1>\d+))?|(?P<name>[^:\[\]]+)(?::(?P<p2>\d+))?|(?P<ipv6>[^\[\]]+)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Destination:
+    """A host and the keywords of `luigi.contrib.ssh.RemoteContext`; ssh_config(5) fills what is left out."""
+
+    host: str
+    username: str | None = None
+    key_file: str | None = None
+    connect_timeout: int | None = None
+    port: int | None = None
+    no_host_key_check: bool = False
+    sshpass: bool = False
+    tty: bool = False
+
+    @classmethod
+    def parse(cls, host: str, options: Mapping[str, Any]) -> Destination:
+        """`host` is an alias or address, also as user@host, host:port or user@host:port.
+
+        Raises `ConfigurationError` for an unknown keyword and for what ssh could not be given safely.
+        """
+        known = {field.name for field in dataclasses.fields(cls)} - {"host"}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise ConfigurationError(
+                f"unknown ssh option {', '.join(unknown)}",
+                host=host,
+                next_step=f"use one of {', '.join(sorted(known))}",
+            )
+        values = {name: value for name, value in options.items() if value is not None}
+        username, _, address = host.rpartition("@") if isinstance(host, str) else ("", "", "")
+        match = _ADDRESS.fullmatch(address)
+        # ssh would take a leading dash for an option, ProxyCommand for one
+        if not match or re.search(r"[\s\0]", host) or address.startswith("-"):
+            raise ConfigurationError(
+                f"{host!r} is no name of a host", next_step="use an alias of ~/.ssh/config, or user@host:port"
+            )
+        if username:
+            values.setdefault("username", username)
+        if match["p1"] or match["p2"]:
+            values.setdefault("port", match["p1"] or match["p2"])
+        name = match["bracketed"] or match["name"] or match["ipv6"]
+        return cls(host=name, **_checked(host, values))
+
+    @property
+    def reference(self) -> str:
+        """As ssh's command line takes it."""
+        return f"{self.username}@{self.host}" if self.username else self.host
+
+    def __str__(self) -> str:
+        return f"{self.reference}:{self.port}" if self.port else self.reference
+
+    def key(self, *more: str) -> str:
+        """Names the connection: the same for all that may share it. 12 characters, as socket paths are short."""
+        login = (
+            self.host,
+            self.username,
+            self.port,
+            self.key_file,
+            self.no_host_key_check,
+            self.sshpass,
+            *more,
+        )
+        return hashlib.sha256(repr(login).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
+    for name in ("port", "connect_timeout"):
+        if name in values:
+            values[name] = _whole_number(host, name, values[name])
+    if not 0 < values.get("port", 22) < 65536:
+        raise ConfigurationError(f"there is no port {values['port']}", host=host, next_step="use 1 to 65535")
+    for name in ("username", "key_file"):
+        value = str(values.get(name, "x"))
+        if not value or value.startswith("-") or "\0" in value or "\n" in value:
+            raise ConfigurationError(f"{value!r} cannot be the {name}", host=host, next_step="correct ssh_options")
+    if "key_file" in values:
+        values["key_file"] = str(values["key_file"])
+    return values
+
+
+def _whole_number(host: str, name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{name} is {value!r}", host=host, next_step="give a whole number") from None

@@ -1,0 +1,61 @@
+"""Bounds the sessions on one connection, for all processes of this account.
+
+sshd refuses sessions above MaxSessions (10 by default); a refused multiplexed client would log in anew.
+A slot is a locked file. The ssh client that uses it inherits the lock, so it is free when that process is
+gone, however it went.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+from luigi_sshjob.errors import HostUnreachable
+from luigi_sshjob.ssh.runtime import FileLock
+
+
+class SessionGate:
+    """`size` slots named after one connection in the runtime directory."""
+
+    def __init__(self, directory: Path, key: str, size: int):
+        self._slots = [directory / f"{key}.slot{number}" for number in range(size)]
+        self._waiters = directory / f"{key}.waiters"
+
+    def acquire(self, *, deadline: float, host: str) -> FileLock:
+        """A free slot; raises `HostUnreachable` when there was none until `deadline` (`time.monotonic()`)."""
+        slot = self._try_all()
+        if slot:
+            return slot
+        waiter = FileLock(self._waiters)
+        while not waiter.try_acquire(shared=True):
+            # somebody is asking just now whether anyone waits
+            time.sleep(0.001)
+        try:
+            while time.monotonic() < deadline:
+                slot = self._try_all()
+                if slot:
+                    return slot
+                time.sleep(random.uniform(0.01, 0.05))
+        finally:
+            waiter.release()
+        raise HostUnreachable(
+            f"all {len(self._slots)} sessions on the shared connection stayed in use",
+            host=host,
+            next_step="try again, or raise max_sessions in [sshjob] if the server's MaxSessions allows it",
+        )
+
+    def contended(self) -> bool:
+        """Whether somebody waits for a slot, so that whoever holds one idly should give it back."""
+        asked = FileLock(self._waiters)
+        if asked.try_acquire():
+            asked.release()
+            return False
+        return True
+
+    def _try_all(self) -> FileLock | None:
+        for path in random.sample(self._slots, len(self._slots)):
+            slot = FileLock(path)
+            if slot.try_acquire():
+                return slot
+        return None

@@ -1,0 +1,96 @@
+"""A persistent shell on the host that answers framed requests, one round trip each."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import time
+
+from luigi_sshjob import shell
+from luigi_sshjob.ssh.openssh import OpenSSH
+from luigi_sshjob.ssh.session import Session
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A marked part of an answer."""
+
+    kind: str
+    index: int
+    value: str
+    content: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a verb answered: its exit status, what it printed, and the parts it marked."""
+
+    status: int
+    output: bytes
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The output, decoded, without the newline at its end."""
+        return shell.decode(self.output).rstrip("\n")
+
+
+class RemoteShell:
+    """The agent of `remote/*.sh`, loaded once.
+
+    An answer ends with a mark that holds a token of ours; without it there is no answer, only
+    `ConnectionLost`. A job cannot know the token, so nothing it writes can look like a mark.
+    """
+
+    def __init__(self, transport: OpenSSH, *, deadline: float):
+        self._token = secrets.token_hex(16)
+        self._requests = 0
+        self._buffer = b""
+        self._session = Session(transport, "exec /bin/sh -s", deadline=deadline)
+        self._send(f"SJ_TOKEN={self._token}\n{shell.agent()}serve 0 echo_back ready\n", deadline)
+        self._receive(deadline)
+
+    def call(self, verb: str, *arguments: str | int | float, deadline: float) -> Answer:
+        """Runs a function of the agent; plain arguments are quoted, `shell.Word`s taken as they are."""
+        self._requests += 1
+        words = " ".join(shell.word(argument) for argument in arguments)
+        self._send(f"serve {self._requests} {verb} {words}\n", deadline)
+        return self._receive(deadline)
+
+    def close(self) -> None:
+        """Ends the session."""
+        self._session.close()
+
+    def abandon(self) -> None:
+        """For a forked child, see `Session.abandon`."""
+        self._session.abandon()
+
+    def _send(self, text: str, deadline: float) -> None:
+        self._session.write(shell.encode(text), deadline=deadline)
+
+    def _receive(self, deadline: float) -> Answer:
+        end = re.compile(rb"\n%s end %d (\d+)\n" % (self._token.encode(), self._requests))
+        searched = 0
+        while not (match := end.search(self._buffer, searched)):
+            # a mark may be cut in two by the end of what has arrived
+            searched = max(0, len(self._buffer) - 128)
+            chunk = self._session.read(1 << 18, deadline=deadline)
+            if not chunk:
+                raise self._session.lost()
+            self._buffer += chunk
+        answer, self._buffer = self._buffer[: match.start()], self._buffer[match.end() :]
+        return Answer(int(match[1]), *self._split(answer))
+
+    def _split(self, answer: bytes) -> tuple[bytes, tuple[Part, ...]]:
+        marks = re.split(rb"(?:^|\n)%s part (\S+) (\d+) ([^\n]*)\n" % self._token.encode(), answer)
+        parts = tuple(
+            Part(kind.decode(), int(index), shell.decode(value), content)
+            for kind, index, value, content in zip(marks[1::4], marks[2::4], marks[3::4], marks[4::4], strict=True)
+        )
+        return marks[0], parts
+
+
+def deadline_in(seconds: float) -> float:
+    """`seconds` from now, as the deadlines of this package count."""
+    return time.monotonic() + seconds

@@ -1,0 +1,97 @@
+"""The local runtime directory: sockets, locks and nothing that must outlive a login."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from luigi_sshjob.errors import ConfigurationError
+
+# sun_path holds 104 bytes on macOS and 108 on Linux; ssh binds a name of 17 characters more, then links it
+_SOCKET_PATH_LIMIT = 104 - 17 - 1
+
+
+def runtime_dir(configured: str = "") -> Path:
+    """The directory, made 0700 where it is missing.
+
+    Raises `ConfigurationError` where it belongs to another account, is open to others, or is so long a
+    path that no socket could be made in it.
+    """
+    path = Path(configured) if configured else _default_runtime_dir()
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise ConfigurationError(
+            f"the runtime directory {path} is not a directory of this account alone",
+            next_step=f"chmod 700 it (it is {found.st_mode & 0o777:o}), or set runtime_dir in [sshjob] to another",
+        )
+    return path
+
+
+def _default_runtime_dir() -> Path:
+    session_dir = os.environ.get("XDG_RUNTIME_DIR")
+    if session_dir and os.path.isdir(session_dir) and os.access(session_dir, os.W_OK):
+        return Path(session_dir, "luigi-sshjob")
+    return Path(tempfile.gettempdir(), f"luigi-sshjob-{os.geteuid()}")
+
+
+def socket_path(directory: Path, name: str) -> str:
+    """A path for a control socket; raises `ConfigurationError` where ssh could not bind it."""
+    path = str(directory / name)
+    if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
+        raise ConfigurationError(
+            f"{path} is too long a path for a control socket (at most {_SOCKET_PATH_LIMIT} bytes)",
+            next_step="set runtime_dir in [sshjob] to a shorter path",
+        )
+    return path
+
+
+class FileLock:
+    """A lock that the kernel frees with its holder. Exclusive between threads and processes alike.
+
+    The descriptor may be handed to a child, which then holds the lock for as long as it lives.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._fd: int | None = None
+
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Takes the lock if nobody has it."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return True
+
+    def acquire(self, *, deadline: float, waiting: Callable[[], None] = lambda: None) -> bool:
+        """Waits for the lock until `deadline` (`time.monotonic()`); `waiting` is called before each new try."""
+        while not self.try_acquire():
+            if time.monotonic() > deadline:
+                return False
+            waiting()
+            time.sleep(0.02)
+        return True
+
+    def fileno(self) -> int:
+        """The open descriptor that holds the lock."""
+        if self._fd is None:
+            raise ValueError(f"{self.path} is not held")
+        return self._fd
+
+    def release(self) -> None:
+        """Closes the descriptor; frees the lock unless a child holds it too."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

@@ -1,0 +1,160 @@
+"""One session on the shared connection, opened with a handshake and read against a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import secrets
+import select
+import subprocess
+import tempfile
+import time
+from typing import IO, Any
+
+from luigi_sshjob import shell
+from luigi_sshjob.errors import ConnectionLost, SessionRefused, SSHJobError
+from luigi_sshjob.ssh.openssh import OpenSSH
+
+
+class Session:
+    """A POSIX sh on the host that runs one line; its standard input and output are then the line's own.
+
+    The line runs behind a handshake: what an rc file prints before is dropped, and a session that the
+    server refused is told from one that began. A line that fails before it reads or writes is an
+    ordinary exit status.
+    """
+
+    def __init__(self, transport: OpenSSH, line: str, *, deadline: float):
+        self._transport = transport
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
+        self.process = self._open(line, deadline)
+
+    @property
+    def host(self) -> str:
+        """The host as the user names it."""
+        return str(self._transport.destination)
+
+    @property
+    def stdin(self) -> int:
+        """Descriptor that writes to the line's standard input."""
+        return _fd(self.process.stdin)
+
+    @property
+    def stdout(self) -> int:
+        """Descriptor that reads the line's standard output."""
+        return _fd(self.process.stdout)
+
+    def read(self, size: int, *, deadline: float) -> bytes:
+        """At most `size` bytes, as soon as there are any; b"" at the end. Raises `ConnectionLost` at the deadline."""
+        if not select.select([self.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise self._silent()
+        return os.read(self.stdout, size)
+
+    def write(self, data: bytes, *, deadline: float) -> None:
+        """All of `data`. Raises `ConnectionLost` at the deadline, or where nobody reads any more."""
+        view = memoryview(data)
+        os.set_blocking(self.stdin, False)
+        while view:
+            if not select.select([], [self.stdin], [], max(0.0, deadline - time.monotonic()))[1]:
+                raise self._silent()
+            try:
+                view = view[os.write(self.stdin, view[: 1 << 20]) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise self.lost() from None
+
+    def close_stdin(self) -> None:
+        """Tells the far side that nothing more will come."""
+        if self.process.stdin:
+            self.process.stdin.close()
+
+    def wait(self, *, deadline: float) -> int:
+        """The exit status of the line; 255 when the connection broke. Raises `ConnectionLost` at the deadline."""
+        try:
+            return self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise self._silent() from None
+
+    def lost(self) -> SSHJobError:
+        """The error for an end that came before its time."""
+        self.close()
+        return self._transport.lost(self.said())
+
+    def said(self) -> str:
+        """What the line and ssh wrote on standard error so far."""
+        self._said.seek(0)
+        return self._said.read().decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Ends the session from this side, at once."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+        if self.process.poll() is None:
+            # closing the input ends what reads it; a line that does not read is cut off
+            try:
+                self.process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def abandon(self) -> None:
+        """For a forked child: lets go of the parent's session without touching it."""
+        for pipe in (self.process.stdin, self.process.stdout, self._said):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+        self.process.returncode = 0  # not our child: nothing to wait for
+
+    def _open(self, line: str, deadline: float) -> subprocess.Popen[Any]:
+        token = secrets.token_hex(16)
+        request = shell.encode(shell.one_line(f"echo {token}; {line}")) + b"\n"
+        while True:
+            self.process = self._transport.popen(
+                [shell.BOOTSTRAP],
+                deadline=deadline,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                bufsize=0,
+            )
+            try:
+                self.write(request, deadline=deadline)
+                self._await(token.encode() + b"\n", deadline)
+                return self.process
+            except SessionRefused:
+                # the server allows fewer sessions than our gate does, or others use them
+                if time.monotonic() > deadline:
+                    raise
+                self._said.truncate(0)
+                time.sleep(random.uniform(0.1, 0.5))
+            except BaseException:
+                self.close()
+                raise
+
+    def _await(self, token: bytes, deadline: float) -> None:
+        # byte by byte, so that what follows stays in the pipe for whoever is given the descriptor
+        seen = b""
+        while not seen.endswith(token):
+            byte = self.read(1, deadline=deadline)
+            if not byte:
+                raise self.lost()
+            seen = (seen + byte)[-len(token) :]
+
+    def _silent(self) -> ConnectionLost:
+        self.close()
+        return ConnectionLost(
+            "the host did not answer in time",
+            host=self.host,
+            next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
+        )
+
+
+def _fd(pipe: Any) -> int:
+    if pipe is None or pipe.closed:
+        raise io.UnsupportedOperation("the session is closed")
+    return int(pipe.fileno())

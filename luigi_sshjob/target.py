@@ -1,0 +1,205 @@
+"""`RemoteFileSystem` and `RemoteTarget`: Luigi's, over the shared connection."""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import random
+import shutil
+import tarfile
+from collections.abc import Sequence
+from typing import Any
+
+import luigi.contrib.ssh
+import luigi.format
+from luigi.target import FileAlreadyExists, MissingParentDirectory, NotADirectory
+
+from luigi_sshjob import shell
+from luigi_sshjob.context import RemoteContext
+from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader
+
+# What the host's functions answer (remote/files.sh) -> what Luigi raises.
+_REFUSALS = {
+    "exists": FileAlreadyExists,
+    "no-parent": MissingParentDirectory,
+    "not-a-directory": NotADirectory,
+}
+
+
+class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
+    """Files on a host. Every path may hold any byte but NUL; `~/` is the account's home, and so is a relative path.
+
+    Methods raise Luigi's `FileSystemException`s, `RemoteCommandFailed` (also a `CalledProcessError`, as
+    Luigi's do) with what the host said, or a `ConnectionFailed`.
+    """
+
+    remote_context: RemoteContext
+
+    def __init__(self, host: str, **kwargs: Any):
+        self.remote_context = RemoteContext(host, **kwargs)
+
+    @property
+    def _connection(self) -> Connection:
+        return self.remote_context.connection
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or directory at `path`."""
+        return self._connection.call("fs_exists", _quoted(path)).status == 0
+
+    def exists_many(self, paths: Sequence[str]) -> list[bool]:
+        """Whether there is something at each of `paths`, in one round trip."""
+        answer = self._connection.check("fs_exists_many", *map(_quoted, paths))
+        return [line == "yes" for line in answer.text.split("\n")[: len(paths)]]
+
+    def isdir(self, path: str) -> bool:
+        """Whether there is a directory at `path`."""
+        return self._connection.call("fs_isdir", _quoted(path)).status == 0
+
+    def listdir(self, path: str) -> list[str]:
+        """The files below `path`, at any depth, each with `path` before it."""
+        stripped = str(path).rstrip("/") or ("/" if str(path).startswith("/") else ".")
+        names = self._check("fs_listdir", stripped).output.split(b"\0")
+        return [shell.decode(name) for name in names if name]
+
+    def remove(self, path: str, recursive: bool = True, skip_trash: bool = True) -> None:
+        """Removes what is at `path`; there is no trash to skip."""
+        self._check("fs_remove" if recursive else "fs_remove_file", path)
+
+    def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
+        """Makes a directory, as `luigi.target.FileSystem.mkdir` describes."""
+        flags = ("yes" if flag else "no" for flag in (parents, raise_if_exists))
+        self._check("fs_mkdir", path, more=tuple(flags))
+
+    def move(self, path: str, dest: str) -> None:
+        """Moves a file or directory; makes the directory it goes to; replaces a file."""
+        self._make_parent(dest)
+        self._check("fs_move", path, dest)
+
+    def rename_dont_move(self, path: str, dest: str) -> None:
+        """Renames within one file system; raises `FileAlreadyExists` where there is something already."""
+        self._check("fs_rename_new", path, dest)
+
+    def put(self, local_path: str, path: str) -> None:
+        """Copies a local file or directory to the host; it appears at `path` whole or not at all."""
+        self._make_parent(path)
+        if os.path.isdir(local_path):
+            self._put_directory(local_path, path)
+        else:
+            with open(local_path, "rb") as source, self.writer(path) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+
+    def get(self, path: str, local_path: str) -> None:
+        """Copies a file from the host; it appears at `local_path` whole or not at all."""
+        folder = os.path.dirname(os.path.normpath(local_path))
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        tmp_path = _temporary(local_path)
+        try:
+            with self.reader(path) as source, open(tmp_path, "wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+            os.replace(tmp_path, local_path)
+        except BaseException:
+            if os.path.exists(tmp_path):
+                os.remove(tmp_path)
+            raise
+
+    def reader(self, path: str) -> io.BufferedReader:
+        """The bytes of a file; see `RemoteReader` for what it raises."""
+        return io.BufferedReader(RemoteReader(self._connection, str(path)), 1 << 18)
+
+    def writer(self, path: str) -> AtomicRemoteWriter:
+        """A new file that replaces what is at `path` when it is closed."""
+        self._make_parent(path)
+        return AtomicRemoteWriter(self._connection, str(path), _temporary(str(path)))
+
+    def _put_directory(self, local_path: str, path: str) -> None:
+        tmp_path = _temporary(path.rstrip("/"))
+        self.mkdir(tmp_path)
+        session = self._connection.session(f"cd {_quoted(tmp_path)} && exec tar -xf -")
+        try:
+            sink: Any = _Sink(session.write, self._connection.request_deadline)
+            with tarfile.open(mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT) as archive:
+                archive.add(local_path, arcname=".")
+            session.close_stdin()
+            status = session.wait(deadline=self._connection.request_deadline())
+            if status == 255:
+                raise session.lost()
+            if status != 0:
+                raise RemoteCommandFailed(
+                    f"{path} cannot be written: {session.said().strip()}",
+                    host=self._connection.host,
+                    cmd="tar",
+                )
+            self.move(tmp_path, path)
+        except BaseException:
+            session.close()
+            self.remove(tmp_path)
+            raise
+        session.close()
+
+    def _make_parent(self, path: str) -> None:
+        folder = posixpath.dirname(posixpath.normpath(str(path)))
+        if folder:
+            self.mkdir(folder)
+
+    def _check(self, verb: str, *paths: str, more: tuple[str, ...] = ()) -> Any:
+        try:
+            return self._connection.check(verb, *map(_quoted, paths), *more)
+        except RemoteCommandFailed as error:
+            refusal = _REFUSALS.get(error.problem)
+            if refusal:
+                raise refusal(f"{paths[-1]} on {self._connection.host}: {error.problem}") from None
+            raise
+
+
+class RemoteTarget(luigi.contrib.ssh.RemoteTarget):
+    """A file or directory on a host, as `luigi.contrib.ssh.RemoteTarget`.
+
+    A reader raises where the file's end was not reached; a writer's file is at `path` only once it was
+    closed and every byte has arrived.
+    """
+
+    def __init__(self, path: str, host: str, format: Any = None, **kwargs: Any):
+        # Luigi's constructor would make Luigi's file system
+        luigi.target.FileSystemTarget.__init__(self, path)
+        self.format = luigi.format.get_default_format() if format is None else format
+        self._fs: RemoteFileSystem = RemoteFileSystem(host, **kwargs)
+
+    @property
+    def fs(self) -> RemoteFileSystem:
+        """The file system of the target's host."""
+        return self._fs
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r}, {str(self._fs.remote_context.destination)!r})"
+
+    def open(self, mode: str = "r") -> Any:
+        """A file object in the target's format; `mode` is "r" or "w"."""
+        if mode == "w":
+            return self.format.pipe_writer(self.fs.writer(self.path))
+        if mode == "r":
+            return self.format.pipe_reader(luigi.format.FileWrapper(self.fs.reader(self.path)))
+        raise ValueError(f"mode must be 'r' or 'w' (got: {mode})")
+
+
+class _Sink:
+    """The writing end of a session as tarfile wants it."""
+
+    def __init__(self, write: Any, deadline: Any):
+        self._write = write
+        self._deadline = deadline
+
+    def write(self, data: bytes) -> int:
+        self._write(data, deadline=self._deadline())
+        return len(data)
+
+
+def _quoted(path: str) -> shell.Word:
+    return shell.quote_path(str(path))
+
+
+def _temporary(path: str) -> str:
+    return f"{path}-luigi-tmp-{random.randrange(0, 10_000_000_000):010}"

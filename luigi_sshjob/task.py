@@ -1,0 +1,215 @@
+"""`RemoteJobTask`: a command on a host as a Luigi task."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import luigi
+from luigi.task import flatten
+
+from luigi_sshjob import config
+from luigi_sshjob.context import RemoteContext
+from luigi_sshjob.control import JobControl, Submission, whoami
+from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, JobNotFound, SSHJobError
+from luigi_sshjob.handle import Job
+from luigi_sshjob.job import JobPaths, JobRef, JobRequest, Outcome, Output, job_key
+from luigi_sshjob.launchers import Launcher, launcher_named
+from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.report import Reporter
+from luigi_sshjob.target import RemoteTarget
+
+logger = logging.getLogger("luigi-interface")
+
+
+class RemoteJobTask(luigi.Task):
+    """Runs `command()` on `host`, detached, and waits for it. Override `host` and `command`.
+
+    Every attribute below may be a class attribute, a property or a Luigi parameter; None means the default
+    of `[sshjob]`. Times are seconds. `run` raises `JobFailed` or `JobLost` for a bad end, and is safe to be
+    killed at any moment: run again, it finds the job.
+    """
+
+    host: Any = None
+    ssh_options: Any = {}
+    """Keywords of `luigi.contrib.ssh.RemoteContext`."""
+    environment: Any = {}
+    """Variables for the command, str to str. Never shown, logged or passed as an argument."""
+    working_directory: Any = "~"
+    success_exit_codes: Any = (0,)
+    time_limit: Any = None
+    kill_grace: Any = None
+    cleanup: Any = None
+    poll_interval: Any = None
+    base_dir: Any = None
+    launcher: Any = None
+
+    _submitted: JobRef | None = None
+
+    def command(self) -> str:
+        """The text of a script: for /bin/sh, or for the interpreter of its own #! line."""
+        raise NotImplementedError(f"{type(self).__name__} must override command()")
+
+    def output(self) -> Any:
+        """The exit record, which exists on success only, and the log; override for outputs of your own."""
+        paths = self._paths()
+        return {
+            "exit_record": self.remote_target(paths.published_record),
+            "log": self.remote_target(paths.published_log),
+        }
+
+    def remote_target(self, path: str, format: Any = None) -> RemoteTarget:
+        """A target on the task's host."""
+        context = self.remote_context
+        return RemoteTarget(path, context.host, format=format, **context.options)
+
+    @property
+    def remote_context(self) -> RemoteContext:
+        """How the host is reached."""
+        if not self.host:
+            raise ConfigurationError(f"{self.task_family} has no host", next_step="set its attribute `host`")
+        return RemoteContext(self.host, **dict(self.ssh_options or {}))
+
+    @property
+    def job(self) -> Job:
+        """The handle of the current attempt: the one this process submitted, else the newest on the host.
+
+        Raises `JobNotFound` where there has been none.
+        """
+        ref = self._submitted or self._control().latest(job_key(self.task_id))
+        if ref is None:
+            raise JobNotFound(
+                "it has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
+            )
+        return Job(ref, self.remote_context, self._control(), self._monitor(), self._setting("kill_grace"))
+
+    def run(self) -> None:
+        """Submits the job, or attaches to it; waits; takes the outcome over."""
+        request = self._request()
+        cleanup = self._cleanup_policy()
+        control = self._control()
+        submission = self._patience().with_host(lambda: control.submit(request))
+        self._submitted = submission.job
+        self._announce(submission)
+        reporter = Reporter(self, submission.job, config.settings().log_lines)
+        outcome = self._monitor().wait(submission.job, reporter.observe)
+        reporter.finish()
+        self._patience().with_host(lambda: control.collect(submission.job))
+        logger.info("%s on %s %s", submission.job.id, submission.job.host, outcome)
+        if not outcome.succeeded:
+            error = self._failure(submission.job, outcome, reporter.tail)
+            if cleanup == "always":
+                self._remove(control, submission.job)
+            raise error
+        if cleanup != "never":
+            self._remove(control, submission.job)
+
+    # -- what the attributes come to
+
+    def _setting(self, name: str) -> Any:
+        own = getattr(self, name)
+        return getattr(config.settings(), name) if own is None else own
+
+    def _paths(self) -> JobPaths:
+        return JobPaths(self._setting("base_dir"), job_key(self.task_id))
+
+    def _launcher(self) -> Launcher:
+        return launcher_named(self._setting("launcher"))
+
+    def _control(self) -> JobControl:
+        return JobControl(self.remote_context.connection, self._setting("base_dir"), self._launcher())
+
+    def _patience(self) -> Patience:
+        return Patience(config.settings().unreachable_timeout)
+
+    def _monitor(self) -> Monitor:
+        return Monitor(
+            self._control(),
+            self._patience(),
+            poll_interval=self._setting("poll_interval"),
+            start_timeout=self._launcher().start_timeout,
+        )
+
+    def _cleanup_policy(self) -> str:
+        policy = self._setting("cleanup")
+        if policy not in config.CLEANUP_POLICIES:
+            raise ConfigurationError(
+                f"cleanup of {self.task_family} is {policy!r}",
+                next_step=f"use one of {', '.join(config.CLEANUP_POLICIES)}",
+            )
+        return str(policy)
+
+    def _request(self) -> JobRequest:
+        try:
+            return JobRequest(
+                key=job_key(self.task_id),
+                command=self.command(),
+                environment=dict(self.environment or {}),
+                working_directory=str(self.working_directory or "~"),
+                outputs=self._outputs(),
+                publish=self._has_default_outputs(),
+                time_limit=float(self._setting("time_limit") or 0),
+                kill_grace=float(self._setting("kill_grace")),
+                success_exit_codes=tuple(self.success_exit_codes),
+                submitted_by=whoami(),
+                submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            )
+        except SSHJobError as error:
+            error.host, error.job = str(self.host), self.task_id
+            raise
+
+    def _has_default_outputs(self) -> bool:
+        published = self._paths().published_record
+        return any(getattr(target, "path", None) == published for target in flatten(self.output()))
+
+    def _outputs(self) -> tuple[Output, ...]:
+        """The outputs on this host that the command makes: those of the job directory make themselves."""
+        declared = self.output()
+        if isinstance(declared, Mapping):
+            named = [(f"_{_variable_part(str(key))}", value) for key, value in declared.items()]
+        elif isinstance(declared, Sequence) and len(declared) != 1:
+            named = [(f"_{number}", value) for number, value in enumerate(declared)]
+        else:
+            named = [("", target) for target in flatten(declared)]
+        made = [(name, target.path) for name, target in named if self._makes(target)]
+        return tuple(Output(f"SSHJOB_OUTPUT{name}", path) for name, path in made)
+
+    def _makes(self, target: Any) -> bool:
+        paths = self._paths()
+        return (
+            isinstance(target, RemoteTarget)
+            and target.fs.remote_context == self.remote_context
+            and target.path not in (paths.published_record, paths.published_log)
+        )
+
+    # -- what run does besides
+
+    def _announce(self, submission: Submission) -> None:
+        verb = "attached to" if submission.attached else "submitted as"
+        logger.info("%s: %s %s on %s", self, verb, submission.job.id, submission.job.host)
+
+    def _failure(self, job: JobRef, outcome: Outcome, tail: Sequence[str]) -> JobFailed:
+        last = "\n".join(f"  | {line}" for line in tail)
+        kind = JobLost if outcome.state == "lost" else JobFailed
+        return kind(
+            f"it {outcome}" + (f"\nThe last lines of its log:\n{last}" if last else ""),
+            outcome=outcome,
+            host=job.host,
+            job=job.id,
+            next_step=f"see the whole log with `luigi-sshjob logs {job.host} {job.id}` "
+            f"(there: {JobPaths.in_directory(job.directory, 'SJ_LOG')}); running the task again is a new attempt",
+        )
+
+    def _remove(self, control: JobControl, job: JobRef) -> None:
+        try:
+            control.remove(job)
+        except SSHJobError as error:
+            # the outcome stands; what is left behind is only space
+            logger.warning("%s was not removed: %s", job.id, error)
+
+
+def _variable_part(key: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", key.upper())

@@ -1,0 +1,171 @@
+"""One SSH host for the whole run, a Luigi configuration for each test, and a check that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import engine
+import luigi.configuration
+import luigi.task_register
+import processes
+import pytest
+from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
+
+from luigi_sshjob.ssh.connection import close_shells
+
+
+class Session:
+    """What one run of the tests uses, and must leave no trace of."""
+
+    def __init__(self) -> None:
+        # Short: a control socket's path may have 104 bytes, of which ssh itself takes 17.
+        self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
+        self.folders = [self.root]
+        self.leaks: list[str] = []
+        try:
+            self.docker = engine.connect()
+            self.choice = f"dockerised sshd (Docker engine {self.docker.version()['Version']}, {engine.BASE})"
+        except engine.NoEngine as reason:
+            self.docker = None
+            self.choice = f"loopback sshd on this machine: {reason}"
+
+    def make_host(self) -> Host:
+        if self.docker is None:
+            return LoopbackHost(self.root / "host")
+        return DockerHost(self.root / "host", client=self.docker)
+
+    def clear(self) -> None:
+        """List in `leaks`, and remove, what the tests left behind."""
+        named = [p for p in processes.running() if any(p.names(str(folder)) for folder in self.folders)]
+        # multiprocessing keeps a tracker for as long as the interpreter runs.
+        children = [p for p in processes.family(os.getpid())[1:] if "from multiprocessing" not in p.args]
+        left = {p.pid: p for p in named + children if p.pid != os.getpid()}.values()
+        self.leaks += [f"process {p.pid}: {p.args}" for p in left]
+        processes.kill([p.pid for p in left])
+        runtime_folders = [str(path) for path in self.root.glob("r-*")]
+        self.leaks += [f"folder {path}" for path in runtime_folders]
+        shutil.rmtree(self.root)
+        if self.docker is not None:
+            for container in self.docker.containers.list(all=True, filters={"label": f"{LABEL}={RUN}"}):
+                self.leaks.append(f"container {container.name}")
+                container.remove(force=True, v=True)
+            self.docker.close()
+
+
+SESSION = pytest.StashKey[Session]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    session = config.stash[SESSION] = Session()
+    if session.docker is None and os.environ.get("CI") == "true":
+        session.clear()
+        raise pytest.UsageError(f"CI must test against Docker, but {session.choice.partition(': ')[2]}")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"SSH host: {config.stash[SESSION].choice}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.stash[SESSION].docker is None:
+        for item in items:
+            if item.get_closest_marker("needs_docker"):
+                item.add_marker(pytest.mark.skip(reason="needs a container, and no Docker engine answers"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    own = session.config.stash[SESSION]
+    own.clear()
+    if own.leaks:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    session = config.stash[SESSION]
+    if session.leaks:
+        terminalreporter.section("left behind by the tests", red=True, bold=True)
+        for leak in session.leaks:
+            terminalreporter.line(leak)
+    terminalreporter.line(f"SSH host used: {session.choice}")
+    if session.docker is None:
+        skipped = terminalreporter.stats.get("skipped", [])
+        count = sum("needs_docker" in report.keywords for report in skipped)
+        terminalreporter.line(f"Left out: {count} tests that need a container (needs_docker)")
+
+
+@pytest.fixture(scope="session")
+def host(pytestconfig: pytest.Config) -> Iterator[Host]:
+    """The SSH host of this run: a container where a Docker engine answers, else an sshd on this machine."""
+    host = pytestconfig.stash[SESSION].make_host()
+    host.start()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def watched_folder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> None:
+    """A process that still works in a test's tmp_path after the session is a leak, too."""
+    pytestconfig.stash[SESSION].folders.append(tmp_path_factory.getbasetemp())
+
+
+@dataclass(frozen=True)
+class LuigiConfiguration:
+    path: Path
+    runtime_dir: Path
+    ssh_config: Path
+
+
+@pytest.fixture
+def luigi_cfg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host, pytestconfig: pytest.Config
+) -> Iterator[LuigiConfiguration]:
+    """A Luigi configuration, here and for child processes, whose [sshjob] leads to `host` and to a runtime
+    directory of its own. The ControlMasters in it are ended with the test."""
+    # Not in tmp_path, which is too long for a socket. mkdtemp makes it 0700.
+    runtime_dir = Path(tempfile.mkdtemp(prefix="r-", dir=pytestconfig.stash[SESSION].root))
+    path = tmp_path / "luigi.cfg"
+    path.write_text(f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={runtime_dir}\n")
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(path))
+    # Luigi reads that variable only when it is imported, and reload() only adds to its one parser.
+    parser = luigi.configuration.LuigiConfigParser
+    monkeypatch.setattr(parser, "_config_paths", [str(path)])
+    monkeypatch.setattr(parser, "_instance", None)
+    luigi.task_register.Register.clear_instance_cache()
+    yield LuigiConfiguration(path, runtime_dir, host.ssh_config)
+    luigi.task_register.Register.clear_instance_cache()
+    close_shells()
+    end_masters(runtime_dir, host)
+    shutil.rmtree(runtime_dir)
+
+
+def end_masters(runtime_dir: Path, host: Host) -> None:
+    """End the ControlMaster behind each socket, and wait until it is gone."""
+    for path in [path for path in runtime_dir.rglob("*") if path.is_socket()]:
+        ssh = ["ssh", "-F", str(host.ssh_config), "-S", str(path)]
+        found = subprocess.run(
+            [*ssh, "-O", "check", host.alias],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        running = re.search(r"pid=(\d+)", found.stderr)
+        if running is None:
+            continue
+        pid = int(running[1])
+        subprocess.run(
+            [*ssh, "-O", "exit", host.alias],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=20,
+            check=True,
+        )
+        processes.wait_until(lambda pid=pid: not processes.alive(pid), f"the end of ControlMaster {pid}")

@@ -1,0 +1,71 @@
+"""What runs on this machine, read from /proc."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    args: str
+    environ: bytes
+
+    def names(self, text: str) -> bool:
+        """Whether its arguments or the environment it was started with contain the text."""
+        return text in self.args or os.fsencode(text) in self.environ
+
+
+def running() -> Iterator[Process]:
+    """All processes but zombies. The environment is empty where it may not be read."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            # The name, in parentheses, may itself hold spaces and parentheses.
+            state, parent = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:2]
+            args = os.fsdecode((folder / "cmdline").read_bytes().replace(b"\0", b" ").strip())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        try:
+            environ = (folder / "environ").read_bytes()
+        except OSError:
+            environ = b""
+        if state != b"Z":
+            yield Process(int(folder.name), int(parent), args, environ)
+
+
+def family(pid: int) -> list[Process]:
+    """The process and all its descendants."""
+    everyone = list(running())
+    members = [process for process in everyone if process.pid == pid]
+    for member in members:
+        members += [process for process in everyone if process.parent == member.pid]
+    return members
+
+
+def alive(pid: int) -> bool:
+    return any(process.pid == pid for process in running())
+
+
+def kill(pids: list[int]) -> None:
+    """KILL each, and wait until none is left."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    wait_until(lambda: not any(map(alive, pids)), f"the end of processes {pids}")
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    """Return as soon as the condition holds; TimeoutError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(0.02)

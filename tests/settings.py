@@ -1,0 +1,11 @@
+"""Settings of [sshjob] for one test."""
+
+from __future__ import annotations
+
+import luigi.configuration
+
+
+def configure(**values: object) -> None:
+    """Until the end of the test: `luigi_cfg` makes a new parser for each."""
+    for name, value in values.items():
+        luigi.configuration.get_config().set("sshjob", name, str(value))

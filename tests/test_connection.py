@@ -1,0 +1,332 @@
+"""One login per host, closed failure, and an error for every way in which there is no connection."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import luigi.contrib.ssh
+import processes
+import pytest
+from settings import configure
+
+from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
+from luigi_sshjob.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    ConnectionLost,
+    HostUnreachable,
+    LoginRefused,
+    RemoteCommandFailed,
+)
+
+fork = multiprocessing.get_context("fork")
+
+
+def ssh_config(luigi_cfg, text: str) -> None:
+    """Puts `text` before the host's own client configuration."""
+    path = luigi_cfg.path.with_name("ssh_config")
+    path.write_text(text + "\nHost *\n" + luigi_cfg.ssh_config.read_text())
+    configure(ssh_config=path)
+
+
+def master_pid(context: RemoteContext) -> int:
+    transport = context.connection.transport
+    said = subprocess.run([*transport._ssh(), "-O", "check", "x"], capture_output=True, text=True, check=True).stderr
+    return int(re.search(r"pid=(\d+)", said)[1])
+
+
+def answer_after(start, context, results) -> None:
+    start.wait()
+    try:
+        results.put(context.check_output(["sleep 0.2; echo hi"]))
+    except Exception as error:
+        results.put(error)
+
+
+def in_processes(count: int, context: RemoteContext) -> list[object]:
+    start, results = fork.Event(), fork.Queue()
+    workers = [fork.Process(target=answer_after, args=(start, context, results)) for _ in range(count)]
+    for worker in workers:
+        worker.start()
+    start.set()
+    answers = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(30)
+    return answers
+
+
+def test_many_processes_at_once_make_one_login(host, luigi_cfg):
+    before = host.accepted_logins()
+    assert in_processes(20, RemoteContext(host.alias)) == [b"hi\n"] * 20
+    assert host.accepted_logins() == before + 1
+
+
+def test_more_processes_than_sessions_wait_their_turn(host, luigi_cfg):
+    configure(max_sessions=2)
+    before, log = host.accepted_logins(), len(host.log_text())
+    assert in_processes(6, RemoteContext(host.alias)) == [b"hi\n"] * 6
+    assert host.accepted_logins() == before + 1
+    assert "no more sessions" not in host.log_text()[log:]
+
+
+def test_a_client_whose_master_is_gone_fails_and_does_not_log_in(host, luigi_cfg):
+    context = RemoteContext(host.alias)
+    command = context._prepare_cmd(["echo in"])
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"in\n"
+    context.close()
+    before = host.accepted_logins()
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert host.accepted_logins() == before
+
+
+def test_clients_above_max_sessions_fail_and_do_not_log_in(host, luigi_cfg):
+    context = RemoteContext(host.alias)
+    command = context._prepare_cmd(["sleep 2"])
+    before = host.accepted_logins()
+    clients = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(13)]
+    assert sorted(client.wait(30) for client in clients) == [0] * 10 + [255] * 3
+    assert host.accepted_logins() == before
+
+
+def test_refused_sessions_are_waited_for(host, luigi_cfg):
+    """Others may use the connection's sessions too; a request of ours then comes later, not over a new login."""
+    context = RemoteContext(host.alias)
+    command = context._prepare_cmd(["sleep 2"])
+    others = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(10)]
+    processes.wait_until(lambda: len([1 for _, args in host.processes() if "sleep 2" in args]) >= 10, "ten sessions")
+    before = host.accepted_logins()
+    assert not RemoteFileSystem(host.alias).exists("nothing")
+    assert host.accepted_logins() == before
+    for other in others:
+        assert other.wait(30) == 0
+
+
+def test_a_lost_master_costs_one_more_login_and_nothing_else(host, luigi_cfg):
+    files = RemoteFileSystem(host.alias)
+    assert not files.exists("nothing")
+    before = host.accepted_logins()
+    processes.kill([master_pid(files.remote_context)])
+    assert not files.exists("nothing")
+    assert host.accepted_logins() == before + 1
+
+
+def test_a_forked_child_leaves_its_parents_session_alone(host, luigi_cfg):
+    files = RemoteFileSystem(host.alias)
+    assert not files.exists("nothing")
+    results = fork.Queue()
+    child = fork.Process(target=lambda: results.put([files.exists("/") for _ in range(50)]))
+    child.start()
+    assert not any(files.exists("nothing") for _ in range(50))
+    assert all(results.get(timeout=30))
+    child.join(30)
+
+
+def test_an_unused_session_is_given_to_whoever_waits(host, luigi_cfg):
+    configure(max_sessions=1)
+    files = RemoteFileSystem(host.alias)
+    assert files.exists("/")
+    results = fork.Queue()
+    child = fork.Process(target=lambda: results.put(files.exists("/")))
+    child.start()
+    assert results.get(timeout=20) is True
+    child.join(30)
+
+
+def test_a_commands_own_255_is_no_lost_connection(host, luigi_cfg):
+    with pytest.raises(RemoteCommandFailed) as caught:
+        RemoteContext(host.alias).check_output(["echo out; echo why >&2; exit 255"])
+    assert (caught.value.returncode, caught.value.output) == (255, b"out\n")
+    assert "why" in str(caught.value)
+    assert isinstance(caught.value, luigi.contrib.ssh.RemoteCalledProcessError)
+
+
+def test_a_connection_that_breaks_under_a_command_is_an_error_of_its_own(host, luigi_cfg):
+    context = RemoteContext(host.alias)
+    context.check_output(["true"])
+    pid = master_pid(context)
+    killer = fork.Process(target=lambda: (time.sleep(0.5), processes.kill([pid])))
+    killer.start()
+    with pytest.raises(ConnectionLost):
+        context.check_output(["sleep 20"])
+    killer.join(30)
+
+
+@pytest.mark.needs_docker
+def test_a_host_that_stops_answering_is_noticed_by_a_deadline(host, luigi_cfg):
+    configure(request_timeout=1)
+    files = RemoteFileSystem(host.alias)
+    assert files.exists("/")
+    host.pause()
+    try:
+        with pytest.raises(HostUnreachable, match="did not answer in time"):
+            files.exists("/")
+    finally:
+        host.unpause()
+    configure(request_timeout=60)
+    assert files.exists("/")
+
+
+def test_what_an_rc_file_prints_is_taken_for_nothing(host, luigi_cfg):
+    saved = host.run("sh", "-c", "cat .bashrc 2>/dev/null || true")
+    host.run("sh", "-c", "{ echo 'echo welcome; echo careful >&2'; cat; } >.bashrc", input=saved)
+    try:
+        target = RemoteTarget("~/noise", host.alias)
+        with target.open("w") as out:
+            out.write("quiet\n")
+        assert host.run("cat", "noise") == "quiet\n"
+        assert target.open().read() == "quiet\n"
+        assert target.exists()
+    finally:
+        host.run("sh", "-c", "cat >.bashrc; rm -f noise", input=saved)
+
+
+def test_a_name_that_does_not_resolve_is_an_error_of_ours(luigi_cfg):
+    with pytest.raises(LoginRefused, match=r"no-such-host.invalid[\s\S]*Next: check the spelling") as caught:
+        RemoteContext("no-such-host.invalid").check_output(["true"])
+    assert caught.value.host == "no-such-host.invalid"
+
+
+@pytest.fixture
+def refused_key(host, luigi_cfg, tmp_path):
+    """A client configuration whose key the host does not know."""
+    other = tmp_path / "other_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    path = tmp_path / "refused_config"
+    path.write_text(host.ssh_config.read_text().replace(str(host.key_file), str(other)))
+    configure(ssh_config=path)
+
+
+def test_a_refused_key_says_what_to_make_work(host, refused_key):
+    before = host.accepted_logins()
+    with pytest.raises(LoginRefused, match=r"Permission denied[\s\S]*Next: make `ssh .* true` work"):
+        RemoteContext(host.alias).check_output(["true"])
+    assert host.accepted_logins() == before
+
+
+def test_who_waited_while_a_login_failed_gets_that_failure_and_does_not_try(host, refused_key):
+    """Accounts are locked for too many failed logins; a hundred waiting processes must not each make one."""
+    log = len(host.log_text())
+    answers = in_processes(8, RemoteContext(host.alias))
+    assert [type(answer) for answer in answers] == [LoginRefused] * 8
+    assert len(re.findall("Connection from ", host.log_text()[log:])) == 1
+
+
+@pytest.mark.parametrize(("known", "words"), [("changed", "HAS CHANGED|changed"), ("unknown", "verification failed")])
+def test_a_host_key_that_is_not_the_known_one_is_refused(host, luigi_cfg, tmp_path, known, words):
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.touch()
+    if known == "changed":
+        key = tmp_path / "other_host_key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        known_hosts.write_text(f"[{host.hostname}]:{host.port} {key.with_suffix('.pub').read_text()}")
+    ssh_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}\n  StrictHostKeyChecking ask")
+    before = host.accepted_logins()
+    with pytest.raises(LoginRefused, match=words):
+        RemoteContext(host.alias).check_output(["true"])
+    assert host.accepted_logins() == before
+    # unless the user says otherwise
+    assert RemoteContext(host.alias, no_host_key_check=True).check_output(["echo in"]) == b"in\n"
+
+
+def test_a_closed_port_is_waited_for_only_so_long(luigi_cfg):
+    configure(connect_attempts=2)
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        with pytest.raises(HostUnreachable, match="refused"):
+            RemoteContext("127.0.0.1", port=reserved.getsockname()[1]).check_output(["true"])
+
+
+def test_the_users_ssh_configuration_is_honoured(host, luigi_cfg):
+    """Alias, Port, User and ProxyJump; and a client still cannot log in by way of the jump host."""
+    inside = 22 if host.kind == "docker" else host.port
+    known = luigi_cfg.path.with_name("known_inside")
+    known.write_text(f"inside {host.host_key.with_name(host.host_key.name + '.pub').read_text()}")
+    ssh_config(
+        luigi_cfg,
+        f"Host through\n  HostName 127.0.0.1\n  HostKeyAlias inside\n  Port {inside}\n  User {host.username}\n"
+        f"  IdentityFile {host.key_file}\n  UserKnownHostsFile {known}\n  ProxyJump {host.alias}\n",
+    )
+    before = host.accepted_logins()
+    context = RemoteContext("through")
+    assert context.check_output(["echo in"]) == b"in\n"
+    assert host.accepted_logins() == before + 2
+    command = context._prepare_cmd(["true"])
+    context.close()
+    assert subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 255
+    assert host.accepted_logins() == before + 2
+
+
+def test_contexts_are_equal_where_they_reach_the_same_account_in_the_same_way():
+    assert RemoteContext("box", port=2222) == RemoteContext("box", port="2222") == RemoteContext("box:2222")
+    assert RemoteContext("job@box") == RemoteContext("box", username="job")
+    assert RemoteContext("box") != RemoteContext("box", no_host_key_check=True)
+    assert hash(RemoteContext("box", port=1)) == hash(RemoteContext("box", port="1"))
+
+
+@pytest.mark.parametrize("name", ["", "-oProxyCommand=true", "user@-oX", "two words", "a\0b", "line\nbreak"])
+def test_a_host_that_ssh_could_take_for_something_else_is_refused(name):
+    with pytest.raises(ConfigurationError, match="no name of a host"):
+        RemoteContext(name)
+
+
+@pytest.mark.parametrize("options", [{"prot": 22}, {"port": "ssh"}, {"port": 70000}, {"username": "-l"}])
+def test_an_ssh_option_that_cannot_be_is_refused(options):
+    with pytest.raises(ConfigurationError, match="Next: "):
+        RemoteContext("box", **options)
+
+
+def test_the_runtime_directory_is_the_accounts_own(host, luigi_cfg, tmp_path):
+    assert luigi_cfg.runtime_dir.stat().st_mode & 0o777 == 0o700
+    shared = Path(os.path.dirname(luigi_cfg.runtime_dir), "r-open")
+    shared.mkdir()
+    shared.chmod(0o755)
+    configure(runtime_dir=shared)
+    try:
+        with pytest.raises(ConfigurationError, match="not a directory of this account alone"):
+            RemoteContext(host.alias).check_output(["true"])
+    finally:
+        shared.rmdir()
+
+
+def test_a_path_too_long_for_a_socket_is_refused_before_ssh_sees_it(host, luigi_cfg, tmp_path):
+    configure(runtime_dir=tmp_path / ("x" * 80))
+    with pytest.raises(ConfigurationError, match="too long a path for a control socket"):
+        RemoteContext(host.alias).check_output(["true"])
+
+
+def test_a_tunnel_is_a_port_of_the_connection_that_is_there(host, luigi_cfg):
+    context = RemoteContext(host.alias)
+    context.check_output(["true"])
+    before = host.accepted_logins()
+    inside = 22 if host.kind == "docker" else host.port
+    with context.tunnel(0, inside, "127.0.0.1") as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as through:
+            assert through.recv(4) == b"SSH-"
+        with pytest.raises(ConnectionFailed, match="check that the local port is free"), context.tunnel(port, inside):
+            pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=10)
+    assert host.accepted_logins() == before
+
+
+def test_a_tunnel_ends_with_its_block_also_on_an_exception(host, luigi_cfg):
+    with pytest.raises(KeyError), RemoteContext(host.alias).tunnel(0, 22) as port:
+        raise KeyError
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_a_master_ends_by_itself_when_nobody_uses_it(host, luigi_cfg):
+    configure(control_persist=1)
+    context = RemoteContext(host.alias)
+    context.check_output(["true"])
+    pid = master_pid(context)
+    processes.wait_until(lambda: not processes.alive(pid), "the end of the unused master")
+    assert not Path(context.connection.transport.control_path).exists()

@@ -1,0 +1,218 @@
+"""What is refused before anything is sent, and the parts that need no host."""
+
+from __future__ import annotations
+
+import subprocess
+
+import luigi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from settings import configure
+
+from luigi_sshjob import RemoteJobTask, shell
+from luigi_sshjob.errors import ConfigurationError, JobFailed, RemoteCommandFailed, UnsafeValue
+from luigi_sshjob.job import JobRequest, Outcome, Output, job_key
+from luigi_sshjob.logstream import LogStream
+
+text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+def sh(script: str) -> bytes:
+    return subprocess.run(["sh", "-s"], input=shell.encode(script), capture_output=True, check=True).stdout
+
+
+@given(text)
+def test_a_quoted_value_is_that_value_for_a_real_shell(value):
+    assert sh(f"printf %s {shell.quote(value)}") == shell.encode(value)
+    assert sh(shell.one_line(f"printf %s {shell.quote(value)}")) == shell.encode(value)
+
+
+@given(text.filter(bool))
+def test_a_quoted_path_is_that_path_or_below_the_home(value):
+    expected = value
+    if value == "~" or value.startswith("~/"):
+        expected = "/home/me" + value[1:]
+    elif value.startswith("-"):
+        expected = "./" + value
+    if not value.startswith("~") or value[:2] in ("~", "~/"):
+        assert sh(f"HOME=/home/me; printf %s {shell.quote_path(value)}") == shell.encode(expected)
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9]{1,8}x", fullmatch=True), text))
+def test_an_environment_file_gives_each_value_unchanged(environment):
+    request = JobRequest(key="k", command="x", environment=environment)
+    printed = "".join(f'printf "%s\\0" "${name}"\n' for name in environment)
+    values = sh(f"{request.environment_text()}\n{printed}").split(b"\0")[:-1]
+    assert values == [shell.encode(value) for value in environment.values()]
+
+
+@pytest.mark.parametrize("command", ["", "  \n", None, 3, b"true", "a\0b"])
+def test_a_command_that_is_none_is_refused(command):
+    with pytest.raises(ConfigurationError, match="Next: "):
+        JobRequest(key="k", command=command)
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "Ä", "A\n", "SSHJOB_ID", "UID", 3])
+def test_an_environment_name_that_is_no_name_is_refused(name):
+    with pytest.raises(ConfigurationError, match="Next: "):
+        JobRequest(key="k", command="x", environment={name: "value"})
+
+
+@pytest.mark.parametrize("value", ["sec\0ret", 42, None, b"secret"])
+def test_an_environment_value_that_cannot_be_passed_is_refused_and_not_shown(value):
+    with pytest.raises(ConfigurationError) as caught:
+        JobRequest(key="k", command="x", environment={"TOKEN": value})
+    assert "TOKEN" in str(caught.value)
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"time_limit": -1},
+        {"kill_grace": -1},
+        {"success_exit_codes": ()},
+        {"success_exit_codes": (256,)},
+        {"outputs": (Output("SSHJOB_OUTPUT_A", "x"), Output("SSHJOB_OUTPUT_A", "y"))},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(ConfigurationError, match="Next: "):
+        JobRequest(key="k", command="x", **options)
+
+
+def test_secrets_are_in_no_representation():
+    assert "hunter2" not in repr(JobRequest(key="k", command="x", environment={"TOKEN": "hunter2"}))
+
+
+def test_a_nul_in_a_path_is_refused():
+    with pytest.raises(UnsafeValue):
+        JobRequest(key="k", command="x", working_directory="/a\0b").spec_text()
+
+
+def test_task_ids_become_directory_names_one_to_one():
+    plain = "ns.CountWords_alice_0a1b2c3d4e"
+    assert job_key(plain) == plain
+    hostile = ["a/b", "a b", "..", "", "日本", "x" * 300, "x" * 301, "a\nb", "-rf"]
+    keys = [job_key(task_id) for task_id in hostile]
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) <= 150 and "/" not in key and key[0] not in ".-" for key in keys)
+
+
+def test_the_first_field_of_a_record_counts():
+    """A line break in a value must not be able to pass for a field."""
+    assert Outcome.parse("outcome: failed\nexit_code: 3\nreason: x\noutcome: succeeded\n").state == "failed"
+
+
+class Declared(RemoteJobTask):
+    host = "box"
+
+    def command(self):
+        return "true"
+
+
+def test_a_task_that_lacks_something_says_what(luigi_cfg):
+    class NoHost(Declared):
+        host = None
+
+    class NoCommand(RemoteJobTask):
+        host = "box"
+
+    class BadCleanup(Declared):
+        cleanup = "sometimes"
+
+    class BadLauncher(Declared):
+        launcher = "pbs"
+
+    for task in (NoHost(), BadCleanup(), BadLauncher()):
+        with pytest.raises(ConfigurationError, match="Next: "):
+            task.run()
+    with pytest.raises(NotImplementedError, match="must override command"):
+        NoCommand().run()
+
+
+def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luigi_cfg):
+    class Mixed(Declared):
+        time_limit = luigi.FloatParameter(default=60)
+
+        @property
+        def environment(self):
+            return {"A": "b"}
+
+    configure(kill_grace=3)
+    spec = Mixed()._request().spec_text()
+    assert "time_limit='60'" in spec
+    assert "kill_grace=3" in spec
+    assert Mixed()._request().environment == {"A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("poll_interval", 0), ("max_sessions", "-1"), ("cleanup", "x"), ("time_limit", "soon")]
+)
+def test_a_setting_that_cannot_be_used_is_refused(luigi_cfg, setting, value):
+    configure(**{setting: value})
+    with pytest.raises(ConfigurationError, match=r"\[sshjob\]"):
+        Declared().complete()
+
+
+def test_outputs_get_a_variable_each(luigi_cfg):
+    class One(Declared):
+        def output(self):
+            return self.remote_target("/data/one")
+
+    class Several(Declared):
+        def output(self):
+            return {
+                "counts": self.remote_target("/data/counts"),
+                "top-10": self.remote_target("/data/top"),
+                "local": luigi.LocalTarget("/tmp/x"),
+            }
+
+    class Listed(Declared):
+        def output(self):
+            return [self.remote_target("/data/a"), self.remote_target("/data/b")]
+
+    def outputs(task):
+        return [(output.variable, output.path) for output in task._request().outputs]
+
+    assert outputs(Declared()) == []
+    assert Declared()._request().publish
+    assert outputs(One()) == [("SSHJOB_OUTPUT", "/data/one")]
+    assert not One()._request().publish
+    assert outputs(Several()) == [("SSHJOB_OUTPUT_COUNTS", "/data/counts"), ("SSHJOB_OUTPUT_TOP_10", "/data/top")]
+    assert outputs(Listed()) == [("SSHJOB_OUTPUT_0", "/data/a"), ("SSHJOB_OUTPUT_1", "/data/b")]
+
+
+def stream(pieces: list[bytes], limit: int = 100) -> list[str]:
+    lines: list[str] = []
+    log = LogStream(lines.append, limit)
+    for piece in pieces:
+        log.feed(piece)
+    log.finish()
+    return lines
+
+
+@given(st.binary(), st.integers(1, 7))
+def test_a_log_cut_anywhere_gives_the_same_lines(data, size):
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    assert stream(pieces, 1000) == stream([data], 1000)
+
+
+def test_log_lines_are_shown_as_a_person_would_see_them():
+    assert stream([b"10%\r20%\r100%\nd\xc3", b"\xa9j\xff\nno newline"]) == [
+        "100%",
+        "déj\N{REPLACEMENT CHARACTER}",
+        "no newline",
+    ]
+
+
+def test_a_chatty_log_is_bounded_and_says_what_is_left_out():
+    lines = stream([b"x\n" * 1000], limit=10)
+    assert lines == ["(990 lines left out here; the log on the host has them all)"] + ["x"] * 10
+
+
+def test_errors_name_host_job_and_the_next_step():
+    error = JobFailed("it failed", host="box", job="Task/1", next_step="look")
+    assert str(error) == "host box, job Task/1: it failed\nNext: look"
+    assert str(RemoteCommandFailed("no", host="box", returncode=2)) == "host box: no"

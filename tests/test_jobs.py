@@ -1,0 +1,410 @@
+"""The verbs on jobs against a real host: once, any command, the truth about the end, nothing exposed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import multiprocessing
+import re
+import time
+
+import processes
+import pytest
+from settings import configure
+
+from luigi_sshjob import RemoteContext, RemoteTarget
+from luigi_sshjob.control import JobControl
+from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
+from luigi_sshjob.job import JobRequest, Output, State
+from luigi_sshjob.launchers import launcher_named
+from luigi_sshjob.monitor import Monitor, Patience
+
+fork = multiprocessing.get_context("fork")
+
+
+class Bench:
+    """Submits commands to the host and waits for them."""
+
+    def __init__(self, host, name: str):
+        self.host = host
+        self.folder = f"jobs-{name}"
+        self.base = f"~/{self.folder}"
+        self.key = "Task"
+
+    @property
+    def control(self) -> JobControl:
+        return JobControl(RemoteContext(self.host.alias).connection, self.base, launcher_named("nohup"))
+
+    @property
+    def monitor(self) -> Monitor:
+        return Monitor(self.control, Patience(60), poll_interval=0.5, start_timeout=10)
+
+    def submit(self, command: str, **options):
+        return self.control.submit(JobRequest(key=self.key, command=command, **options))
+
+    def run(self, command: str, **options):
+        """(outcome, log) of a job that is waited for and collected."""
+        job = self.submit(command, **options).job
+        seen = bytearray()
+        outcome = self.monitor.wait(job, lambda observation: seen.extend(observation.log))
+        self.control.collect(job)
+        return outcome, bytes(seen)
+
+    def running(self, text: str) -> bool:
+        return any(text in args for _, args in self.host.processes())
+
+    def wait_for_file(self, path: str) -> None:
+        processes.wait_until(lambda: self.host.run("sh", "-c", f"test -e {path} && echo yes || true"), path)
+
+
+@pytest.fixture
+def bench(host, luigi_cfg, request):
+    made = Bench(host, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
+    yield made
+    for job, state, _ in made.control.list():
+        if not state.final:
+            made.monitor.cancel(job, grace=0)
+    host.run("rm", "-rf", made.folder)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "log"),
+    [
+        ("echo one\necho two >&2\necho three", 0, b"one\ntwo\nthree\n"),
+        ("echo before\nexit 3\necho after", 3, b"before\n"),
+        ("set -e\necho before\nfalse\necho after", 1, b"before\n"),
+        ("exec echo replaced", 0, b"replaced\n"),
+        ("cat <<'END'\n$HOME `x` 'y' \"z\"\nEND", 0, b"$HOME `x` 'y' \"z\"\n"),
+        ("echo end # a comment", 0, b"end\n"),
+        ("#!/usr/bin/env python3\nprint('日本', 6 * 7)", 0, "日本 42\n".encode()),
+        ("#! /bin/sh -x\ntrue", 0, b"+ true\n"),
+        ("echo 'single' \"double\" \\$x `echo tick`", 0, b"single double $x tick\n"),
+        ("printf 'no newline'", 0, b"no newline"),
+        ("printf '\\377\\000\\303'; printf '\\274'", 0, b"\xff\x00\xc3\xbc"),
+        ("exit 255", 255, b""),
+        ("#!/no/such/interpreter\nx", 127, None),
+        ("if then", 2, None),
+    ],
+)
+def test_any_command_ends_as_itself_with_all_its_output(bench, command, code, log):
+    outcome, seen = bench.run(command, environment={"LC_ALL": "C.UTF-8"})
+    assert (outcome.state, outcome.exit_code) == ("succeeded" if code == 0 else "failed", code)
+    if log is None:
+        assert seen
+    else:
+        assert seen == log
+
+
+def test_a_script_of_a_megabyte_runs(bench):
+    text = "'\\''\"$x`\\ ü\n" * 75_000
+    outcome, seen = bench.run(f": '{text}'\necho done")
+    assert (outcome.state, seen) == ("succeeded", b"done\n")
+
+
+def test_a_signal_is_told_from_an_exit_code(bench):
+    outcome, _ = bench.run("kill -9 $$")
+    assert (outcome.state, outcome.signal, outcome.exit_code) == ("killed", "KILL", 137)
+
+
+def test_other_success_exit_codes_are_success(bench):
+    assert bench.run("exit 3", success_exit_codes=(0, 3))[0].succeeded
+
+
+def test_the_whole_log_arrives_also_the_megabytes_right_before_the_end(bench):
+    job = bench.submit('head -c 20000000 /dev/urandom | tee "$SSHJOB_DIR/copy"').job
+    seen = hashlib.sha256()
+    outcome = bench.monitor.wait(job, lambda observation: seen.update(observation.log))
+    assert outcome.log_bytes == 20_000_000
+    copy = bench.host.run("sha256sum", f"{job.directory}/copy").split()[0]
+    assert seen.hexdigest() == copy
+
+
+def test_the_record_is_whole_and_readable(bench):
+    outcome, _ = bench.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; exit 4")
+    assert outcome.exit_code == 4
+    assert outcome.cpu_seconds > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", outcome.started)
+    assert outcome.ended >= outcome.started
+    text = bench.host.run("sh", "-c", f"cat {bench.base}/jobs/Task/1/exit_record")
+    assert text.startswith("job: Task/1\noutcome: failed\nexit_code: 4\n")
+
+
+def test_submitting_again_attaches_and_does_not_launch(bench):
+    first = bench.submit("echo run >>ledger-again; sleep 2")
+    second = bench.submit("echo run >>ledger-again; sleep 2")
+    assert (first.attached, second.attached) == (False, True)
+    assert first.job == second.job
+    assert bench.monitor.wait(first.job, lambda _: None).succeeded
+    assert bench.host.run("sh", "-c", "cat ledger-again; rm ledger-again") == "run\n"
+
+
+def submit_after(start, bench, results, command) -> None:
+    start.wait()
+    results.put(bench.submit(command).job.id)
+
+
+def test_workers_that_submit_at_the_same_moment_run_it_once(bench):
+    start, results = fork.Event(), fork.Queue()
+    command = "echo run >>ledger-same; sleep 1"
+    workers = [fork.Process(target=submit_after, args=(start, bench, results, command)) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    start.set()
+    assert {results.get(timeout=60) for _ in workers} == {"Task/1"}
+    for worker in workers:
+        worker.join(30)
+    job = bench.submit(command).job
+    assert bench.monitor.wait(job, lambda _: None).succeeded
+    assert bench.host.run("sh", "-c", "cat ledger-same; rm ledger-same") == "run\n"
+
+
+def test_a_launch_may_be_repeated_and_the_run_is_not(bench):
+    job = bench.submit("echo run >>ledger-launch; sleep 1").job
+    for _ in range(3):
+        bench.control.relaunch(job)
+    assert bench.monitor.wait(job, lambda _: None).succeeded
+    bench.control.relaunch(job)
+    processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of all supervisors")
+    assert bench.host.run("sh", "-c", "cat ledger-launch; rm ledger-launch") == "run\n"
+
+
+def test_a_claim_that_was_never_filled_is_taken_over(bench):
+    bench.host.run("sh", "-c", f"mkdir -p {bench.base}/jobs/Task/1")
+    submission = bench.submit("echo mine")
+    assert submission.job.attempt == 1
+    assert bench.monitor.wait(submission.job, lambda _: None).succeeded
+
+
+def test_an_outcome_nobody_collected_is_collected_and_not_run_again(bench):
+    first = bench.submit("exit 5").job
+    bench.wait_for_file(f"{first.directory}/exit_record")
+    again = bench.submit("exit 5")
+    assert (again.attached, again.job) == (True, first)
+    bench.control.collect(first)
+    assert bench.submit("exit 5").job.attempt == 2
+
+
+def test_a_running_job_with_another_command_is_an_error_that_says_how_to_end_it(bench):
+    bench.submit("sleep 300")
+    with pytest.raises(JobMismatch, match=r"another command .*[\s\S]*luigi-sshjob kill .* Task/1"):
+        bench.submit("sleep 301")
+    with pytest.raises(JobMismatch, match="another environment"):
+        bench.submit("sleep 300", environment={"A": "b"})
+
+
+def test_an_old_result_of_another_command_is_not_this_ones(bench):
+    first = bench.submit("exit 1").job
+    bench.wait_for_file(f"{first.directory}/exit_record")
+    outcome, seen = bench.run("echo mended")
+    assert (outcome.succeeded, seen) == (True, b"mended\n")
+
+
+def test_outputs_appear_when_the_command_has_succeeded(bench):
+    home = bench.host.home
+    outputs = (Output("SSHJOB_OUTPUT_A", "~/made/a b.txt"), Output("SSHJOB_OUTPUT_B", f"{home}/made/b"))
+    command = 'echo a >"$SSHJOB_OUTPUT_A"; mkdir "$SSHJOB_OUTPUT_B"; touch "$SSHJOB_OUTPUT_B/in"; ls made; exit '
+    outcome, seen = bench.run(command + "1", outputs=outputs)
+    assert outcome.exit_code == 1
+    assert seen == b""
+    assert bench.host.run("ls", "-A", "made") == ""
+    outcome, _ = bench.run(command + "0", outputs=outputs)
+    assert outcome.succeeded
+    assert bench.host.run("sh", "-c", "ls -A made made/b; cat made/a*; rm -r made").split() == [
+        *("made:", "a", "b.txt", "b"),
+        *("made/b:", "in"),
+        "a",
+    ]
+
+
+def test_success_without_the_output_is_no_success(bench):
+    outcome, _ = bench.run("true", outputs=(Output("SSHJOB_OUTPUT", "~/never"),))
+    assert (outcome.state, outcome.exit_code) == ("failed", 0)
+    assert "made no output" in outcome.reason
+
+
+def test_a_working_directory_that_is_not_there_is_said(bench):
+    outcome, seen = bench.run("pwd", working_directory="/no/such")
+    assert outcome.state == "failed"
+    assert "no directory /no/such" in outcome.reason
+    assert b"/no/such" in seen
+    assert bench.run("pwd", working_directory="/usr/share")[1] == b"/usr/share\n"
+    assert bench.run("pwd")[1].decode().strip() == bench.host.home
+
+
+def test_a_time_limit_is_kept_on_the_host(bench):
+    outcome, _ = bench.run("trap '' TERM; sleep 300 & sleep 301", time_limit=1, kill_grace=1)
+    assert outcome.state == "timed_out"
+    assert not bench.running("sleep 30")
+
+
+STUBBORN = """
+trap '' TERM
+setsid sh -c 'trap "" TERM; sleep 311' &
+(sh -c 'sleep 312' & ) &
+sleep 313 &
+echo up
+sleep 314
+"""
+
+
+def test_cancelling_ends_every_process_of_the_job(bench):
+    job = bench.submit(STUBBORN).job
+    processes.wait_until(lambda: all(bench.running(f"sleep 31{n}") for n in "1234"), "the job's children")
+    outcome = bench.monitor.cancel(job, grace=1)
+    assert outcome.state == "cancelled"
+    assert not bench.running("sleep 31")
+
+
+def test_a_job_is_cancelled_before_it_has_started(bench):
+    """The one who cancels wins the run, so a supervisor that comes late leaves at once."""
+    job = bench.submit("exit 0").job
+    bench.monitor.wait(job, lambda _: None)
+    bench.host.run("rm", "-rf", *(f"{job.directory}/{name}" for name in ("started", "exit_record", "exit_code")))
+    assert bench.monitor.cancel(job, grace=1).state == "cancelled"
+    bench.control.relaunch(job)
+    processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the late supervisor")
+    assert "cancelled" in bench.host.run("cat", f"{job.directory}/exit_record")
+
+
+def supervisor(bench) -> int:
+    return next(pid for pid, args in bench.host.processes() if "supervise.sh" in args)
+
+
+def test_a_dead_supervisor_is_lost_only_when_its_command_is_gone_too(bench):
+    job = bench.submit("sleep 321").job
+    processes.wait_until(lambda: bench.running("sleep 321"), "the command")
+    bench.host.run("kill", "-9", str(supervisor(bench)))
+    assert bench.control.poll([(job, 0)])[0].state is State.UNSUPERVISED
+    assert bench.submit("sleep 321").attached
+    command = [pid for pid, args in bench.host.processes() if "sleep 321" in args or args.endswith("/command")]
+    bench.host.run("kill", "-9", *map(str, command))
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert outcome.state == "lost"
+    assert "without an exit record" in outcome.reason
+
+
+def test_an_unsupervised_command_can_be_cancelled(bench):
+    job = bench.submit("sleep 331").job
+    processes.wait_until(lambda: bench.running("sleep 331"), "the command")
+    bench.host.run("kill", "-9", str(supervisor(bench)))
+    bench.monitor.cancel(job, grace=1)
+    assert not bench.running("sleep 331")
+
+
+def test_another_process_with_the_same_number_is_not_the_supervisor(bench):
+    job = bench.submit("sleep 341").job
+    processes.wait_until(lambda: bench.running("sleep 341"), "the command")
+    own = [pid for pid, args in bench.host.processes() if "supervise" in args or "/command" in args or "341" in args]
+    bench.host.run("kill", "-9", *map(str, own))
+    # the pid of a process that lives, with the start time of one that does not
+    bench.host.run("sed", "-i", "s/^pid: .*/pid: 1/", f"{job.directory}/started/identity")
+    assert bench.monitor.wait(job, lambda _: None).state == "lost"
+
+
+def test_a_deleted_job_directory_is_lost_and_says_so(bench):
+    job = bench.submit("sleep 2").job
+    bench.host.run("rm", "-rf", job.directory)
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert (outcome.state, "was deleted" in outcome.reason) == ("lost", True)
+
+
+@pytest.mark.needs_docker
+def test_a_restarted_host_is_the_reason_of_a_loss(bench):
+    job = bench.submit("sleep 351").job
+    processes.wait_until(lambda: bench.running("sleep 351"), "the command")
+    bench.host.restart()
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert (outcome.state, outcome.reason) == ("lost", "the host was restarted while it ran")
+
+
+@pytest.mark.needs_docker
+def test_a_host_that_does_not_answer_for_a_while_costs_the_job_nothing(bench):
+    configure(request_timeout=2)
+    job = bench.submit("sleep 5; echo through").job
+    pause = fork.Process(target=lambda: (bench.host.pause(), time.sleep(6), bench.host.unpause()))
+    pause.start()
+    seen = bytearray()
+    outcome = bench.monitor.wait(job, lambda observation: seen.extend(observation.log))
+    pause.join(30)
+    assert (outcome.state, bytes(seen)) == ("succeeded", b"through\n")
+
+
+SECRET = 'pass\'word $(x) "y" \\ ü\nsecond line'
+
+
+def test_the_environment_arrives_and_is_not_to_be_seen(bench):
+    command = 'printf "%s" "$PASSWORD" | sha256sum; sleep 2; ls "$SSHJOB_DIR"'
+    job = bench.submit(command, environment={"PASSWORD": SECRET, "PATH": "/bin:/usr/bin"}).job
+    processes.wait_until(lambda: bench.running("sleep 2"), "the command")
+    everything = bench.host.run("sh", "-c", f"cat {job.directory}/* {job.directory}/*/* 2>/dev/null; ps axww -o args")
+    assert "pass'word" not in everything
+    assert "second line" not in everything
+    seen = bytearray()
+    assert bench.monitor.wait(job, lambda observation: seen.extend(observation.log)).succeeded
+    assert hashlib.sha256(SECRET.encode()).hexdigest() in seen.decode()
+    assert "environment" not in seen.decode().split()
+
+
+def test_all_of_ours_is_private_whatever_the_umask(bench):
+    job = bench.submit("umask; touch mine; stat -c %a mine; rm mine; exit 1").job
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert outcome.exit_code == 1
+    found = bench.host.run("sh", "-c", f"find {bench.base} -printf '%y %m %p\\n'")
+    assert all(line.startswith(("d 700 ", "f 600 ")) for line in found.splitlines()), found
+    assert bench.host.run("cat", f"{job.directory}/log") == "0022\n644\n"
+
+
+def test_a_base_directory_that_cannot_be_made_is_said_and_nothing_is_left(bench):
+    bench.host.run("touch", "in-the-way")
+    bench.base = "~/in-the-way/jobs"
+    with pytest.raises(RemoteCommandFailed, match=r"mkdir[\s\S]*Next: make ~/'in-the-way/jobs' a directory"):
+        bench.submit("true")
+    assert bench.host.run("sh", "-c", "ls -d in-the-way*; rm in-the-way") == "in-the-way\n"
+
+
+@pytest.mark.needs_docker
+def test_a_base_directory_of_another_account_is_refused(bench):
+    bench.host.run("mkdir", "-p", "-m", "1777", "/var/tmp/shared-jobs", user="root")
+    bench.base = "/var/tmp/shared-jobs"
+    with pytest.raises(RemoteCommandFailed, match="belongs to another account"):
+        bench.submit("true")
+    assert bench.host.run("ls", "-A", "/var/tmp/shared-jobs") == ""
+
+
+def test_removing_takes_a_collected_attempt_only(bench):
+    job = bench.submit("sleep 2").job
+    with pytest.raises(RemoteCommandFailed, match="not ended"):
+        bench.control.remove(job)
+    bench.monitor.wait(job, lambda _: None)
+    bench.control.collect(job)
+    bench.control.remove(job)
+    assert "Task/1" not in bench.host.run("sh", "-c", f"find {bench.base}/jobs")
+
+
+def test_a_published_record_and_log_outlive_their_attempt(bench, host):
+    job = bench.submit("echo kept", publish=True).job
+    bench.monitor.wait(job, lambda _: None)
+    bench.control.collect(job)
+    bench.control.remove(job)
+    assert RemoteTarget(f"{bench.base}/jobs/Task/log", host.alias).open().read() == "kept\n"
+    assert "succeeded" in RemoteTarget(f"{bench.base}/jobs/Task/exit_record", host.alias).open().read()
+    assert not RemoteTarget(f"{job.directory}/command", host.alias).exists()
+
+
+def test_one_request_asks_about_many_jobs(bench):
+    jobs = []
+    for number in range(5):
+        bench.key = f"Task{number}"
+        jobs.append(bench.submit(f"echo {number}; exit {number}").job)
+    for job in jobs:
+        bench.monitor.wait(job, lambda _: None)
+    observations = bench.control.poll([(job, 0) for job in jobs])
+    assert [(o.outcome.exit_code, o.log) for o in observations] == [(n, b"%d\n" % n) for n in range(5)]
+    assert {dataclasses.replace(job) for job, _, _ in bench.control.list()} == set(jobs)
+
+
+@pytest.mark.parametrize("name", ["a'; echo foo", 'a "b"', "new\nline", "日本", "$(x)", "two words"])
+def test_a_base_directory_may_have_any_name(bench, name):
+    bench.base += f"/{name}"
+    outcome, seen = bench.run('cd "$SSHJOB_DIR" && cat command')
+    assert (outcome.state, seen) == ("succeeded", b'cd "$SSHJOB_DIR" && cat command\n')

@@ -1,0 +1,250 @@
+"""Files on the host: every name, every byte, in place whole or not at all."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import subprocess
+
+import luigi.contrib.ssh
+import luigi.format
+import luigi.target
+import processes
+import pytest
+
+from luigi_sshjob import RemoteFileSystem, RemoteTarget
+from luigi_sshjob.errors import ConnectionFailed, RemoteCommandFailed, UnsafeValue
+
+HOSTILE = [
+    "two words",
+    "a'; echo foo",
+    'a "b"',
+    "new\nline",
+    "日本 ü",
+    "$(touch owned)",
+    "`touch owned`",
+    "-rf",
+    "back\\slash",
+    "*",
+    "x || true",
+    "tab\tbell\a",
+    "ends in space ",
+    "n" * 200,
+]
+
+
+@pytest.fixture
+def files(host, luigi_cfg):
+    return RemoteFileSystem(host.alias)
+
+
+@pytest.fixture
+def folder(host, files):
+    """A new folder on the host."""
+    path = host.run("mktemp", "-d").strip()
+    yield path
+    host.run("rm", "-rf", path)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_name_is_only_a_name(host, files, folder, name):
+    target = RemoteTarget(f"{folder}/{name}", host.alias)
+    assert not target.exists()
+    with target.open("w") as out:
+        out.write("content\n")
+    assert target.exists()
+    assert target.open().read() == "content\n"
+    assert files.listdir(folder) == [f"{folder}/{name}"]
+    assert not files.isdir(target.path)
+    files.move(target.path, f"{folder}/{name} moved")
+    assert host.run("ls", "-A", folder).count("moved") == 1
+    files.remove(f"{folder}/{name} moved")
+    assert host.run("ls", "-A", folder) == ""
+    assert "owned" not in host.run("ls", "-A")
+
+
+@pytest.mark.parametrize("name", ["relative", "-dash", "~/home", "folder/inside"])
+def test_relative_paths_and_the_tilde_mean_the_home(host, files, name):
+    with RemoteTarget(name, host.alias).open("w") as out:
+        out.write("here")
+    inside = name.removeprefix("~/")
+    assert host.run("cat", f"{host.home}/{inside}") == "here"
+    assert files.exists(name)
+    files.remove(name)
+    host.run("rm", "-rf", f"{host.home}/folder")
+    assert not files.exists(name)
+
+
+def test_what_cannot_be_a_path_is_refused_before_it_is_sent(files):
+    for path in ("a\0b", ""):
+        with pytest.raises(UnsafeValue, match="Next: "):
+            files.exists(path)
+
+
+def test_bytes_come_back_as_they_went(host, files, folder):
+    content = os.urandom(3_000_001)
+    target = RemoteTarget(f"{folder}/bytes", host.alias, format=luigi.format.Nop)
+    with target.open("w") as out:
+        out.write(content)
+    with target.open() as back:
+        assert back.read() == content
+    assert host.run("stat", "-c", "%s", target.path).strip() == str(len(content))
+
+
+@pytest.mark.parametrize("name", ["Gzip", "Bzip2", "UTF8"])
+def test_luigis_formats_work_both_ways(host, files, folder, name):
+    text = "grün\n" * 5000
+    content = text.encode() if name in ("Gzip", "Bzip2") else text
+    target = RemoteTarget(f"{folder}/formatted", host.alias, format=getattr(luigi.format, name))
+    with target.open("w") as out:
+        out.write(content)
+    with target.open() as back:
+        assert back.read() == content
+
+
+def test_lines_are_read_one_by_one(host, files, folder):
+    target = RemoteTarget(f"{folder}/lines", host.alias)
+    with target.open("w") as out:
+        out.write("one\ntwo\n")
+    assert list(target.open()) == ["one\n", "two\n"]
+
+
+def test_a_writer_that_fails_leaves_nothing(host, files, folder):
+    target = RemoteTarget(f"{folder}/half", host.alias)
+    with pytest.raises(TypeError), target.open("w") as out:
+        out.writelines(["half" * 100_000, 5])
+    assert host.run("ls", "-A", folder) == ""
+
+
+def test_a_writer_that_nobody_closes_leaves_nothing_at_the_path(host, files, folder):
+    target = RemoteTarget(f"{folder}/forgotten", host.alias)
+    out = target.open("w")
+    out.write("half" * 100_000)
+    del out
+    gc.collect()
+    assert not target.exists()
+
+
+def test_a_writer_whose_process_dies_leaves_nothing_at_the_path(host, files, folder):
+    target = RemoteTarget(f"{folder}/died", host.alias)
+    pid = os.fork()
+    if pid == 0:
+        out = target.open("w")
+        out.write("half" * 100_000)
+        out.flush()
+        os._exit(9)
+    os.waitpid(pid, 0)
+    processes.wait_until(
+        lambda: not any("cat" in args for _, args in host.processes()), "the end of the far side's cat"
+    )
+    assert not target.exists()
+
+
+def test_a_writer_whose_connection_breaks_says_so_and_leaves_nothing(host, files, folder):
+    target = RemoteTarget(f"{folder}/cut", host.alias)
+    target.exists()
+    out = target.open("w")
+    out.write("half" * 100_000)
+    end_master(files)
+    with pytest.raises(ConnectionFailed):
+        out.close()
+    assert host.run("ls", "-A", folder) == ""
+    with target.open("w") as again:
+        again.write("whole")
+    assert host.run("cat", target.path) == "whole"
+
+
+def test_a_reader_whose_connection_breaks_does_not_end_early(host, files, folder):
+    host.run("sh", "-c", f"head -c 20000000 /dev/zero >{folder}/long")
+    reader = RemoteTarget(f"{folder}/long", host.alias, format=luigi.format.Nop).open()
+    assert len(reader.read(1000)) == 1000
+    end_master(files)
+    with pytest.raises(ConnectionFailed):
+        reader.read()
+
+
+def end_master(files: RemoteFileSystem) -> None:
+    transport = files.remote_context.connection.transport
+    said = subprocess.run([*transport._ssh(), "-O", "check", "x"], capture_output=True, text=True, check=True).stderr
+    processes.kill([int(re.search(r"pid=(\d+)", said)[1])])
+
+
+def test_a_missing_file_is_known_when_it_is_opened(host, files, folder):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        RemoteTarget(f"{folder}/missing", host.alias).open()
+
+
+def test_a_file_that_may_not_be_read_says_why(host, files, folder):
+    with pytest.raises(RemoteCommandFailed, match="directory"):
+        RemoteTarget(folder, host.alias).open().read()
+
+
+def test_writing_replaces_a_file_and_makes_its_folder(host, files, folder):
+    target = RemoteTarget(f"{folder}/a/b/c", host.alias)
+    for text in ("first", "second"):
+        with target.open("w") as out:
+            out.write(text)
+    assert host.run("cat", target.path) == "second"
+    assert files.listdir(folder) == [target.path]
+
+
+def test_files_get_the_accounts_own_umask(host, files, folder):
+    with RemoteTarget(f"{folder}/sub/file", host.alias).open("w") as out:
+        out.write("x")
+    assert host.run("stat", "-c", "%a", f"{folder}/sub/file", f"{folder}/sub").split() == ["644", "755"]
+
+
+def test_directories_as_luigi_makes_them(host, files, folder):
+    files.mkdir(f"{folder}/a/b")
+    files.mkdir(f"{folder}/a/b")
+    assert files.isdir(f"{folder}/a/b")
+    with pytest.raises(luigi.target.FileAlreadyExists):
+        files.mkdir(f"{folder}/a/b", raise_if_exists=True)
+    with pytest.raises(luigi.target.MissingParentDirectory):
+        files.mkdir(f"{folder}/x/y", parents=False)
+    host.run("touch", f"{folder}/file")
+    with pytest.raises(luigi.target.NotADirectory):
+        files.mkdir(f"{folder}/file")
+    with pytest.raises(RemoteCommandFailed):
+        files.remove(f"{folder}/a", recursive=False)
+    files.remove(f"{folder}/a")
+    assert not files.exists(f"{folder}/a")
+
+
+def test_renaming_does_not_move_into_a_directory_nor_over_a_file(host, files, folder):
+    host.run("sh", "-c", f"cd {folder}; echo new >new; echo old >old; mkdir d")
+    for taken in ("old", "d"):
+        with pytest.raises(luigi.target.FileAlreadyExists):
+            files.rename_dont_move(f"{folder}/new", f"{folder}/{taken}")
+    with RemoteTarget(f"{folder}/made", host.alias).temporary_path() as path:
+        host.run("cp", f"{folder}/new", path)
+    assert host.run("cat", f"{folder}/made") == "new\n"
+
+
+def test_files_and_directories_are_put_and_got(host, files, folder, tmp_path):
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    (tmp_path / "tree" / "sub" / "a b").write_bytes(os.urandom(100_000))
+    (tmp_path / "tree" / "empty").touch()
+    files.put(str(tmp_path / "tree"), f"{folder}/put/tree")
+    assert sorted(files.listdir(f"{folder}/put")) == [f"{folder}/put/tree/empty", f"{folder}/put/tree/sub/a b"]
+    target = RemoteTarget(f"{folder}/put/tree/sub/a b", host.alias)
+    target.get(str(tmp_path / "back" / "file"))
+    assert (tmp_path / "back" / "file").read_bytes() == (tmp_path / "tree" / "sub" / "a b").read_bytes()
+    target.put(str(tmp_path / "tree" / "empty"))
+    assert host.run("stat", "-c", "%s", target.path).strip() == "0"
+    with pytest.raises(FileNotFoundError):
+        RemoteTarget(f"{folder}/missing", host.alias).get(str(tmp_path / "nothing"))
+    assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "tree"]
+
+
+def test_many_questions_are_one_answer(host, files, folder):
+    host.run("touch", f"{folder}/1", f"{folder}/2")
+    assert files.exists_many([f"{folder}/{number}" for number in range(4)]) == [False, True, True, False]
+
+
+def test_our_classes_are_luigis(host, files):
+    target = RemoteTarget("x", host.alias)
+    assert isinstance(target, luigi.contrib.ssh.RemoteTarget)
+    assert isinstance(files, luigi.contrib.ssh.RemoteFileSystem)
+    assert isinstance(target.fs.remote_context, luigi.contrib.ssh.RemoteContext)

@@ -1,0 +1,231 @@
+"""RemoteJobTask as Luigi runs it: the `luigi` command, several workers, luigid."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import luigi
+import processes
+import pytest
+from pipeline import Count, Failing, Slow
+from settings import configure
+
+from luigi_sshjob import RemoteJobTask, RemoteTarget
+from luigi_sshjob.errors import JobFailed, JobNotFound
+from luigi_sshjob.job import job_key
+
+LUIGI = [sys.executable, "-m", "luigi"]
+
+
+@pytest.fixture
+def folder(host, luigi_cfg):
+    path = host.run("mktemp", "-d").strip()
+    host.run("sh", "-c", f"echo three small words >{path}/text")
+    yield path
+    host.run("rm", "-rf", path, ".luigi-sshjob")
+
+
+@pytest.fixture
+def start_luigi(luigi_cfg, tmp_path):
+    """Starts the `luigi` command; its log is `.log` of what is returned."""
+    started = []
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        log = tmp_path / f"luigi-{len(started)}.log"
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        }
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*LUIGI, "--module", "pipeline", *arguments, "--retcode-task-failed", "30", "--no-lock"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=environment,
+                start_new_session=True,
+            )
+        process.log = log
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        processes.kill([member.pid for member in processes.family(process.pid)])
+        process.wait()
+
+
+def finished(process: subprocess.Popen[bytes], status: int = 0) -> str:
+    found = process.wait(120)
+    text = process.log.read_text()
+    assert found == status, text
+    return text
+
+
+def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
+    before = host.accepted_logins()
+    arguments = ("Sum", "--host", host.alias, "--folder", folder, "--count", "20", "--workers", "4")
+    text = finished(start_luigi(*arguments, "--local-scheduler"))
+    assert "21 ran successfully" in text
+    assert "] counting 19" in text
+    assert host.run("cat", f"{folder}/sum") == "60\n"
+    assert host.accepted_logins() == before + 1
+
+
+def test_a_worker_that_is_killed_costs_nothing_and_the_next_one_attaches(host, folder, start_luigi):
+    arguments = ("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
+    first = start_luigi(*arguments)
+    processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
+    processes.kill([member.pid for member in processes.family(first.pid)])
+    first.wait()
+    second = start_luigi(*arguments)
+    processes.wait_until(lambda: "attached to" in second.log.read_text(), "the second worker's attaching")
+    host.run("touch", f"{folder}/go")
+    assert "] let go" in finished(second)
+    assert host.run("cat", f"{folder}/ledger") == "run\n"
+
+
+def test_an_ordinary_end_of_the_worker_leaves_the_job_running(host, folder, start_luigi):
+    first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
+    processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
+    for member in processes.family(first.pid):
+        os.kill(member.pid, signal.SIGTERM)
+    first.wait(30)
+    assert any("supervise.sh" in args for _, args in host.processes())
+    host.run("touch", f"{folder}/go")
+    processes.wait_until(lambda: not any("supervise.sh" in args for _, args in host.processes()), "the job's own end")
+    task = Slow(host=host.alias, folder=folder)
+    assert task.job.outcome().succeeded
+    assert task.complete()
+
+
+def test_a_failure_names_host_job_reason_and_next_step(host, folder, start_luigi):
+    text = finished(start_luigi("Failing", "--host", host.alias, "--local-scheduler"), 30)
+    job = f"{job_key(Failing(host=host.alias).task_id)}/1"
+    assert f"host {host.alias}, job {job}: it failed with exit code 7" in text
+    assert "  | the reason is this" in text
+    assert f"Next: see the whole log with `luigi-sshjob logs {host.alias} {job}`" in text
+
+
+def test_the_default_outputs_are_the_record_and_the_log(host, folder):
+    task = Slow(host=host.alias, folder=folder)
+    host.run("touch", f"{folder}/go")
+    assert not task.complete()
+    with pytest.raises(JobNotFound, match="Next: run the task"):
+        _ = task.job
+    assert luigi.build([task], local_scheduler=True)
+    assert task.complete()
+    assert task.output()["log"].open().read() == "working on it\nlet go\n"
+    assert "outcome: succeeded" in task.output()["exit_record"].open().read()
+    assert task.job.exit_code.open().read() == "0\n"
+    assert task.job.log.open().read() == "working on it\nlet go\n"
+    assert task.job.id == f"{task.task_id}/1"
+
+
+def test_a_failed_task_has_no_output_and_runs_anew(host, folder):
+    task = Failing(host=host.alias)
+    for attempt in (1, 2):
+        with pytest.raises(JobFailed) as caught:
+            task.run()
+        assert caught.value.outcome.exit_code == 7
+        assert (task.job.id, task.complete()) == (f"{task.task_id}/{attempt}", False)
+        assert task.job.exit_code.open().read() == "7\n"
+
+
+def test_removing_the_output_runs_the_task_again(host, folder):
+    task = Slow(host=host.alias, folder=folder)
+    host.run("touch", f"{folder}/go")
+    for _ in range(2):
+        assert luigi.build([task], local_scheduler=True)
+        task.output()["exit_record"].remove()
+    assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
+
+
+def test_a_job_is_cancelled_through_its_task(host, folder, start_luigi):
+    process = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
+    processes.wait_until(lambda: "] working on it" in process.log.read_text(), "the job's first line")
+    assert Slow(host=host.alias, folder=folder).job.cancel().state == "cancelled"
+    assert "it was cancelled" in finished(process, 30)
+
+
+@pytest.mark.parametrize(("policy", "left"), [("never", True), ("on_success", False), ("always", False)])
+def test_cleanup_removes_the_attempt_as_the_policy_says(host, folder, policy, left):
+    configure(cleanup=policy)
+    task = Count(host=host.alias, folder=folder)
+    assert luigi.build([task], local_scheduler=True)
+    assert task.complete()
+    attempt = RemoteTarget(f"~/.luigi-sshjob/jobs/{task.task_id}/1", host.alias)
+    assert attempt.exists() is left
+
+
+def test_a_task_whose_output_is_a_directory(host, folder):
+    class Tree(RemoteJobTask):
+        host = luigi.Parameter()
+
+        def command(self):
+            return 'mkdir "$SSHJOB_OUTPUT" && echo leaf >"$SSHJOB_OUTPUT/leaf"'
+
+        def output(self):
+            return self.remote_target(f"{folder}/tree")
+
+    assert luigi.build([Tree(host=host.alias)], local_scheduler=True)
+    assert host.run("cat", f"{folder}/tree/leaf") == "leaf\n"
+
+
+def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder):
+    before = host.run("ls", "-A")
+    task = Count(host="no-such-host.invalid", folder=folder)
+    assert not luigi.build([task], local_scheduler=True)
+    assert host.run("ls", "-A") == before
+
+
+@pytest.fixture
+def luigid(tmp_path):
+    """The port of a scheduler of this test's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(tmp_path / "state")]
+    with (tmp_path / "luigid.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    processes.wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), "luigid")
+    yield port
+    process.terminate()
+    process.wait(30)
+
+
+def ask(port: int, method: str, **data: object) -> dict:
+    url = f"http://127.0.0.1:{port}/api/{method}"
+    body = f"data={json.dumps(data)}".encode()
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
+        return json.load(answer)["response"]
+
+
+def test_status_and_progress_reach_luigid_while_the_job_runs(host, folder, start_luigi, luigid):
+    worker = start_luigi(
+        *("Slow", "--host", host.alias, "--folder", folder, "--workers", "2"),
+        *("--scheduler-port", str(luigid), "--scheduler-host", "127.0.0.1"),
+    )
+    task_id = Slow(host=host.alias, folder=folder).task_id
+    processes.wait_until(
+        lambda: ask(luigid, "get_task_progress_percentage", task_id=task_id)["progressPercentage"] == 40,
+        "the percentage",
+    )
+    status = ask(luigid, "get_task_status_message", task_id=task_id)["statusMessage"]
+    assert f"{task_id}/1 on {host.alias}: running, watched for " in status
+    assert "aligning reads" in status
+    assert "working on it" in status
+    host.run("touch", f"{folder}/go")
+    finished(worker)
