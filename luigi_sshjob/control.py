@@ -95,10 +95,11 @@ class JobControl:
 
     def list(self) -> Iterable[tuple[JobRef, State, str]]:
         """Every attempt on the host with its state and, where that needs one, a reason."""
-        for part in self._connection.check("job_list", self._base).parts:
-            directory, _, reason = shell.decode(part.content).rstrip("\n").partition("\n")
+        parts = self._connection.check("job_list", self._base).parts
+        for listed, reason in zip(parts[::2], parts[1::2], strict=True):
+            directory = shell.decode(listed.content)[:-1]
             _, key, attempt = directory.rsplit("/", 2)
-            yield self._ref(key, attempt, directory), State(part.value), reason
+            yield self._ref(key, attempt, directory), State(listed.value), shell.decode(reason.content)[:-1]
 
     def _claim(self, request: JobRequest) -> tuple[str, JobRef, str]:
         words = (

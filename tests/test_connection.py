@@ -154,8 +154,10 @@ def test_a_connection_that_breaks_under_a_command_is_an_error_of_its_own(host, l
     killer = fork.Process(target=lambda: (time.sleep(0.5), processes.kill([pid])))
     killer.start()
     with pytest.raises(ConnectionLost):
-        context.check_output(["sleep 20"])
+        context.check_output(["exec sleep 20"])
     killer.join(30)
+    left = [pid for pid, args in host.processes() if args == "sleep 20"]
+    host.run("kill", *map(str, left))
 
 
 @pytest.mark.needs_docker

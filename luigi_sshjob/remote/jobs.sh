@@ -275,7 +275,7 @@ job_latest() {
   [ "$latest" -eq 0 ] || emit "$latest $1/jobs/$2/$latest"
 }
 
-# job_list BASE: every attempt: its directory and its state.
+# job_list BASE: every attempt: its state, its directory and the reason of the state.
 job_list() {
   job_index=0
   for listed in "$1"/jobs/*/[0-9]*; do
@@ -283,6 +283,7 @@ job_list() {
     job_state "$listed"
     part listed "$job_index" "$job_state"
     emit "$listed"
+    part reason "$job_index"
     emit "$job_reason"
     job_index=$((job_index + 1))
   done
