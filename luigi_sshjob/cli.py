@@ -61,7 +61,7 @@ class _Door:
 
 def _ls(door: _Door, _: argparse.Namespace) -> int:
     jobs = list(door.control.list())
-    outcomes = door.control.poll([(job, 0) for job, _, _ in jobs])
+    outcomes = door.control.poll([(job, None) for job, _, _ in jobs])
     for (job, state, reason), observation in zip(jobs, outcomes, strict=True):
         print(f"{job.id}\t{observation.outcome or ' '.join(filter(None, (state.value, reason)))}")
     return 0

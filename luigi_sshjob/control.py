@@ -6,7 +6,7 @@ import dataclasses
 import getpass
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from luigi_sshjob import shell
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
@@ -14,6 +14,8 @@ from luigi_sshjob.job import JobRef, JobRequest, Observation, Outcome, State
 from luigi_sshjob.launchers import Launcher
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.remote_shell import Answer, Part
+
+_BLOCK = 65536  # bytes; `job_poll` in remote/jobs.sh reads whole ones
 
 
 def whoami() -> str:
@@ -50,8 +52,7 @@ class JobControl:
                 return Submission(job, attached=False)
             if digests == request.digests:
                 return Submission(job, attached=True)
-            observation = self.poll([(job, 0)])[0]
-            if not observation.state.final:
+            if not self.look(job).state.final:
                 raise self._mismatch(job, digests, request.digests)
             self.collect(job)
 
@@ -66,14 +67,19 @@ class JobControl:
             shell.quote(job.directory),
         )
 
-    def poll(self, watched: Sequence[tuple[JobRef, int]]) -> list[Observation]:
-        """One look at all of them: each job with the offset in bytes from where its log is wanted."""
-        words = [word for job, offset in watched for word in (job.directory, str(offset))]
-        answer = self._connection.check("job_poll", *words)
-        return [
-            _observation([part for part in answer.parts if part.index == index], offset)
-            for index, (_, offset) in enumerate(watched)
-        ]
+    def poll(self, watched: Sequence[tuple[JobRef, int | None]]) -> list[Observation]:
+        """One look at all of them: each job with the offset in bytes from where its log is wanted, None for no log."""
+        words: list[str] = []
+        for job, offset in watched:
+            words += job.directory, "-" if offset is None else str(offset // _BLOCK)
+        parts: list[dict[str, Part]] = [{} for _ in watched]
+        for part in self._connection.check("job_poll", *words).parts:
+            parts[part.index][part.kind] = part
+        return [_observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
+
+    def look(self, job: JobRef) -> Observation:
+        """How one job stands, without its log."""
+        return self.poll([(job, None)])[0]
 
     def cancel(self, job: JobRef, grace: float) -> State:
         """Asks the host to end the job, and says how it stood then. To be repeated until it has ended."""
@@ -157,8 +163,7 @@ def _short(digests: str) -> str:
     return "/".join(digest[:8] for digest in digests.split())
 
 
-def _observation(parts: Sequence[Part], offset: int) -> Observation:
-    found = {part.kind: part for part in parts}
+def _observation(found: Mapping[str, Part], offset: int | None) -> Observation:
     state = State(found["state"].value)
     text = shell.decode(found["state"].content).rstrip("\n")
     outcome = None
@@ -166,13 +171,11 @@ def _observation(parts: Sequence[Part], offset: int) -> Observation:
         outcome = Outcome.parse(text)
     elif state is State.LOST:
         outcome = Outcome.lost(text)
-    progress = found.get("progress")
-    log = found.get("log")
     return Observation(
         state=state,
         reason="" if outcome else text,
         outcome=outcome,
-        progress=progress.content.decode("utf-8", "replace").rstrip("\n") if progress else "",
+        progress=found["progress"].content.decode("utf-8", "replace").rstrip("\n") if "progress" in found else "",
         # the host sends whole blocks; the beginning of the first may be known
-        log=log.content[offset - int(log.value) :] if log else b"",
+        log=found["log"].content[(offset or 0) % _BLOCK :] if "log" in found else b"",
     )

@@ -44,7 +44,7 @@ class Job:
 
     def outcome(self) -> Outcome | None:
         """How it ended, None while it has not. Raises `HostUnreachable` where the host does not say."""
-        return self._control.poll([(self.ref, 0)])[0].outcome
+        return self._control.look(self.ref).outcome
 
     def cancel(self) -> Outcome:
         """Ends the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it is done."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+import math
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -79,9 +80,9 @@ class JobRequest:
         _check_command(self.command)
         for name, value in self.environment.items():
             _check_variable(name, value)
-        if self.time_limit < 0 or self.kill_grace < 0:
+        if not (0 <= self.time_limit < math.inf and 0 <= self.kill_grace < math.inf):
             raise ConfigurationError(
-                f"time_limit {self.time_limit} and kill_grace {self.kill_grace} must not be negative",
+                f"time_limit {self.time_limit} and kill_grace {self.kill_grace} must be finite and not negative",
                 job=self.key,
                 next_step="give seconds, 0 for no limit",
             )
@@ -114,9 +115,9 @@ class JobRequest:
             f"submitted_by={shell.quote(self.submitted_by)}",
             f"submitted_at={shell.quote(self.submitted_at)}",
             f"working_directory={shell.quote_path(self.working_directory)}",
-            f"time_limit={shell.quote(f'{self.time_limit:g}' if self.time_limit else '')}",
-            # the supervisor counts in whole seconds
-            f"kill_grace={round(self.kill_grace)}",
+            # POSIX sleep and the shells count in whole seconds
+            f"time_limit={math.ceil(self.time_limit) or ''}",
+            f"kill_grace={math.ceil(self.kill_grace)}",
             f"success_exit_codes={shell.quote(' '.join(map(str, self.success_exit_codes)))}",
             f"publish={'yes' if self.publish else 'no'}",
             f"tag={_digest(self.key)[:12]}",

@@ -83,7 +83,7 @@ class Monitor:
         """
         while True:
             state = self._patience.with_host(lambda: self._control.cancel(job, grace))
-            observation = self._patience.with_host(lambda: self._control.poll([(job, 0)])[0])
+            observation = self._patience.with_host(lambda: self._control.look(job))
             if observation.outcome:
                 return observation.outcome
             if observation.state is State.ELSEWHERE:

@@ -13,7 +13,7 @@ from luigi.task import flatten
 
 from luigi_sshjob import config
 from luigi_sshjob.context import RemoteContext
-from luigi_sshjob.control import JobControl, Submission, whoami
+from luigi_sshjob.control import JobControl, whoami
 from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, JobNotFound, SSHJobError
 from luigi_sshjob.handle import Job
 from luigi_sshjob.job import JobPaths, JobRef, JobRequest, Outcome, Output, job_key
@@ -23,6 +23,8 @@ from luigi_sshjob.report import Reporter
 from luigi_sshjob.target import RemoteTarget
 
 logger = logging.getLogger("luigi-interface")
+
+_VERBS = {False: "submitted as", True: "attached to"}
 
 
 class RemoteJobTask(luigi.Task):
@@ -91,21 +93,22 @@ class RemoteJobTask(luigi.Task):
         request = self._request()
         cleanup = self._cleanup_policy()
         control = self._control()
-        submission = self._patience().with_host(lambda: control.submit(request))
-        self._submitted = submission.job
-        self._announce(submission)
-        reporter = Reporter(self, submission.job, config.settings().log_lines)
-        outcome = self._monitor().wait(submission.job, reporter.observe)
-        reporter.finish()
-        self._patience().with_host(lambda: control.collect(submission.job))
-        logger.info("%s on %s %s", submission.job.id, submission.job.host, outcome)
+        while True:
+            submission = self._patience().with_host(lambda: control.submit(request))
+            job = self._submitted = submission.job
+            logger.info("%s: %s %s on %s", self, _VERBS[submission.attached], job.id, job.host)
+            reporter = Reporter(self, job, config.settings().log_lines)
+            outcome = self._monitor().wait(job, reporter.observe)
+            reporter.finish()
+            self._patience().with_host(lambda: control.collect(job))  # noqa: B023
+            logger.info("%s on %s %s", job.id, job.host, outcome)
+            # an old success whose output somebody has removed since is what they want to have again
+            if not (submission.attached and outcome.succeeded and not self._outputs_exist(request)):
+                break
+        if cleanup == "always" or (cleanup == "on_success" and outcome.succeeded):
+            self._remove(control, job)
         if not outcome.succeeded:
-            error = self._failure(submission.job, outcome, reporter.tail)
-            if cleanup == "always":
-                self._remove(control, submission.job)
-            raise error
-        if cleanup != "never":
-            self._remove(control, submission.job)
+            raise self._failure(job, outcome, reporter.tail)
 
     # -- what the attributes come to
 
@@ -187,9 +190,11 @@ class RemoteJobTask(luigi.Task):
 
     # -- what run does besides
 
-    def _announce(self, submission: Submission) -> None:
-        verb = "attached to" if submission.attached else "submitted as"
-        logger.info("%s: %s %s on %s", self, verb, submission.job.id, submission.job.host)
+    def _outputs_exist(self, request: JobRequest) -> bool:
+        paths = [output.path for output in request.outputs]
+        if request.publish:
+            paths.append(self._paths().published_record)
+        return all(self.remote_target(path).exists() for path in paths)
 
     def _failure(self, job: JobRef, outcome: Outcome, tail: Sequence[str]) -> JobFailed:
         last = "\n".join(f"  | {line}" for line in tail)

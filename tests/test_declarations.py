@@ -71,6 +71,7 @@ def test_an_environment_value_that_cannot_be_passed_is_refused_and_not_shown(val
     "options",
     [
         {"time_limit": -1},
+        {"time_limit": float("nan")},
         {"kill_grace": -1},
         {"success_exit_codes": ()},
         {"success_exit_codes": (256,)},
@@ -142,7 +143,7 @@ def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luig
 
     configure(kill_grace=3)
     spec = Mixed()._request().spec_text()
-    assert "time_limit='60'" in spec
+    assert "time_limit=60" in spec
     assert "kill_grace=3" in spec
     assert Mixed()._request().environment == {"A": "b"}
 

@@ -148,6 +148,20 @@ def test_removing_the_output_runs_the_task_again(host, folder):
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
 
 
+def test_an_old_success_whose_output_was_removed_is_run_again(host, folder, start_luigi):
+    arguments = ("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
+    first = start_luigi(*arguments)
+    processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
+    processes.kill([member.pid for member in processes.family(first.pid)])
+    host.run("touch", f"{folder}/go")
+    task = Slow(host=host.alias, folder=folder)
+    processes.wait_until(task.complete, "the job's own end")
+    task.output()["exit_record"].remove()
+    finished(start_luigi(*arguments))
+    assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
+    assert task.complete()
+
+
 def test_a_job_is_cancelled_through_its_task(host, folder, start_luigi):
     process = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
     processes.wait_until(lambda: "] working on it" in process.log.read_text(), "the job's first line")

@@ -49,8 +49,9 @@ fs_rename_new() {
 
 # fs_commit TEMPORARY TARGET BYTES: a written file goes into its place if every byte of it has arrived.
 fs_commit() {
-  arrived=$(($(wc -c <"$1"))) || return
-  [ "$arrived" -eq "$3" ] || refuse "short: $arrived of $3 bytes arrived" || return
+  arrived=$(wc -c <"$1") || return
+  # as text, without the blanks that wc may pad with: numbers end at 2 GiB in mksh
+  [ "${arrived##* }" = "$3" ] || refuse "short: $arrived of $3 bytes arrived" || return
   fs_move "$1" "$2"
 }
 

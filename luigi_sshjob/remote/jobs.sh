@@ -6,7 +6,7 @@ install_supervisor() {
   base=$1 hash=$2
   shift 2
   umask 077
-  own_base "$base" && mkdir -p "$base/lib" && install_files "$@"
+  own_directory "$base" && own_directory "$base/lib" && install_files "$@"
   verb_status=$?
   umask "$SJ_UMASK"
   return "$verb_status"
@@ -22,11 +22,11 @@ install_files() {
   # fails where somebody else was first, which is as good
   mv "$stage/$hash" "$base/lib/" 2>/dev/null
   rm -rf "$stage"
-  [ -f "$base/lib/$hash/supervise.sh" ] || refuse "the scripts did not arrive in $base/lib"
+  [ -O "$base/lib/$hash/supervise.sh" ] || refuse "the scripts did not arrive in $base/lib"
 }
 
-# own_base BASE: makes the base directory; refuses one that belongs to somebody else.
-own_base() {
+# own_directory PATH: makes it where it is missing; refuses one that belongs to somebody else.
+own_directory() {
   [ -d "$1" ] || mkdir -p "$1" || return 1
   [ -O "$1" ] || refuse "$1 belongs to another account"
 }
@@ -47,12 +47,13 @@ latest_attempt() {
 job_submit() {
   base=$1 jobs=$1/jobs/$2 launcher=$3 library=$1/lib/$4
   shift 4
-  [ -f "$library/supervise.sh" ] || {
+  # what another account put there is not run, nor is a job's secret given to it
+  [ -O "$library/supervise.sh" ] || {
     emit uninstalled
     return 0
   }
   umask 077
-  mkdir -p "$jobs" && find_or_claim "$@"
+  own_directory "$base" && own_directory "$jobs" && find_or_claim "$@"
   verb_status=$?
   umask "$SJ_UMASK"
   return "$verb_status"
@@ -127,7 +128,8 @@ launch_nohup() {
   "$detach" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK" </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
 }
 
-# job_poll [DIR OFFSET]...: for each job its state, its progress, its exit record and up to 1 MiB of its log.
+# job_poll [DIR BLOCK]...: for each job its state, its progress, its exit record, and up to 1 MiB of its log from
+# that block of 64 KiB on, or nothing of it for "-". The blocks are counted by whoever asks: numbers end at 2 GiB in mksh.
 job_poll() {
   job_index=0
   while [ $# -ge 2 ]; do
@@ -137,7 +139,7 @@ job_poll() {
   done
 }
 
-# poll_job DIR OFFSET: the state comes first, the log after it: what was read of the log after the record
+# poll_job DIR BLOCK: the state comes first, the log after it: what was read of the log after the record
 # was seen is all of it.
 poll_job() {
   job_state "$1"
@@ -151,11 +153,10 @@ poll_job() {
     read -r progress <"$1/$SJ_PROGRESS" || [ -n "$progress" ]
     emit "$progress"
   fi
-  if [ -s "$1/$SJ_LOG" ]; then
+  if [ "$2" != - ] && [ -s "$1/$SJ_LOG" ]; then
     # whole blocks, as dd can skip no other way by POSIX; the reader drops what it has
-    first_block=$(($2 / 65536))
-    part log "$job_index" $((first_block * 65536))
-    dd if="$1/$SJ_LOG" bs=65536 skip="$first_block" count=16 2>/dev/null
+    part log "$job_index"
+    dd if="$1/$SJ_LOG" bs=65536 skip="$2" count=16 2>/dev/null
   fi
 }
 

@@ -172,6 +172,7 @@ judge() {
 }
 
 write_record() {
+  log_bytes=$(wc -c <"$SJ_LOG")
   {
     emit "job: $key/$attempt"
     emit "outcome: $outcome"
@@ -180,7 +181,8 @@ write_record() {
     emit "reason: $reason"
     emit "started: $started"
     emit "ended: $(now)"
-    emit "log_bytes: $(($(wc -c <"$SJ_LOG")))"
+    # wc may pad with blanks
+    emit "log_bytes: ${log_bytes##* }"
     emit "cpu_time: $cpu_time"
     emit "machine: $machine"
     emit "submitted_by: $submitted_by"

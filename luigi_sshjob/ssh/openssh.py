@@ -54,8 +54,11 @@ class OpenSSH:
     def alive(self) -> bool:
         """Whether the master answers on its socket; starts no process."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(5)
             try:
                 probe.connect(self.control_path)
+            except TimeoutError:
+                return True  # busy, or stopped: another login beside it would not help
             except OSError:
                 return False
         return True

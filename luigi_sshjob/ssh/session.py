@@ -48,7 +48,7 @@ class Session:
 
     def read(self, size: int, *, deadline: float) -> bytes:
         """At most `size` bytes, as soon as there are any; b"" at the end. Raises `ConnectionLost` at the deadline."""
-        if not select.select([self.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if not _ready(self.stdout, select.POLLIN, deadline):
             raise self._silent()
         return os.read(self.stdout, size)
 
@@ -57,7 +57,7 @@ class Session:
         view = memoryview(data)
         os.set_blocking(self.stdin, False)
         while view:
-            if not select.select([], [self.stdin], [], max(0.0, deadline - time.monotonic()))[1]:
+            if not _ready(self.stdin, select.POLLOUT, deadline):
                 raise self._silent()
             try:
                 view = view[os.write(self.stdin, view[: 1 << 20]) :]
@@ -152,6 +152,13 @@ class Session:
             host=self.host,
             next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
         )
+
+
+def _ready(fd: int, event: int, deadline: float) -> bool:
+    # not select(), which knows no descriptor above 1023
+    poller = select.poll()
+    poller.register(fd, event)
+    return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def _fd(pipe: Any) -> int:
