@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import luigi
+import luigi.configuration
+from luigi.cmdline_parser import CmdlineParser
 
 from luigi_sshjob.errors import ConfigurationError
 
@@ -50,8 +52,29 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
     max_sessions = luigi.IntParameter(default=8, description="sessions open at once; below the server's MaxSessions")
 
 
+_known: tuple[object, sshjob] | None = None
+
+
 def settings() -> sshjob:
     """The configuration as it is now. Raises `ConfigurationError` for a value that cannot be used."""
+    global _known
+    # Luigi reads all options anew for each instance, which takes longer than a request to a host does
+    source = _source()
+    if _known is None or _known[0] != source:
+        _known = (source, _checked())
+    return _known[1]
+
+
+def _source() -> object:
+    parser = luigi.configuration.get_config()
+    try:
+        section = dict(parser["sshjob"])
+    except KeyError:
+        section = {}
+    return section, CmdlineParser.get_instance()
+
+
+def _checked() -> sshjob:
     try:
         found = sshjob()
     except ValueError as error:
@@ -59,7 +82,6 @@ def settings() -> sshjob:
     for name in ("poll_interval", "request_timeout", "connect_timeout", "control_persist", "max_sessions"):
         if getattr(found, name) <= 0:
             raise ConfigurationError(
-                f"{name} in [sshjob] is {getattr(found, name)}",
-                next_step="give a number above 0 in luigi.cfg",
+                f"{name} in [sshjob] is {getattr(found, name)}", next_step="give a number above 0 in luigi.cfg"
             )
     return found

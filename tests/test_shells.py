@@ -74,7 +74,7 @@ def test_a_job_ends_as_itself(far_side, command, state, code):
 
 
 def test_outputs_environment_and_names_are_as_given(far_side):
-    name = "a'; echo \"$(x)\"\n日本"
+    name = 'a\'; echo "$(x)"\n日本'
     directory = far_side.submit(
         'printf %s "$VALUE" >"$SSHJOB_OUTPUT"',
         environment={"VALUE": name},

@@ -147,7 +147,10 @@ _connections: dict[tuple[Destination, config.sshjob], Connection] = {}
 def connection_to(destination: Destination) -> Connection:
     """This process's connection to `destination` under the configuration as it is now."""
     settings = config.settings()
-    return _connections.setdefault((destination, settings), Connection(destination, settings))
+    found = _connections.get((destination, settings))
+    if found is None:
+        found = _connections[destination, settings] = Connection(destination, settings)
+    return found
 
 
 def close_shells() -> None:

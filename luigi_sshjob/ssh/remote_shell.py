@@ -45,6 +45,7 @@ class RemoteShell:
 
     def __init__(self, transport: OpenSSH, *, deadline: float):
         self._token = secrets.token_hex(16)
+        self._part_mark = re.compile(rb"(?:^|\n)%s part (\S+) (\d+) ([^\n]*)\n" % self._token.encode())
         self._requests = 0
         self._buffer = b""
         self._session = Session(transport, "exec /bin/sh -s", deadline=deadline)
@@ -70,25 +71,26 @@ class RemoteShell:
         self._session.write(shell.encode(text), deadline=deadline)
 
     def _receive(self, deadline: float) -> Answer:
-        end = re.compile(rb"\n%s end %d (\d+)\n" % (self._token.encode(), self._requests))
+        mark = b"\n%s end %d " % (self._token.encode(), self._requests)
         searched = 0
-        while not (match := end.search(self._buffer, searched)):
+        while (found := self._buffer.find(mark, searched)) < 0 or b"\n" not in self._buffer[found + len(mark) :]:
             # a mark may be cut in two by the end of what has arrived
-            searched = max(0, len(self._buffer) - 128)
+            searched = max(0, len(self._buffer) - len(mark) - 8)
             chunk = self._session.read(1 << 18, deadline=deadline)
             if not chunk:
                 raise self._session.lost()
             self._buffer += chunk
-        answer, self._buffer = self._buffer[: match.start()], self._buffer[match.end() :]
-        return Answer(int(match[1]), *self._split(answer))
-
-    def _split(self, answer: bytes) -> tuple[bytes, tuple[Part, ...]]:
-        marks = re.split(rb"(?:^|\n)%s part (\S+) (\d+) ([^\n]*)\n" % self._token.encode(), answer)
-        parts = tuple(
-            Part(kind.decode(), int(index), shell.decode(value), content)
-            for kind, index, value, content in zip(marks[1::4], marks[2::4], marks[3::4], marks[4::4], strict=True)
+        answer, rest = self._buffer[:found], self._buffer[found + len(mark) :]
+        status, _, self._buffer = rest.partition(b"\n")
+        output, *marks = self._part_mark.split(answer)
+        parts = zip(marks[::4], marks[1::4], marks[2::4], marks[3::4], strict=True)
+        return Answer(
+            int(status),
+            output,
+            tuple(
+                Part(kind.decode(), int(index), shell.decode(value), content) for kind, index, value, content in parts
+            ),
         )
-        return marks[0], parts
 
 
 def deadline_in(seconds: float) -> float:
