@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-import re
 import socket
 import subprocess
 import sys
@@ -55,7 +54,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
 
     def _prepare_cmd(self, cmd: Sequence[str]) -> list[str]:
         transport = self.connection.transport
-        transport.connect()
+        transport.master.connect()
         return transport.client_argv(_checked(cmd))
 
     def Popen(self, cmd: Sequence[str], **kwargs: Any) -> subprocess.Popen[Any]:
@@ -75,9 +74,9 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         deadline = self.connection.request_deadline()
         while True:
             process, output, said = self._communicate(cmd)
-            if process.returncode != 255 or (transport.alive() and not _CLIENT_FAILED.search(said)):
+            error = transport.failure(process.returncode, said)
+            if error is None:
                 break
-            error = transport.lost(said)
             # others use the connection's sessions too; a refused command has not begun
             if not isinstance(error, SessionRefused) or time.monotonic() > deadline:
                 raise error
@@ -127,10 +126,6 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         """Ends the shared connection, for every process of this account; running jobs are not touched."""
         self.connection.close_shell()
         self.connection.transport.close()
-
-
-# What a multiplexed client says of itself when it had no session.
-_CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
 
 
 def _checked(cmd: Sequence[str]) -> list[str]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from luigi_sshjob import shell
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
-from luigi_sshjob.job import JobRef, JobRequest, Observation, Outcome, State
+from luigi_sshjob.job import JobRef, Observation, Outcome, State
 from luigi_sshjob.launchers import Launcher
+from luigi_sshjob.request import JobRequest
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.remote_shell import Answer, Part
 

@@ -16,10 +16,11 @@ from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, whoami
 from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, JobNotFound, SSHJobError
 from luigi_sshjob.handle import Job
-from luigi_sshjob.job import JobPaths, JobRef, JobRequest, Outcome, Output, job_key
+from luigi_sshjob.job import JobPaths, JobRef, Outcome, job_key
 from luigi_sshjob.launchers import Launcher, launcher_named
 from luigi_sshjob.monitor import Monitor, Patience
 from luigi_sshjob.report import Reporter
+from luigi_sshjob.request import JobRequest, Output
 from luigi_sshjob.target import RemoteTarget
 
 logger = logging.getLogger("luigi-interface")

@@ -13,6 +13,7 @@ from pathlib import Path
 import luigi.contrib.ssh
 import processes
 import pytest
+from masters import kill_master, master_pid
 from settings import configure
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
@@ -33,12 +34,6 @@ def ssh_config(luigi_cfg, text: str) -> None:
     path = luigi_cfg.path.with_name("ssh_config")
     path.write_text(text + "\nHost *\n" + luigi_cfg.ssh_config.read_text())
     configure(ssh_config=path)
-
-
-def master_pid(context: RemoteContext) -> int:
-    transport = context.connection.transport
-    said = subprocess.run([*transport._ssh(), "-O", "check", "x"], capture_output=True, text=True, check=True).stderr
-    return int(re.search(r"pid=(\d+)", said)[1])
 
 
 def answer_after(start, context, results) -> None:
@@ -112,7 +107,7 @@ def test_a_lost_master_costs_one_more_login_and_nothing_else(host, luigi_cfg):
     files = RemoteFileSystem(host.alias)
     assert not files.exists("nothing")
     before = host.accepted_logins()
-    processes.kill([master_pid(files.remote_context)])
+    kill_master(files.remote_context)
     assert not files.exists("nothing")
     assert host.accepted_logins() == before + 1
 
@@ -331,4 +326,4 @@ def test_a_master_ends_by_itself_when_nobody_uses_it(host, luigi_cfg):
     context.check_output(["true"])
     pid = master_pid(context)
     processes.wait_until(lambda: not processes.alive(pid), "the end of the unused master")
-    assert not Path(context.connection.transport.control_path).exists()
+    assert not Path(context.connection.transport.master.control_path).exists()

@@ -12,8 +12,9 @@ from settings import configure
 
 from luigi_sshjob import RemoteJobTask, shell
 from luigi_sshjob.errors import ConfigurationError, JobFailed, RemoteCommandFailed, UnsafeValue
-from luigi_sshjob.job import JobRequest, Outcome, Output, job_key
+from luigi_sshjob.job import Outcome, job_key
 from luigi_sshjob.logstream import LogStream
+from luigi_sshjob.request import JobRequest, Output
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 

@@ -15,9 +15,10 @@ from settings import configure
 from luigi_sshjob import RemoteContext, RemoteTarget
 from luigi_sshjob.control import JobControl
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
-from luigi_sshjob.job import JobRequest, Output, State
+from luigi_sshjob.job import State
 from luigi_sshjob.launchers import launcher_named
 from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.request import JobRequest, Output
 
 fork = multiprocessing.get_context("fork")
 

@@ -8,7 +8,8 @@ import processes
 import pytest
 
 from luigi_sshjob import shell
-from luigi_sshjob.job import JobRequest, Outcome, Output
+from luigi_sshjob.job import Outcome
+from luigi_sshjob.request import JobRequest, Output
 
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"], "mksh": ["mksh"]}
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import re
-import subprocess
 
 import luigi.contrib.ssh
 import luigi.format
 import luigi.target
 import processes
 import pytest
+from masters import kill_master
 
 from luigi_sshjob import RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import ConnectionFailed, RemoteCommandFailed, UnsafeValue
@@ -146,7 +145,7 @@ def test_a_writer_whose_connection_breaks_says_so_and_leaves_nothing(host, files
     target.exists()
     out = target.open("w")
     out.write("half" * 100_000)
-    end_master(files)
+    kill_master(files.remote_context)
     with pytest.raises(ConnectionFailed):
         out.close()
     assert host.run("ls", "-A", folder) == ""
@@ -159,15 +158,9 @@ def test_a_reader_whose_connection_breaks_does_not_end_early(host, files, folder
     host.run("sh", "-c", f"head -c 20000000 /dev/zero >{folder}/long")
     reader = RemoteTarget(f"{folder}/long", host.alias, format=luigi.format.Nop).open()
     assert len(reader.read(1000)) == 1000
-    end_master(files)
+    kill_master(files.remote_context)
     with pytest.raises(ConnectionFailed):
         reader.read()
-
-
-def end_master(files: RemoteFileSystem) -> None:
-    transport = files.remote_context.connection.transport
-    said = subprocess.run([*transport._ssh(), "-O", "check", "x"], capture_output=True, text=True, check=True).stderr
-    processes.kill([int(re.search(r"pid=(\d+)", said)[1])])
 
 
 def test_a_missing_file_is_known_when_it_is_opened(host, files, folder):

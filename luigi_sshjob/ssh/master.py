@@ -1,0 +1,229 @@
+"""The ControlMaster of one host: one login, under a lock, for every process of this account."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from luigi_sshjob.config import sshjob
+from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
+from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.messages import translate
+from luigi_sshjob.ssh.runtime import FileLock, runtime_dir, socket_path
+
+logger = logging.getLogger("luigi-interface")
+
+# The multiplexed way is tried before the proxy, so a client with a session never runs it, and one without
+# ends here instead of logging in (measured with OpenSSH 9.2; see ssh_config(5), ControlPath).
+CLIENT_OPTIONS = tuple(
+    word
+    for option in ("ControlMaster=no", "ProxyCommand=false", "RemoteCommand=none", "BatchMode=yes")
+    for word in ("-o", option)
+)
+
+
+class ControlMaster:
+    """The shared connection to one destination. Cheap to make; holds no process and no descriptor of its own."""
+
+    def __init__(self, destination: Destination, settings: sshjob):
+        self.destination = destination
+        self.settings = settings
+        self.directory = runtime_dir(settings.runtime_dir)
+        self.key = destination.key(settings.ssh_config)
+        self.control_path = socket_path(self.directory, self.key)
+
+    def alive(self) -> bool:
+        """Whether the master answers on its socket; starts no process."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(5)
+            try:
+                probe.connect(self.control_path)
+            except TimeoutError:
+                return True  # busy, or stopped: another login beside it would not help
+            except OSError:
+                return False
+        return True
+
+    def connect(self) -> None:
+        """Logs in unless somebody has: one login for all who want one at the same time.
+
+        Raises `LoginRefused`, `HostUnreachable` or `ConfigurationError`. Whoever waited while another's
+        login failed gets that failure and does not try again by itself: accounts are locked for less.
+        """
+        if self.alive():
+            return
+        since = time.time()
+        lock = FileLock(self.directory / f"{self.key}.lock")
+        if not lock.acquire(deadline=time.monotonic() + self._patience(), waiting=self._say_waiting()):
+            raise HostUnreachable(
+                "another process has been logging in for too long",
+                host=str(self.destination),
+                next_step="end the ssh process that holds it up, or wait",
+            )
+        try:
+            if not self.alive():
+                self._raise_failure_since(since)
+                self._log_in_or_raise()
+        finally:
+            lock.release()
+
+    def close(self) -> None:
+        """Ends the shared connection, for every process; running jobs are not touched."""
+        if self.alive():
+            self.control("exit")
+            deadline = time.monotonic() + 5
+            while self.alive() and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+    def _log_in_or_raise(self) -> None:
+        for attempt in range(1, self.settings.connect_attempts + 1):
+            try:
+                return self._log_in()
+            except HostUnreachable as error:
+                # sshd drops unauthenticated connections at random above MaxStartups; a moment later there
+                # may be room. Anything slower than that is the caller's to wait for.
+                dropped = re.search(r"reset by|closed by|kex_exchange|refused", str(error))
+                if not dropped or attempt == self.settings.connect_attempts:
+                    self._note_failure(error)
+                    raise
+                time.sleep(random.uniform(0.5, 1.0) * attempt)
+            except ConnectionFailed as error:
+                self._note_failure(error)
+                raise
+
+    def _log_in(self) -> None:
+        # a dead master's socket would make ssh go on without multiplexing
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.control_path)
+        logger.debug("logging in on %s", self.destination)
+        said = self.directory / f"{self.key}.said"
+        with open(said, "w+b", opener=_private) as log:
+            # a file, not a pipe: the master keeps it open after -f has returned
+            process = spawn(self.destination, self._login_argv(), stdout=log, stderr=log)
+            status = self._await_login(process)
+            log.seek(0)
+            words = log.read().decode("utf-8", "replace")
+        if status != 0 or not self.alive():
+            raise translate(words or f"ssh ended with status {status}", self.destination)
+
+    def _await_login(self, process: subprocess.Popen[Any]) -> int:
+        # ConnectTimeout ends with the key exchange; a host that stops after it would hold us for ever
+        try:
+            return process.wait(self._timeout() + self.settings.request_timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def _timeout(self) -> int:
+        return self.destination.connect_timeout or self.settings.connect_timeout
+
+    def _login_argv(self) -> list[str]:
+        # only the login may need a password
+        password = self.destination.sshpass
+        return [
+            *(("sshpass", "-e") if password else ()),
+            *self.ssh_argv(),
+            *(() if password else ("-o", "BatchMode=yes")),
+            *("-M", "-N", "-f", "-T"),
+            *("-o", f"ControlPersist={self.settings.control_persist}"),
+            *("-o", f"ServerAliveInterval={self.settings.keepalive_interval}"),
+            *("-o", f"ServerAliveCountMax={self.settings.keepalive_count}"),
+            *("-o", f"ConnectTimeout={self._timeout()}"),
+            *("-o", "ClearAllForwardings=yes"),
+            self.destination.reference,
+        ]
+
+    def ssh_argv(self) -> list[str]:
+        """The beginning of every ssh command line for this connection."""
+        destination = self.destination
+        argv = ["ssh", "-S", self.control_path]
+        if self.settings.ssh_config:
+            argv += ["-F", self.settings.ssh_config]
+        if destination.port:
+            argv += ["-p", str(destination.port)]
+        if destination.key_file:
+            argv += ["-i", destination.key_file]
+        if destination.no_host_key_check:
+            argv += ["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no"]
+        return argv
+
+    def _patience(self) -> float:
+        return (self._timeout() + 2) * self.settings.connect_attempts + self.settings.request_timeout
+
+    def _say_waiting(self) -> Callable[[], None]:
+        said_at = time.monotonic() + 5
+
+        def waiting() -> None:
+            nonlocal said_at
+            if time.monotonic() > said_at:
+                said_at += 30
+                logger.info("%s: waiting for another process to log in", self.destination)
+
+        return waiting
+
+    def _note_failure(self, error: SSHJobError) -> None:
+        with open(self.directory / f"{self.key}.failed", "w", encoding="utf-8", opener=_private) as note:
+            note.write(f"{type(error).__name__}\n{error.problem}\n{error.next_step}\n")
+
+    def _raise_failure_since(self, since: float) -> None:
+        note = self.directory / f"{self.key}.failed"
+        try:
+            if note.stat().st_mtime < since:
+                return
+            name, problem, next_step = note.read_text("utf-8").splitlines()[:3]
+        except (FileNotFoundError, ValueError):
+            return
+        kind = LoginRefused if name == LoginRefused.__name__ else HostUnreachable
+        raise kind(problem, host=str(self.destination), next_step=next_step)
+
+    def control(self, verb: str, forwarding: str | None = None) -> None:
+        """`ssh -O verb`; raises `ConnectionFailed` where the master says no."""
+        argv = [*self.ssh_argv(), *CLIENT_OPTIONS, "-O", verb, *(("-L", forwarding) if forwarding else ())]
+        process = spawn(
+            self.destination, [*argv, self.destination.reference], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            output, _ = process.communicate(timeout=self.settings.request_timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            output = b"the master does not answer"
+        if process.returncode != 0 and verb != "exit":
+            raise ConnectionFailed(
+                f"ssh -O {verb} {forwarding or ''} failed: {output.decode('utf-8', 'replace').strip()}",
+                host=str(self.destination),
+                next_step="check that the local port is free and that the server allows forwarding",
+            )
+
+
+def spawn(
+    destination: Destination, argv: list[str], *, inherit: int | None = None, **kwargs: Any
+) -> subprocess.Popen[Any]:
+    """Starts a local process, which inherits the descriptor `inherit`.
+
+    Standard input is /dev/null unless the caller says otherwise: an ssh that reads the terminal in the
+    background is stopped (spotify/luigi#2349).
+    """
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
+    if inherit is not None:
+        kwargs["pass_fds"] = (*kwargs.get("pass_fds", ()), inherit)
+    try:
+        return subprocess.Popen(argv, **kwargs)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"there is no {argv[0]} on this machine",
+            host=str(destination),
+            next_step=f"install it (Debian: apt-get install {'openssh-client' if argv[0] == 'ssh' else argv[0]})",
+        ) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
