@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -18,13 +18,16 @@ from luigi_sshjob.monitor import Monitor, Patience
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 all went well, 1 the job did not, 2 wrong usage, 3 no answer or another error of ours."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(_Door(arguments), arguments))
     except SSHJobError as error:
         print(f"luigi-sshjob: {error}", file=sys.stderr)
         return 3
+    except BrokenPipeError:
+        # whoever read our output has had enough; nothing may be flushed there at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 130
 
@@ -34,6 +37,7 @@ class _Door:
 
     def __init__(self, arguments: argparse.Namespace):
         settings = config.settings()
+        self._host = arguments.host
         options = {"key_file": arguments.key_file, "no_host_key_check": arguments.no_host_key_check}
         connection = RemoteContext(arguments.host, **options).connection
         launcher = launcher_named(settings.launcher)
@@ -52,7 +56,9 @@ class _Door:
         newest = self.control.latest(key)
         found = newest if newest and attempt in ("", str(newest.attempt)) else self._listed(key, attempt)
         if not found:
-            raise JobNotFound("there is no such job", job=name, next_step="look with `luigi-sshjob ls`")
+            raise JobNotFound(
+                "there is no such job", host=self._host, job=name, next_step=f"look with `luigi-sshjob ls {self._host}`"
+            )
         return found
 
     def _listed(self, key: str, attempt: str) -> JobRef | None:
@@ -89,8 +95,8 @@ def _logs(door: _Door, arguments: argparse.Namespace) -> int:
 
 
 def _kill(door: _Door, arguments: argparse.Namespace) -> int:
-    for name in arguments.jobs:
-        job = door.job(name)
+    # all are found before any is ended
+    for job in [door.job(name) for name in arguments.jobs]:
         print(f"{job.id} {door.monitor.cancel(job, door.grace)}")
     return 0
 

@@ -41,7 +41,7 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
     transport = luigi.Parameter(default="openssh", description="how hosts are reached")
     ssh_config = luigi.Parameter(default="", description="a file for ssh -F in place of ~/.ssh/config")
     runtime_dir = luigi.Parameter(
-        default="", description="local sockets and locks; default $XDG_RUNTIME_DIR/luigi-sshjob or in /tmp"
+        default="", description="local sockets and locks, private; default /tmp/luigi-sshjob-<uid>"
     )
     connect_timeout = luigi.IntParameter(default=15, description="for a login, unless ssh_options say otherwise")
     connect_attempts = luigi.IntParameter(default=3, description="logins tried when the server drops us at once")
@@ -78,7 +78,10 @@ def _checked() -> sshjob:
     try:
         found = sshjob()
     except ValueError as error:
-        raise ConfigurationError(f"section [sshjob]: {error}", next_step="correct luigi.cfg") from error
+        raise ConfigurationError(
+            f"section [sshjob]: {error}{f' ({error.__cause__})' if error.__cause__ else ''}",
+            next_step="correct luigi.cfg",
+        ) from error
     for name in ("poll_interval", "request_timeout", "connect_timeout", "control_persist", "max_sessions"):
         if getattr(found, name) <= 0:
             raise ConfigurationError(

@@ -115,12 +115,8 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             int(local_port) or _free_port(),
             int(local_port if remote_port is None else remote_port),
         )
-        transport = self.connection.transport
-        transport.forward(local, remote_host, remote)
-        try:
+        with self.connection.transport.forwarded(local, remote_host, remote):
             yield local
-        finally:
-            transport.cancel_forward(local, remote_host, remote)
 
     def close(self) -> None:
         """Ends the shared connection, for every process of this account; running jobs are not touched."""

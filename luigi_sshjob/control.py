@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import math
 import os
+import shlex
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 
-from luigi_sshjob import shell
+from luigi_sshjob import config, shell
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.job import JobRef, Observation, Outcome, State
 from luigi_sshjob.launchers import Launcher
@@ -37,7 +39,8 @@ class JobControl:
 
     def __init__(self, connection: Connection, base_dir: str, launcher: Launcher):
         self._connection = connection
-        self._base = shell.quote_path(base_dir.rstrip("/") or "/")
+        self._base_dir = base_dir
+        self._base = shell.quote_path(shell.anchored(base_dir.rstrip("/") or "/"))
         self._launcher = launcher
 
     def submit(self, request: JobRequest) -> Submission:
@@ -82,10 +85,10 @@ class JobControl:
         """How one job stands, without its log."""
         return self.poll([(job, None)])[0]
 
-    def cancel(self, job: JobRef, grace: float) -> State:
-        """Asks the host to end the job, and says how it stood then. To be repeated until it has ended."""
-        answer = self._check(job, "job_cancel", job.directory, str(round(grace)), whoami())
-        return State(answer.text)
+    def cancel(self, job: JobRef, grace: float) -> tuple[State, str]:
+        """Asks the host to end the job, and says how and why so it stood then. To be repeated until it has ended."""
+        (part,) = self._check(job, "job_cancel", job.directory, str(math.ceil(grace)), whoami()).parts
+        return State(part.value), shell.decode(part.content)[:-1]
 
     def collect(self, job: JobRef) -> None:
         """Marks the outcome as taken over; the next `submit` is a new attempt."""
@@ -97,8 +100,8 @@ class JobControl:
 
     def latest(self, key: str) -> JobRef | None:
         """The newest attempt of a task, whatever its state."""
-        text = self._connection.check("job_latest", self._base, key).text
-        return self._ref(key, *text.split(" ", 1)) if text else None
+        parts = self._connection.check("job_latest", self._base, key).parts
+        return self._ref(key, parts[0]) if parts else None
 
     def list(self) -> Iterable[tuple[JobRef, State, str]]:
         """Every attempt on the host with its state and, where that needs one, a reason."""
@@ -106,7 +109,18 @@ class JobControl:
         for listed, reason in zip(parts[::2], parts[1::2], strict=True):
             directory = shell.decode(listed.content)[:-1]
             _, key, attempt = directory.rsplit("/", 2)
-            yield self._ref(key, attempt, directory), State(listed.value), shell.decode(reason.content)[:-1]
+            job = JobRef(self._connection.host, key, int(attempt), directory)
+            yield job, State(listed.value), shell.decode(reason.content)[:-1]
+
+    def command_line(self, verb: str, job: JobRef) -> str:
+        """The `luigi-sshjob` command that a person would give."""
+        words = ["luigi-sshjob", verb]
+        if self._base_dir != config.settings().base_dir:
+            words += "--base-dir", shlex.quote(self._base_dir)
+        key_file = self._connection.transport.destination.key_file
+        if key_file:
+            words += "--key-file", shlex.quote(key_file)
+        return " ".join([*words, job.host, job.id])
 
     def _claim(self, request: JobRequest) -> tuple[str, JobRef, str]:
         words = (
@@ -119,15 +133,13 @@ class JobControl:
             request.command,
             request.environment_text(),
         )
-        text = self._base_checked("job_submit", *words).text
-        if text == "uninstalled":
+        parts = self._base_checked("job_submit", *words).parts
+        if parts[0].kind == "uninstalled":
             files = [word for item in shell.supervisor().items() for word in item]
             self._base_checked("install_supervisor", self._base, shell.supervisor_hash(), *files)
-            text = self._base_checked("job_submit", *words).text
-        kind, attempt, rest = text.split(" ", 2)
-        # a directory may hold a newline, digests do not
-        directory, _, digests = rest.rpartition("\n") if kind == "found" else (rest, "", "")
-        return kind, self._ref(request.key, attempt, directory), digests
+            parts = self._base_checked("job_submit", *words).parts
+        digests = shell.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
+        return parts[0].kind, self._ref(request.key, parts[0]), digests
 
     def _base_checked(self, verb: str, *words: str) -> Answer:
         try:
@@ -146,8 +158,8 @@ class JobControl:
             error.job = job.id
             raise
 
-    def _ref(self, key: str, attempt: str, directory: str) -> JobRef:
-        return JobRef(self._connection.host, key, int(attempt), directory)
+    def _ref(self, key: str, part: Part) -> JobRef:
+        return JobRef(self._connection.host, key, part.index, shell.decode(part.content)[:-1])
 
     def _mismatch(self, job: JobRef, there: str, asked: str) -> JobMismatch:
         command, circumstances = (a != b for a, b in zip(there.split(), asked.split(), strict=True))
@@ -156,7 +168,7 @@ class JobControl:
             f"it is running with another {what} (there {_short(there)}, asked for {_short(asked)})",
             host=job.host,
             job=job.id,
-            next_step=f"wait for it, or end it with `luigi-sshjob kill {job.host} {job.id}` and run the task again",
+            next_step=f"wait for it, or end it with `{self.command_line('kill', job)}` and run the task again",
         )
 
 
@@ -170,6 +182,9 @@ def _observation(found: Mapping[str, Part], offset: int | None) -> Observation:
     outcome = None
     if state is State.ENDED:
         outcome = Outcome.parse(text)
+        if outcome is None:
+            # it vanished between two instructions of the host: to be asked again
+            state, text = State.UNKNOWN, "its exit record could not be read"
     elif state is State.LOST:
         outcome = Outcome.lost(text)
     return Observation(

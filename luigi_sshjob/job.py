@@ -15,7 +15,7 @@ class JobPaths:
     """Every path of a job, the only place on this side that joins one. The names are `remote/layout.sh`'s."""
 
     def __init__(self, base_dir: str, key: str):
-        self.task_directory = posixpath.join(base_dir, "jobs", key)
+        self.task_directory = posixpath.join(shell.anchored(base_dir), "jobs", key)
 
     @property
     def published_record(self) -> str:
@@ -82,7 +82,8 @@ class State(enum.Enum):
 class Outcome:
     """How an attempt ended: succeeded, failed, killed (by a signal), timed_out, cancelled or lost.
 
-    `exit_code` follows the shell, 128 + number for a signal, and is None for a lost job. `log_bytes` is the
+    `exit_code` follows the shell, 128 + number for a signal, so a command's own `exit 137` is told as killed too;
+    it is None for a lost job. `log_bytes` is the
     length of the whole log; times are the host's own, in UTC; `cpu_seconds` is user and system time together.
     """
 
@@ -106,15 +107,17 @@ class Outcome:
         return cls("lost", reason=reason)
 
     @classmethod
-    def parse(cls, record: str) -> Outcome:
-        """From the text of an exit record. A field that is not there or is no number is left out."""
+    def parse(cls, record: str) -> Outcome | None:
+        """From the text of an exit record; None where it is none. A number that is none is left out."""
         fields: dict[str, str] = {}
         for line in record.split("\n"):
             name, _, value = line.partition(": ")
             # the first counts: a line break inside a value cannot pass for a field
             fields.setdefault(name, value)
+        if "outcome" not in fields:
+            return None
         return cls(
-            state=fields.get("outcome", "failed"),
+            state=fields["outcome"],
             exit_code=_integer(fields.get("exit_code")),
             signal=fields.get("signal", ""),
             reason=fields.get("reason", ""),

@@ -24,7 +24,7 @@ class Patience:
     """Repeats what may be repeated for as long as a host does not answer, up to `timeout` seconds in a row."""
 
     def __init__(self, timeout: float):
-        self._timeout = timeout
+        self.timeout = timeout
 
     def with_host(self, request: Callable[[], Result]) -> Result:
         """The answer to `request`. Raises `HostUnreachable` when the time is up; no job is the worse for it."""
@@ -34,7 +34,7 @@ class Patience:
             try:
                 return request()
             except HostUnreachable as error:
-                if time.monotonic() - since > self._timeout:
+                if time.monotonic() - since > self.timeout:
                     raise
                 logger.warning("%s\nTrying again; what runs on the host goes on meanwhile.", error)
                 # full jitter, so that many who lost the same host do not come back at once
@@ -55,11 +55,12 @@ class Monitor:
         """Until the job has ended and all of its log was seen. Every look is given to `observe`.
 
         Raises `HostUnreachable` when the host did not answer for too long, `LoginRefused` when it will
-        not let us in any more. The job is not touched by either.
+        not let us in any more, `JobError` when the job cannot be started there or its directory cannot be seen for
+        as long. The job is not touched by any of them.
         """
         offset = 0
         pause = _FIRST_PAUSE
-        unstarted_since = time.monotonic()
+        stalled = relaunched = time.monotonic()
         while True:
             observation = self._patience.with_host(lambda: self._control.poll([(job, offset)])[0])  # noqa: B023
             offset += len(observation.log)
@@ -67,10 +68,13 @@ class Monitor:
             outcome = observation.outcome
             if outcome and not (observation.log and _may_have_more(outcome, offset)):
                 return outcome
-            if observation.state is not State.CLAIMED:
-                unstarted_since = time.monotonic()
-            elif time.monotonic() - unstarted_since > self._start_timeout:
-                unstarted_since = time.monotonic()
+            now = time.monotonic()
+            if observation.state not in (State.CLAIMED, State.UNKNOWN):
+                stalled = relaunched = now
+            elif now - stalled > self._patience.timeout:
+                raise self._stuck(job, observation, now - stalled)
+            elif observation.state is State.CLAIMED and now - relaunched > self._start_timeout:
+                relaunched = now
                 self._patience.with_host(lambda: self._control.relaunch(job))
             if not observation.log:
                 time.sleep(pause)
@@ -79,22 +83,35 @@ class Monitor:
     def cancel(self, job: JobRef, grace: float) -> Outcome:
         """Ends the job and waits until nothing of it is left, then says how it ended.
 
-        Raises `JobError` where the job runs on another machine than the one that was asked.
+        Raises `JobError` where the machine that was asked is not the one it runs on, or cannot see its directory, or
+        where the job will not end for as long as a host would be waited for.
         """
+        since = time.monotonic()
         while True:
-            state = self._patience.with_host(lambda: self._control.cancel(job, grace))
+            state, reason = self._patience.with_host(lambda: self._control.cancel(job, grace))
             observation = self._patience.with_host(lambda: self._control.look(job))
             if observation.outcome:
                 return observation.outcome
-            if observation.state is State.ELSEWHERE:
+            if time.monotonic() - since > self._patience.timeout + grace:
+                raise self._stuck(job, observation, time.monotonic() - since)
+            if state in (State.ELSEWHERE, State.UNKNOWN):
                 raise JobError(
-                    f"it cannot be ended from here: {observation.reason}",
+                    f"it cannot be ended from here: {reason}",
                     host=job.host,
                     job=job.id,
-                    next_step="name that machine as the host",
+                    next_step="name the machine it runs on as the host, when its directory is there",
                 )
             logger.debug("%s: cancelling, it is %s", job.id, state.value)
             time.sleep(random.uniform(0.1, 0.3))
+
+    def _stuck(self, job: JobRef, observation: Observation, seconds: float) -> JobError:
+        return JobError(
+            f"it has been {observation.state.value} for {seconds:.0f} s: "
+            f"{observation.reason or 'no supervisor has shown up'}",
+            host=job.host,
+            job=job.id,
+            next_step=f"see what is wrong with {job.directory} there (space, permissions); then run the task again",
+        )
 
 
 def _may_have_more(outcome: Outcome, offset: int) -> bool:

@@ -83,7 +83,7 @@ class JobRequest:
         lines = [
             f"submitted_by={shell.quote(self.submitted_by)}",
             f"submitted_at={shell.quote(self.submitted_at)}",
-            f"working_directory={shell.quote_path(self.working_directory)}",
+            f"working_directory={shell.quote_path(shell.anchored(self.working_directory))}",
             # POSIX sleep and the shells count in whole seconds
             f"time_limit={math.ceil(self.time_limit) or ''}",
             f"kill_grace={math.ceil(self.kill_grace)}",
@@ -92,7 +92,7 @@ class JobRequest:
             f"tag={digest(self.key)[:12]}",
         ]
         for number, output in enumerate(self.outputs):
-            path = output.path.rstrip("/") or "/"
+            path = shell.anchored(output.path.rstrip("/") or "/")
             name = posixpath.basename(path)
             # tools look at the end of a name; 255 bytes is the longest a name may be
             suffix = f"-{number}.{name}" if len(shell.encode(name)) <= 200 else f"-{number}"
@@ -109,6 +109,12 @@ def _check_command(command: Any) -> None:
         raise ConfigurationError(
             f"the command is {command!r}",
             next_step="let command() return the text of a script, or its #! line and all",
+        )
+    first_line, _, _ = command.lstrip().partition("\n")
+    if first_line.startswith("#!") and (not command.startswith("#!") or first_line.endswith("\r")):
+        raise ConfigurationError(
+            f"the command's first line {first_line!r} is not at its very beginning, or ends in a carriage return",
+            next_step='begin the text with #! (textwrap.dedent, and a backslash after the opening """, help)',
         )
     if "\0" in command:
         raise ConfigurationError("the command contains a NUL byte", next_step="take it out: no shell reads past it")

@@ -50,6 +50,11 @@ def quote_path(path: str) -> Word:
     return quote("./" + path if path.startswith("-") else path)
 
 
+def anchored(path: str) -> str:
+    """A relative path as one below the home, for use where another directory may be the current one."""
+    return path if path.startswith(("/", "~")) else f"~/{path}"
+
+
 def word(value: str | int | float) -> Word:
     """`value` quoted, unless it is a `Word` already."""
     return value if isinstance(value, Word) else quote(str(value))

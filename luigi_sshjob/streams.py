@@ -11,6 +11,8 @@ from luigi_sshjob import shell
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.ssh.connection import Connection
 
+_CHUNK = 1 << 18  # bytes
+
 
 class RemoteReader(io.RawIOBase):
     """The bytes of one remote file. The end is the end of the file; anything else that ends it raises.
@@ -76,10 +78,12 @@ class RemoteReader(io.RawIOBase):
 class _RawWriter(io.RawIOBase):
     """Bytes into a new file on the host."""
 
-    def __init__(self, connection: Connection, path: str):
+    def __init__(self, connection: Connection, path: str, executable: bool):
         super().__init__()
         self._connection = connection
-        self._session = connection.session(f"exec cat >{shell.quote_path(path)}")
+        word = shell.quote_path(path)
+        made = f"true >{word} && chmod +x {word} && " if executable else ""
+        self._session = connection.session(f"{made}exec cat >{word}")
         self._path = path
         self.written = 0
         self.lent = False
@@ -88,9 +92,12 @@ class _RawWriter(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        self._session.write(bytes(data), deadline=self._connection.request_deadline())
-        self.written += len(data)
-        return len(data)
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _CHUNK):
+            # a deadline each: a slow host is not one that does not answer
+            self._session.write(bytes(view[start : start + _CHUNK]), deadline=self._connection.request_deadline())
+        self.written += len(view)
+        return len(view)
 
     def fileno(self) -> int:
         """For a process that writes in our place; its bytes are not counted."""
@@ -126,9 +133,9 @@ class AtomicRemoteWriter(io.BufferedWriter):
     `path`. `close` raises `RemoteCommandFailed` or `ConnectionLost` where the file is not in its place.
     """
 
-    def __init__(self, connection: Connection, path: str, tmp_path: str):
+    def __init__(self, connection: Connection, path: str, tmp_path: str, executable: bool = False):
         self._connection = connection
-        self._writer = _RawWriter(connection, tmp_path)
+        self._writer = _RawWriter(connection, tmp_path, executable)
         self.path = path
         self.tmp_path = tmp_path
         self._done = False
@@ -172,7 +179,7 @@ class AtomicRemoteWriter(io.BufferedWriter):
     def _commit(self) -> None:
         source, target = shell.quote_path(self.tmp_path), shell.quote_path(self.path)
         if self._writer.lent:
-            self._connection.check("fs_move", source, target)
+            self._connection.check("fs_move", source, target, repeatable=False)
         else:
             self._connection.check("fs_commit", source, target, self._writer.written)
 

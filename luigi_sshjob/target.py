@@ -19,6 +19,7 @@ from luigi_sshjob import shell
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader
 
 # What the host's functions answer (remote/files.sh) -> what Luigi raises.
@@ -46,41 +47,42 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         return self.remote_context.connection
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file or directory at `path`."""
-        return self._connection.call("fs_exists", _quoted(path)).status == 0
+        """Whether there is a file or directory at `path`; raises where the account may not know."""
+        return self._is("fs_exists", path)
 
     def exists_many(self, paths: Sequence[str]) -> list[bool]:
         """Whether there is something at each of `paths`, in one round trip."""
         answer = self._connection.check("fs_exists_many", *map(_quoted, paths))
-        return [line == "yes" for line in answer.text.split("\n")[: len(paths)]]
+        return [part.value == "yes" for part in answer.parts]
 
     def isdir(self, path: str) -> bool:
         """Whether there is a directory at `path`."""
-        return self._connection.call("fs_isdir", _quoted(path)).status == 0
+        return self._is("fs_isdir", path)
 
     def listdir(self, path: str) -> list[str]:
         """The files below `path`, at any depth, each with `path` before it."""
         stripped = str(path).rstrip("/") or ("/" if str(path).startswith("/") else ".")
-        names = self._check("fs_listdir", stripped).output.split(b"\0")
-        return [shell.decode(name) for name in names if name]
+        (files,) = self._check("fs_listdir", stripped, bounded=False).parts
+        return [shell.decode(name) for name in files.content.split(b"\0") if name]
 
     def remove(self, path: str, recursive: bool = True, skip_trash: bool = True) -> None:
         """Removes what is at `path`; there is no trash to skip."""
-        self._check("fs_remove" if recursive else "fs_remove_file", path)
+        verb = "fs_remove" if recursive else "fs_remove_file"
+        self._check(verb, path, repeatable=False, bounded=False)
 
     def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
         """Makes a directory, as `luigi.target.FileSystem.mkdir` describes."""
-        flags = ("yes" if flag else "no" for flag in (parents, raise_if_exists))
-        self._check("fs_mkdir", path, more=tuple(flags))
+        flags = tuple("yes" if flag else "no" for flag in (parents, raise_if_exists))
+        self._check("fs_mkdir", path, more=flags, repeatable=not raise_if_exists)
 
     def move(self, path: str, dest: str) -> None:
         """Moves a file or directory; makes the directory it goes to; replaces a file."""
         self._make_parent(dest)
-        self._check("fs_move", path, dest)
+        self._check("fs_move", path, dest, repeatable=False, bounded=False)
 
     def rename_dont_move(self, path: str, dest: str) -> None:
         """Renames within one file system; raises `FileAlreadyExists` where there is something already."""
-        self._check("fs_rename_new", path, dest)
+        self._check("fs_rename_new", path, dest, repeatable=False)
 
     def put(self, local_path: str, path: str) -> None:
         """Copies a local file or directory to the host; it appears at `path` whole or not at all."""
@@ -88,7 +90,8 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         if os.path.isdir(local_path):
             self._put_directory(local_path, path)
         else:
-            with open(local_path, "rb") as source, self.writer(path) as target:
+            executable = os.access(local_path, os.X_OK)
+            with open(local_path, "rb") as source, self._writer(path, executable) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
 
     def get(self, path: str, local_path: str) -> None:
@@ -100,6 +103,9 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         try:
             with self.reader(path) as source, open(tmp_path, "wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
+            if self._connection.call("fs_isexecutable", _quoted(path)).status == 0:
+                readable = os.stat(tmp_path).st_mode
+                os.chmod(tmp_path, readable | (readable & 0o444) >> 2)
             os.replace(tmp_path, local_path)
         except BaseException:
             if os.path.exists(tmp_path):
@@ -113,7 +119,10 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def writer(self, path: str) -> AtomicRemoteWriter:
         """A new file that replaces what is at `path` when it is closed."""
         self._make_parent(path)
-        return AtomicRemoteWriter(self._connection, str(path), _temporary(str(path)))
+        return self._writer(path, executable=False)
+
+    def _writer(self, path: str, executable: bool) -> AtomicRemoteWriter:
+        return AtomicRemoteWriter(self._connection, str(path), _temporary(str(path)), executable)
 
     def _put_directory(self, local_path: str, path: str) -> None:
         tmp_path = _temporary(path.rstrip("/"))
@@ -145,9 +154,18 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         if folder:
             self.mkdir(folder)
 
-    def _check(self, verb: str, *paths: str, more: tuple[str, ...] = ()) -> Any:
+    def _is(self, verb: str, path: str) -> bool:
+        answer = self._connection.call(verb, _quoted(path))
+        if answer.status > 1:
+            raise self._connection.refusal(verb, answer)
+        return answer.status == 0
+
+    def _check(
+        self, verb: str, *paths: str, more: tuple[str, ...] = (), repeatable: bool = True, bounded: bool = True
+    ) -> Answer:
+        words = (*map(_quoted, paths), *more)
         try:
-            return self._connection.check(verb, *map(_quoted, paths), *more)
+            return self._connection.check(verb, *words, repeatable=repeatable, bounded=bounded)
         except RemoteCommandFailed as error:
             refusal = _REFUSALS.get(error.problem)
             if refusal:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import luigi
 from luigi.task import flatten
 
-from luigi_sshjob import config
+from luigi_sshjob import config, outputs
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, whoami
 from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, JobNotFound, SSHJobError
@@ -20,7 +20,7 @@ from luigi_sshjob.job import JobPaths, JobRef, Outcome, job_key
 from luigi_sshjob.launchers import Launcher, launcher_named
 from luigi_sshjob.monitor import Monitor, Patience
 from luigi_sshjob.report import Reporter
-from luigi_sshjob.request import JobRequest, Output
+from luigi_sshjob.request import JobRequest
 from luigi_sshjob.target import RemoteTarget
 
 logger = logging.getLogger("luigi-interface")
@@ -87,35 +87,45 @@ class RemoteJobTask(luigi.Task):
             raise JobNotFound(
                 "it has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
             )
-        return Job(ref, self.remote_context, self._control(), self._monitor(), self._setting("kill_grace"))
+        return Job(ref, self.remote_context, self._control(), self._monitor(), self._seconds("kill_grace"))
 
     def run(self) -> None:
         """Submits the job, or attaches to it; waits; takes the outcome over."""
-        request = self._request()
-        cleanup = self._cleanup_policy()
+        request, cleanup, monitor = self._request(), self._cleanup_policy(), self._monitor()
         control = self._control()
         while True:
             submission = self._patience().with_host(lambda: control.submit(request))
             job = self._submitted = submission.job
             logger.info("%s: %s %s on %s", self, _VERBS[submission.attached], job.id, job.host)
             reporter = Reporter(self, job, config.settings().log_lines)
-            outcome = self._monitor().wait(job, reporter.observe)
+            outcome = monitor.wait(job, reporter.observe)
             reporter.finish()
             self._patience().with_host(lambda: control.collect(job))  # noqa: B023
             logger.info("%s on %s %s", job.id, job.host, outcome)
             # an old success whose output somebody has removed since is what they want to have again
             if not (submission.attached and outcome.succeeded and not self._outputs_exist(request)):
                 break
-        if cleanup == "always" or (cleanup == "on_success" and outcome.succeeded):
+        removed = cleanup == "always" or (cleanup == "on_success" and outcome.succeeded)
+        if removed:
             self._remove(control, job)
         if not outcome.succeeded:
-            raise self._failure(job, outcome, reporter.tail)
+            raise self._failure(job, outcome, reporter.tail, "" if removed else control.command_line("logs", job))
 
     # -- what the attributes come to
 
     def _setting(self, name: str) -> Any:
         own = getattr(self, name)
         return getattr(config.settings(), name) if own is None else own
+
+    def _seconds(self, name: str) -> float:
+        value = self._setting(name)
+        try:
+            return value.total_seconds() if isinstance(value, timedelta) else float(value)
+        except (TypeError, ValueError):
+            raise self._wrong(f"{name} is {value!r}", "give seconds as a number, or a timedelta") from None
+
+    def _wrong(self, problem: str, next_step: str) -> ConfigurationError:
+        return ConfigurationError(problem, host=str(self.host), job=self.task_id, next_step=next_step)
 
     def _paths(self) -> JobPaths:
         return JobPaths(self._setting("base_dir"), job_key(self.task_id))
@@ -130,66 +140,52 @@ class RemoteJobTask(luigi.Task):
         return Patience(config.settings().unreachable_timeout)
 
     def _monitor(self) -> Monitor:
+        poll_interval = self._seconds("poll_interval")
+        if not poll_interval > 0:
+            raise self._wrong(f"poll_interval is {poll_interval}", "give a number of seconds above 0")
         return Monitor(
             self._control(),
             self._patience(),
-            poll_interval=self._setting("poll_interval"),
+            poll_interval=poll_interval,
             start_timeout=self._launcher().start_timeout,
         )
 
     def _cleanup_policy(self) -> str:
         policy = self._setting("cleanup")
         if policy not in config.CLEANUP_POLICIES:
-            raise ConfigurationError(
-                f"cleanup of {self.task_family} is {policy!r}",
-                next_step=f"use one of {', '.join(config.CLEANUP_POLICIES)}",
-            )
+            raise self._wrong(f"cleanup is {policy!r}", f"use one of {', '.join(config.CLEANUP_POLICIES)}")
         return str(policy)
 
     def _request(self) -> JobRequest:
         try:
+            declared = self._declared()
+            if type(self).run is RemoteJobTask.run:
+                outputs.refuse_others(declared, self.remote_context)
             return JobRequest(
                 key=job_key(self.task_id),
                 command=self.command(),
                 environment=dict(self.environment or {}),
                 working_directory=str(self.working_directory or "~"),
-                outputs=self._outputs(),
-                publish=self._has_default_outputs(),
-                time_limit=float(self._setting("time_limit") or 0),
-                kill_grace=float(self._setting("kill_grace")),
-                success_exit_codes=tuple(self.success_exit_codes),
+                outputs=outputs.made_by_command(declared, self.remote_context),
+                publish=declared is None,
+                time_limit=self._seconds("time_limit"),
+                kill_grace=self._seconds("kill_grace"),
+                success_exit_codes=_codes(self.success_exit_codes),
                 submitted_by=whoami(),
                 submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             )
         except SSHJobError as error:
             error.host, error.job = str(self.host), self.task_id
             raise
+        except (TypeError, ValueError) as error:
+            raise self._wrong(f"environment or success_exit_codes: {error}", "give a dict and a tuple") from error
 
-    def _has_default_outputs(self) -> bool:
-        published = self._paths().published_record
-        return any(getattr(target, "path", None) == published for target in flatten(self.output()))
-
-    def _outputs(self) -> tuple[Output, ...]:
-        """The outputs on this host that the command makes: those of the job directory make themselves."""
-        declared = self.output()
-        if isinstance(declared, Mapping):
-            named = [(f"_{_variable_part(str(key))}", value) for key, value in declared.items()]
-        elif isinstance(declared, Sequence) and len(declared) != 1:
-            named = [(f"_{number}", value) for number, value in enumerate(declared)]
-        else:
-            named = [("", target) for target in flatten(declared)]
-        made = [(name, target.path) for name, target in named if self._makes(target)]
-        return tuple(Output(f"SSHJOB_OUTPUT{name}", path) for name, path in made)
-
-    def _makes(self, target: Any) -> bool:
-        paths = self._paths()
-        return (
-            isinstance(target, RemoteTarget)
-            and target.fs.remote_context == self.remote_context
-            and target.path not in (paths.published_record, paths.published_log)
-        )
-
-    # -- what run does besides
+    def _declared(self) -> Any:
+        """What `output()` says, without what the job directory makes itself; None where that is all."""
+        declared, paths = self.output(), self._paths()
+        own = (paths.published_record, paths.published_log)
+        others = [target for target in flatten(declared) if getattr(target, "path", None) not in own]
+        return declared if len(others) == len(flatten(declared)) else others or None
 
     def _outputs_exist(self, request: JobRequest) -> bool:
         paths = [output.path for output in request.outputs]
@@ -197,16 +193,16 @@ class RemoteJobTask(luigi.Task):
             paths.append(self._paths().published_record)
         return all(self.remote_target(path).exists() for path in paths)
 
-    def _failure(self, job: JobRef, outcome: Outcome, tail: Sequence[str]) -> JobFailed:
+    def _failure(self, job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> JobFailed:
         last = "\n".join(f"  | {line}" for line in tail)
+        whole = f"see the whole log with `{logs}`; " if logs else "cleanup has removed its log; "
         kind = JobLost if outcome.state == "lost" else JobFailed
         return kind(
             f"it {outcome}" + (f"\nThe last lines of its log:\n{last}" if last else ""),
             outcome=outcome,
             host=job.host,
             job=job.id,
-            next_step=f"see the whole log with `luigi-sshjob logs {job.host} {job.id}` "
-            f"(there: {JobPaths.in_directory(job.directory, 'SJ_LOG')}); running the task again is a new attempt",
+            next_step=f"{whole}running the task again is a new attempt",
         )
 
     def _remove(self, control: JobControl, job: JobRef) -> None:
@@ -217,5 +213,5 @@ class RemoteJobTask(luigi.Task):
             logger.warning("%s was not removed: %s", job.id, error)
 
 
-def _variable_part(key: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "_", key.upper())
+def _codes(codes: Any) -> tuple[int, ...]:
+    return (codes,) if isinstance(codes, int) else tuple(codes)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+import luigi.configuration
 import luigi.contrib.ssh
 import processes
 import pytest
@@ -184,6 +186,46 @@ def test_what_an_rc_file_prints_is_taken_for_nothing(host, luigi_cfg):
         host.run("sh", "-c", "cat >.bashrc; rm -f noise", input=saved)
 
 
+def test_what_an_rc_file_says_of_permissions_is_no_refused_login(host, luigi_cfg):
+    saved = host.run("sh", "-c", "cat .bashrc 2>/dev/null || true")
+    host.run("sh", "-c", "{ echo 'echo x: Permission denied >&2'; cat; } >.bashrc", input=saved)
+    try:
+        files = RemoteFileSystem(host.alias)
+        assert files.exists("/")
+        agents = [pid for pid, args in host.processes() if args == "/bin/sh -s"]
+        host.run("kill", "-9", *map(str, agents))
+        assert files.exists("/")
+    finally:
+        host.run("sh", "-c", "cat >.bashrc", input=saved)
+
+
+@pytest.mark.needs_docker
+def test_an_account_without_a_shell_is_said(host, luigi_cfg):
+    host.run("usermod", "-s", "/usr/sbin/nologin", host.username, user="root")
+    try:
+        with pytest.raises(LoginRefused, match=r"runs no /bin/sh[\s\S]*not available[\s\S]*Next: see what its login"):
+            RemoteFileSystem(host.alias).exists("/")
+    finally:
+        host.run("usermod", "-s", "/bin/bash", host.username, user="root")
+
+
+def test_a_runtime_directory_that_was_tidied_up_is_made_again(host, luigi_cfg):
+    files = RemoteFileSystem(host.alias)
+    assert files.exists("/")
+    files.remote_context.close()
+    shutil.rmtree(luigi_cfg.runtime_dir)
+    assert files.exists("/")
+
+
+def test_an_edited_ssh_configuration_is_not_answered_by_an_older_connection(host, luigi_cfg):
+    ssh_config(luigi_cfg, "")
+    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
+    ssh_config(luigi_cfg, f"Host {host.alias}\n  HostName no-such-host.invalid")
+    (answer,) = in_processes(1, RemoteContext(host.alias))
+    assert isinstance(answer, LoginRefused)
+    assert "resolve hostname no-such-host" in str(answer)
+
+
 def test_a_name_that_does_not_resolve_is_an_error_of_ours(luigi_cfg):
     with pytest.raises(LoginRefused, match=r"no-such-host.invalid[\s\S]*Next: check the spelling") as caught:
         RemoteContext("no-such-host.invalid").check_output(["true"])
@@ -198,6 +240,18 @@ def refused_key(host, luigi_cfg, tmp_path):
     path = tmp_path / "refused_config"
     path.write_text(host.ssh_config.read_text().replace(str(host.key_file), str(other)))
     configure(ssh_config=path)
+
+
+def test_a_key_file_that_is_not_there_is_said(host, luigi_cfg):
+    with pytest.raises(ConfigurationError, match="no key file /nokey"):
+        RemoteContext(host.alias, key_file="/nokey").check_output(["true"])
+
+
+def test_a_quiet_ssh_configuration_does_not_hide_what_is_wrong(host, refused_key):
+    path = Path(luigi.configuration.get_config().get("sshjob", "ssh_config"))
+    path.write_text(f"LogLevel QUIET\n{path.read_text()}")
+    with pytest.raises(LoginRefused, match="Permission denied"):
+        RemoteContext(host.alias).check_output(["true"])
 
 
 def test_a_refused_key_says_what_to_make_work(host, refused_key):
@@ -311,6 +365,15 @@ def test_a_tunnel_is_a_port_of_the_connection_that_is_there(host, luigi_cfg):
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=10)
     assert host.accepted_logins() == before
+
+
+def test_a_tunnel_that_nobody_uses_stays_open(host, luigi_cfg):
+    configure(control_persist=1)
+    inside = 22 if host.kind == "docker" else host.port
+    with RemoteContext(host.alias).tunnel(0, inside, "127.0.0.1") as port:
+        time.sleep(3)  # longer than an unused master lives
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as through:
+            assert through.recv(4) == b"SSH-"
 
 
 def test_a_tunnel_ends_with_its_block_also_on_an_exception(host, luigi_cfg):

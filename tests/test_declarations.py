@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import signal
 import subprocess
+import time
 
 import luigi
+import luigi.contrib.ssh
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from settings import configure
 
-from luigi_sshjob import RemoteJobTask, shell
+from luigi_sshjob import RemoteJobTask, RemoteTarget, shell
 from luigi_sshjob.errors import ConfigurationError, JobFailed, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.job import Outcome, job_key
 from luigi_sshjob.logstream import LogStream
 from luigi_sshjob.request import JobRequest, Output
+from luigi_sshjob.ssh.runtime import FileLock
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
@@ -168,7 +174,7 @@ def test_outputs_get_a_variable_each(luigi_cfg):
             return {
                 "counts": self.remote_target("/data/counts"),
                 "top-10": self.remote_target("/data/top"),
-                "local": luigi.LocalTarget("/tmp/x"),
+                "parts": [self.remote_target("/data/p0"), self.remote_target("/data/p1")],
             }
 
     class Listed(Declared):
@@ -182,8 +188,79 @@ def test_outputs_get_a_variable_each(luigi_cfg):
     assert Declared()._request().publish
     assert outputs(One()) == [("SSHJOB_OUTPUT", "/data/one")]
     assert not One()._request().publish
-    assert outputs(Several()) == [("SSHJOB_OUTPUT_COUNTS", "/data/counts"), ("SSHJOB_OUTPUT_TOP_10", "/data/top")]
+    assert outputs(Several()) == [
+        ("SSHJOB_OUTPUT_COUNTS", "/data/counts"),
+        ("SSHJOB_OUTPUT_TOP_10", "/data/top"),
+        ("SSHJOB_OUTPUT_PARTS_0", "/data/p0"),
+        ("SSHJOB_OUTPUT_PARTS_1", "/data/p1"),
+    ]
     assert outputs(Listed()) == [("SSHJOB_OUTPUT_0", "/data/a"), ("SSHJOB_OUTPUT_1", "/data/b")]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [luigi.LocalTarget("/tmp/x"), RemoteTarget("/x", "other"), luigi.contrib.ssh.RemoteTarget("/x", "box")],
+)
+def test_an_output_that_the_command_cannot_make_is_refused(luigi_cfg, target):
+    class Elsewhere(Declared):
+        def output(self):
+            return {"there": self.remote_target("/data/x"), "elsewhere": target}
+
+    class MakesItItself(Elsewhere):
+        def run(self):
+            super().run()
+
+    with pytest.raises(ConfigurationError, match=r"not on the job's host[\s\S]*self.remote_target"):
+        Elsewhere()._request()
+    assert [output.path for output in MakesItItself()._request().outputs] == ["/data/x"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("time_limit", "1h"),
+        ("kill_grace", "soon"),
+        ("poll_interval", 0),
+        ("poll_interval", "x"),
+        ("success_exit_codes", "no"),
+        ("environment", ["A=b"]),
+    ],
+)
+def test_an_attribute_that_makes_no_sense_is_refused_before_anything_is_sent(luigi_cfg, attribute, value):
+    task = type("Odd", (Declared,), {attribute: value})()
+    with pytest.raises(ConfigurationError, match=r"host box, job Odd_[\s\S]*Next: "):
+        task.run()
+
+
+def test_times_may_be_timedeltas_and_one_exit_code_a_number(luigi_cfg):
+    class Timed(Declared):
+        time_limit = datetime.timedelta(minutes=2)
+        success_exit_codes = 3
+
+    request = Timed()._request()
+    assert (request.time_limit, request.success_exit_codes) == (120, (3,))
+
+
+@pytest.mark.parametrize("command", ["\n  #!/usr/bin/env python3\nx", "#!/bin/sh\r\nx\r\n"])
+def test_an_interpreter_line_that_no_kernel_would_take_is_refused(command):
+    with pytest.raises(ConfigurationError, match="Next: begin the text with #!"):
+        JobRequest(key="k", command=command)
+
+
+def test_a_lock_is_free_when_released_also_if_a_fork_copied_it(tmp_path):
+    lock = FileLock(tmp_path / "lock")
+    assert lock.try_acquire()
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        assert not FileLock(tmp_path / "lock").try_acquire()
+        lock.release()
+        assert FileLock(tmp_path / "lock").try_acquire()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def stream(pieces: list[bytes], limit: int = 100) -> list[str]:

@@ -14,7 +14,7 @@ from settings import configure
 
 from luigi_sshjob import RemoteContext, RemoteTarget
 from luigi_sshjob.control import JobControl
-from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
+from luigi_sshjob.errors import JobError, JobMismatch, RemoteCommandFailed
 from luigi_sshjob.job import State
 from luigi_sshjob.launchers import launcher_named
 from luigi_sshjob.monitor import Monitor, Patience
@@ -176,6 +176,30 @@ def test_a_claim_that_was_never_filled_is_taken_over(bench):
     assert bench.monitor.wait(submission.job, lambda _: None).succeeded
 
 
+def test_an_attempt_of_which_somebody_removed_a_part_is_left_behind(bench):
+    first = bench.submit("exit 1").job
+    bench.wait_for_file(f"{first.directory}/exit_record")
+    bench.host.run("sh", "-c", f"cd {first.directory} && rm spec exit_record digests")
+    second = bench.submit("exit 0").job
+    assert second.attempt == 2
+    assert bench.monitor.wait(second, lambda _: None).succeeded
+
+
+def test_a_supervisor_that_cannot_start_is_said(bench):
+    """Its claim is found, launched again, and given up with what the host said."""
+    job = bench.submit("true").job
+    bench.monitor.wait(job, lambda _: None)
+    bench.host.run("sh", "-c", f"cd {job.directory} && rm -r started exit_record exit_code && chmod 500 .")
+    impatient = Monitor(bench.control, Patience(2), poll_interval=0.2, start_timeout=0.5)
+    try:
+        if bench.host.run("id", "-u").strip() == "0":
+            pytest.skip("root may write everywhere")
+        with pytest.raises(JobError, match=r"claimed for \d s: .*Permission denied[\s\S]*Next: "):
+            impatient.wait(job, lambda _: None)
+    finally:
+        bench.host.run("chmod", "700", job.directory)
+
+
 def test_an_outcome_nobody_collected_is_collected_and_not_run_again(bench):
     first = bench.submit("exit 5").job
     bench.wait_for_file(f"{first.directory}/exit_record")
@@ -198,6 +222,16 @@ def test_an_old_result_of_another_command_is_not_this_ones(bench):
     bench.wait_for_file(f"{first.directory}/exit_record")
     outcome, seen = bench.run("echo mended")
     assert (outcome.succeeded, seen) == (True, b"mended\n")
+
+
+def test_outputs_appear_all_or_none_and_replace_what_was_there(bench):
+    outputs = (Output("A", "both/a"), Output("B", "both/b"))
+    for number, made_b in enumerate(("true", ': >"$B"', ': >"$B"')):
+        outcome, _ = bench.run(f'mkdir "$A"; : >"$A/{number}"; {made_b}', outputs=outputs)
+        assert outcome.succeeded is (number > 0), outcome
+        there = bench.host.run("sh", "-c", "ls -A both both/a 2>/dev/null || true").split()
+        assert there == (["both:", "a", "b", "both/a:", str(number)] if number else ["both:"])
+    bench.host.run("rm", "-r", "both")
 
 
 def test_outputs_appear_when_the_command_has_succeeded(bench):
@@ -229,6 +263,9 @@ def test_a_working_directory_that_is_not_there_is_said(bench):
     assert "no directory /no/such" in outcome.reason
     assert b"/no/such" in seen
     assert bench.run("pwd", working_directory="/usr/share")[1] == b"/usr/share\n"
+    bench.host.run("mkdir", "-p", "work/here")
+    assert bench.run("pwd", working_directory="work/here")[1].decode() == f"{bench.host.home}/work/here\n"
+    bench.host.run("rm", "-r", "work")
     assert bench.run("pwd")[1].decode().strip() == bench.host.home
 
 
@@ -238,10 +275,35 @@ def test_a_time_limit_is_kept_on_the_host(bench):
     assert not bench.running("sleep 30")
 
 
+def test_a_time_limit_is_not_over_because_somebody_ended_a_sleep(bench):
+    job = bench.submit("while ! [ -e let-go ]; do sleep 0.1; done; rm let-go", time_limit=361).job
+    processes.wait_until(lambda: bench.running("sleep 361"), "the deadline's sleep")
+    first = [pid for pid, args in bench.host.processes() if args == "sleep 361"]
+    bench.host.run("kill", *map(str, first))
+    processes.wait_until(lambda: bench.running("sleep 36") or bench.running("sleep 35"), "another sleep")
+    bench.host.run("touch", "let-go")
+    assert bench.monitor.wait(job, lambda _: None).succeeded
+
+
+def test_a_record_is_written_also_when_the_job_has_removed_our_files(bench):
+    outcome, _ = bench.run('rm -rf "$SSHJOB_DIR"/.run.*; exit 3')
+    assert (outcome.state, outcome.exit_code) == ("failed", 3)
+
+
+def test_a_shutdown_of_the_host_is_no_cancellation(bench):
+    job = bench.submit("sleep 371").job
+    processes.wait_until(lambda: bench.running("sleep 371"), "the command")
+    bench.host.run("kill", "-TERM", str(supervisor(bench)))
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert (outcome.state, "told to end (SIGTERM)" in outcome.reason) == ("killed", True)
+    assert not bench.running("sleep 371")
+
+
 STUBBORN = """
 trap '' TERM
 setsid sh -c 'trap "" TERM; sleep 311' &
 (sh -c 'sleep 312' & ) &
+env -i setsid sleep 315 &
 sleep 313 &
 echo up
 sleep 314
@@ -250,9 +312,9 @@ sleep 314
 
 def test_cancelling_ends_every_process_of_the_job(bench):
     job = bench.submit(STUBBORN).job
-    processes.wait_until(lambda: all(bench.running(f"sleep 31{n}") for n in "1234"), "the job's children")
+    processes.wait_until(lambda: all(bench.running(f"sleep 31{n}") for n in "12345"), "the job's children")
     outcome = bench.monitor.cancel(job, grace=1)
-    assert outcome.state == "cancelled"
+    assert (outcome.state, "root@" in outcome.reason or "by " in outcome.reason) == ("cancelled", True)
     assert not bench.running("sleep 31")
 
 
@@ -302,9 +364,13 @@ def test_another_process_with_the_same_number_is_not_the_supervisor(bench):
     assert bench.monitor.wait(job, lambda _: None).state == "lost"
 
 
-def test_a_deleted_job_directory_is_lost_and_says_so(bench):
+def test_a_deleted_job_directory_is_lost_when_nothing_runs_any_more(bench):
     job = bench.submit("sleep 2").job
+    processes.wait_until(lambda: bench.running("sleep 2"), "the command")
     bench.host.run("rm", "-rf", job.directory)
+    assert bench.control.look(job).state is State.UNSUPERVISED
+    with pytest.raises(RemoteCommandFailed, match="still run, whose directory was deleted"):
+        bench.submit("sleep 2")
     outcome = bench.monitor.wait(job, lambda _: None)
     assert (outcome.state, "was deleted" in outcome.reason) == ("lost", True)
 
@@ -355,6 +421,14 @@ def test_all_of_ours_is_private_whatever_the_umask(bench):
     assert bench.host.run("cat", f"{job.directory}/log") == "0022\n644\n"
 
 
+def test_a_relative_base_directory_is_below_the_home(bench):
+    bench.base = bench.folder
+    outcome, seen = bench.run('cat "$SSHJOB_DIR/spec"; echo "$A"', working_directory="/", environment={"A": "b"})
+    assert outcome.succeeded
+    assert seen.endswith(b"\nb\n")
+    assert bench.host.run("ls", f"{bench.folder}/jobs") == "Task\n"
+
+
 def test_a_base_directory_that_cannot_be_made_is_said_and_nothing_is_left(bench):
     bench.host.run("touch", "in-the-way")
     bench.base = "~/in-the-way/jobs"
@@ -379,7 +453,12 @@ def test_removing_takes_a_collected_attempt_only(bench):
     bench.monitor.wait(job, lambda _: None)
     bench.control.collect(job)
     bench.control.remove(job)
-    assert "Task/1" not in bench.host.run("sh", "-c", f"find {bench.base}/jobs")
+    left = bench.host.run("ls", "-A", job.directory).split()
+    assert "exit_record" in left
+    assert not {"log", "command", "environment"} & set(left)
+    # whoever else watches it still learns how it ended, and its number is not used again
+    assert bench.control.look(job).outcome.succeeded
+    assert bench.submit("true").job.attempt == 2
 
 
 def test_a_published_record_and_log_outlive_their_attempt(bench, host):

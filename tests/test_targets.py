@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 
 import luigi.contrib.ssh
 import luigi.format
@@ -13,7 +14,8 @@ import pytest
 from masters import kill_master
 
 from luigi_sshjob import RemoteFileSystem, RemoteTarget
-from luigi_sshjob.errors import ConnectionFailed, RemoteCommandFailed, UnsafeValue
+from luigi_sshjob.errors import ConnectionFailed, ConnectionLost, RemoteCommandFailed, UnsafeValue
+from luigi_sshjob.ssh.remote_shell import RemoteShell
 
 HOSTILE = [
     "two words",
@@ -229,6 +231,72 @@ def test_files_and_directories_are_put_and_got(host, files, folder, tmp_path):
     with pytest.raises(FileNotFoundError):
         RemoteTarget(f"{folder}/missing", host.alias).get(str(tmp_path / "nothing"))
     assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "tree"]
+
+
+def test_programs_stay_programs(host, files, folder, tmp_path):
+    (tmp_path / "program").write_text("#!/bin/sh\necho ran\n")
+    (tmp_path / "program").chmod(0o755)
+    files.put(str(tmp_path / "program"), f"{folder}/program")
+    assert host.run(f"{folder}/program") == "ran\n"
+    files.get(f"{folder}/program", str(tmp_path / "back"))
+    assert subprocess.run([tmp_path / "back"], capture_output=True, check=True).stdout == b"ran\n"
+    (tmp_path / "text").touch()
+    files.put(str(tmp_path / "text"), f"{folder}/text")
+    files.get(f"{folder}/text", str(tmp_path / "text"))
+    assert host.run("stat", "-c", "%a", f"{folder}/text") == "644\n"
+    assert not os.access(tmp_path / "text", os.X_OK)
+
+
+@pytest.mark.needs_docker
+def test_what_may_not_be_known_is_not_said_to_be_absent(host, files):
+    host.run("install", "-d", "-m", "700", "/var/tmp/closed/in", user="root")
+    host.run("chmod", "700", "/var/tmp/closed", user="root")
+    for question in (files.exists, files.isdir):
+        with pytest.raises(RemoteCommandFailed, match="may not be searched"):
+            question("/var/tmp/closed/in/deep")
+    assert not files.exists("/var/tmp/nothing/here")
+
+
+def lose_an_answer(monkeypatch):
+    """The connection is lost after a request was carried out and before its answer arrived, once."""
+    receive, left = RemoteShell._receive, [True]
+
+    def lose(shell, deadline):
+        answer = receive(shell, deadline)
+        if left and left.pop():
+            raise ConnectionLost("lost by the test")
+        return answer
+
+    monkeypatch.setattr(RemoteShell, "_receive", lose)
+
+
+def test_a_change_whose_answer_is_lost_is_neither_repeated_nor_misreported(host, files, folder, monkeypatch):
+    host.run("sh", "-c", f"echo x >{folder}/old; echo y >{folder}/gone")
+    files.exists("/")
+    for change in (
+        lambda: files.rename_dont_move(f"{folder}/old", f"{folder}/new"),
+        lambda: files.remove(f"{folder}/gone"),
+    ):
+        lose_an_answer(monkeypatch)
+        with pytest.raises(ConnectionLost):
+            change()
+        files.exists("/")
+    assert host.run("ls", "-A", folder) == "new\n"
+
+
+def test_a_question_whose_answer_is_lost_is_asked_again(host, files, folder, monkeypatch):
+    files.exists("/")
+    lose_an_answer(monkeypatch)
+    assert files.exists(folder)
+
+
+def test_a_writer_whose_last_answer_is_lost_has_still_written(host, files, folder, monkeypatch):
+    files.exists("/")
+    with RemoteTarget(f"{folder}/written", host.alias).open("w") as out:
+        out.write("all of it")
+        out.flush()
+        lose_an_answer(monkeypatch)
+    assert host.run("cat", f"{folder}/written") == "all of it"
 
 
 def test_many_questions_are_one_answer(host, files, folder):

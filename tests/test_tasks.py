@@ -17,7 +17,7 @@ import pytest
 from pipeline import Count, Failing, Slow
 from settings import configure
 
-from luigi_sshjob import RemoteJobTask, RemoteTarget
+from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobFailed, JobNotFound
 from luigi_sshjob.job import job_key
 
@@ -170,13 +170,13 @@ def test_a_job_is_cancelled_through_its_task(host, folder, start_luigi):
 
 
 @pytest.mark.parametrize(("policy", "left"), [("never", True), ("on_success", False), ("always", False)])
-def test_cleanup_removes_the_attempt_as_the_policy_says(host, folder, policy, left):
+def test_cleanup_removes_what_takes_space_as_the_policy_says(host, folder, policy, left):
     configure(cleanup=policy)
     task = Count(host=host.alias, folder=folder)
     assert luigi.build([task], local_scheduler=True)
     assert task.complete()
-    attempt = RemoteTarget(f"~/.luigi-sshjob/jobs/{task.task_id}/1", host.alias)
-    assert attempt.exists() is left
+    assert task.job.log.exists() is left
+    assert task.job.outcome().succeeded
 
 
 def test_a_task_whose_output_is_a_directory(host, folder):

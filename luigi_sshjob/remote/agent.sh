@@ -9,8 +9,7 @@ IFS='
 LC_ALL=C
 export LC_ALL
 # begins a line of its own whatever was printed before, in one write
-SJ_MARK="
-$SJ_TOKEN"
+SJ_MARK=$newline$SJ_TOKEN
 SJ_UMASK=$(umask)
 machine_identity
 SJ_MACHINE=$machine SJ_BOOT=$boot
@@ -30,6 +29,15 @@ part() { emit "$SJ_MARK part $1 $2 ${3-}"; }
 refuse() {
   emit "$1"
   return 1
+}
+
+# privately VERB [ARGUMENT]...: with an umask that makes files private.
+privately() {
+  umask 077
+  "$@"
+  verb_status=$?
+  umask "$SJ_UMASK"
+  return "$verb_status"
 }
 
 # show FILE: its lines, without starting a process.

@@ -1,5 +1,8 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034
 # What both the supervisor and the agent use.
+
+newline='
+'
 
 # emit TEXT: one line on standard output, by a builtin: no process, and nothing in a process listing.
 if [ -n "${KSH_VERSION-}${SH_VERSION-}" ]; then

@@ -1,18 +1,16 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# The verbs on jobs. Each may be called again after any doubt about whether it was heard.
+# The verbs on jobs. Each may be called again after any doubt about whether it was heard. What they answer is in
+# parts: anything may print a line besides, the dynamic linker for one.
 
 # install_supervisor BASE HASH [NAME TEXT]...: puts the supervisor's files at BASE/lib/HASH, all or none.
 install_supervisor() {
   base=$1 hash=$2
   shift 2
-  umask 077
-  own_directory "$base" && own_directory "$base/lib" && install_files "$@"
-  verb_status=$?
-  umask "$SJ_UMASK"
-  return "$verb_status"
+  privately install_files "$@"
 }
 
 install_files() {
+  own_directory "$base" && own_directory "$base/lib" || return 1
   stage=$base/lib/.stage.$SJ_TOKEN
   mkdir -p "$stage/$hash" || return 1
   while [ $# -ge 2 ]; do
@@ -42,25 +40,23 @@ latest_attempt() {
 }
 
 # job_submit BASE KEY LAUNCHER HASH DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
-# collected, or claims and launches the next one. Answers "claimed N DIR", "found N DIR DIGESTS" or
-# "uninstalled".
+# collected, or claims and launches the next one. Answers a part "claimed N" with the directory, parts "found N"
+# with the directory and "digests N", or "uninstalled".
 job_submit() {
   base=$1 jobs=$1/jobs/$2 launcher=$3 library=$1/lib/$4
   shift 4
   # what another account put there is not run, nor is a job's secret given to it
   [ -O "$library/supervise.sh" ] || {
-    emit uninstalled
+    part uninstalled 0
     return 0
   }
-  umask 077
-  own_directory "$base" && own_directory "$jobs" && find_or_claim "$@"
-  verb_status=$?
-  umask "$SJ_UMASK"
-  return "$verb_status"
+  privately find_or_claim "$@"
 }
 
 find_or_claim() {
+  own_directory "$base" && own_directory "$jobs" || return 1
   stage=$jobs/.stage.$SJ_TOKEN
+  damaged=0
   while :; do
     latest_attempt "$jobs"
     dir=$jobs/$latest
@@ -70,22 +66,26 @@ find_or_claim() {
       return
     fi
     # an empty claim: who made it died before filling it
-    [ "$latest" -gt 0 ] && [ ! -e "$dir/$SJ_SPEC" ] || claim_next || return 1
+    [ "$latest" -gt "$damaged" ] && [ ! -e "$dir/$SJ_SPEC" ] || claim_next || return 1
     [ -e "$stage/$latest/$SJ_SPEC" ] || stage_attempt "$@" || return 1
     # renaming onto a directory that is not empty fails (POSIX rename): one of us fills the claim
     if mv "$stage/$latest" "$jobs/" 2>/dev/null; then
       rm -rf "$stage"
       launch_job "$jobs/$latest" || return 1
-      emit "claimed $latest $jobs/$latest"
+      part claimed "$latest"
+      emit "$jobs/$latest"
       return 0
     fi
-    [ -e "$jobs/$latest/$SJ_SPEC" ] || refuse "the claim $jobs/$latest cannot be filled" || return 1
+    # neither filled nor empty: somebody has removed part of it
+    [ -e "$jobs/$latest/$SJ_SPEC" ] || damaged=$latest
   done
 }
 
 # claim_next: sets $latest to the attempt that is ours or another's to fill.
 claim_next() {
   latest=$((latest + 1))
+  # its number was used before, and somebody has deleted its directory under it
+  ! lives "$jobs/$latest" || refuse "processes of an attempt $latest still run, whose directory was deleted" || return 1
   mkdir "$jobs/$latest" 2>/dev/null || [ -d "$jobs/$latest" ] || mkdir "$jobs/$latest"
 }
 
@@ -108,14 +108,16 @@ found_attempt() {
   if [ ! -e "$dir/$SJ_STARTED" ] && [ "$found_digests" = "$1" ]; then
     launch_job "$dir" || return 1
   fi
-  emit "found $latest $dir
-$found_digests"
+  part found "$latest"
+  emit "$dir"
+  part digests "$latest"
+  emit "$found_digests"
 }
 
 # job_relaunch BASE HASH LAUNCHER DIR: for a claim whose supervisor has not shown up.
 job_relaunch() {
   library=$1/lib/$2 launcher=$3
-  launch_job "$4"
+  privately launch_job "$4"
 }
 
 launch_job() { "launch_$launcher" "$1"; }
@@ -165,22 +167,36 @@ job_state() {
   job_reason=
   if [ -e "$1/$SJ_RECORD" ]; then
     job_state=ended
-  elif [ ! -e "$1/$SJ_SPEC" ]; then
-    absent_state "$1"
-  elif [ ! -e "$1/$SJ_IDENTITY" ]; then
-    job_state=claimed
-  else
+  elif [ -e "$1/$SJ_IDENTITY" ]; then
     supervised_state "$1"
+  elif [ -e "$1/$SJ_SPEC" ]; then
+    unstarted_state "$1"
+  else
+    absent_state "$1"
   fi
 }
 
 absent_state() {
-  if [ -d "$1" ]; then
+  if lives "$1"; then
+    job_state=unsupervised job_reason="its job directory $1 was deleted, its command still runs"
+  elif [ -d "$1" ]; then
     job_state=claimed
   elif [ -d "${1%/*/*}" ]; then
     job_state=lost job_reason="its job directory $1 was deleted"
   else
     job_state=unknown job_reason="the directory ${1%/*/*} is not there at the moment"
+  fi
+}
+
+unstarted_state() {
+  job_state=claimed
+  if [ -e "$1/$SJ_STARTED/$SJ_CANCEL" ]; then
+    # who cancelled it died before the record was written, or is about to write the same
+    cancelled_by=
+    read -r cancelled_by <"$1/$SJ_STARTED/$SJ_CANCEL"
+    privately cancel_unstarted "$1" "$cancelled_by" && job_state=ended
+  elif [ -s "$1/$SJ_DIAGNOSTICS" ]; then
+    while read -r diagnostic || [ -n "$diagnostic" ]; do job_reason=$diagnostic; done <"$1/$SJ_DIAGNOSTICS"
   fi
 }
 
@@ -198,15 +214,15 @@ supervised_state() {
     lost_unless_ended "$1" "the host was restarted while it ran"
   elif process_start "$job_pid" && [ "$start" = "$job_start" ]; then
     job_state=running
-  elif [ -n "$(living_command "$1")" ]; then
+  elif lives "$1"; then
     job_state=unsupervised job_reason="its supervisor (process $job_pid) is gone, its command is not"
   else
     lost_unless_ended "$1" "its supervisor (process $job_pid) is gone without an exit record"
   fi
 }
 
-# living_command DIR: a process of the job that outlived its supervisor.
-living_command() { job_processes "SSHJOB_LOG=$1/$SJ_LOG" none; }
+# lives DIR: whether there is a process of the job, supervised or not.
+lives() { [ -n "$(carriers "SSHJOB_LOG=$1/$SJ_LOG")" ]; }
 
 # lost_unless_ended DIR REASON: the record is read once more, as the job may have ended between two looks.
 lost_unless_ended() {
@@ -219,7 +235,9 @@ lost_unless_ended() {
 
 # job_cancel DIR GRACE BY: asks the supervisor to kill the job; does it itself where there is none. Called
 # again until the state says that the job has ended.
-job_cancel() {
+job_cancel() { privately cancel_job "$@"; }
+
+cancel_job() {
   job_state "$1"
   case $job_state in
     claimed) cancel_unstarted "$1" "$3" ;;
@@ -228,52 +246,60 @@ job_cancel() {
       kill -s TERM "$job_pid"
       ;;
     unsupervised)
-      emit "$3" >"$1/$SJ_CANCEL"
+      [ ! -d "$1" ] || emit "$3" >"$1/$SJ_CANCEL"
       kill_job "SSHJOB_LOG=$1/$SJ_LOG" none "$2"
       ;;
   esac
-  emit "$job_state"
+  part cancelling 0 "$job_state"
+  emit "$job_reason"
 }
 
 # cancel_unstarted DIR BY: wins the run, so that no supervisor can, then writes the record in its stead.
 # `started` without an identity was won by one who cancels.
-cancel_unstarted() (
-  umask 077
+cancel_unstarted() {
   cancelling=$1/.run.$SJ_TOKEN
   mkdir -p "$cancelling/$SJ_STARTED" &&
     emit "$2" >"$cancelling/$SJ_STARTED/$SJ_CANCEL" &&
     { mv "$cancelling/$SJ_STARTED" "$1/" 2>/dev/null || [ ! -e "$1/$SJ_IDENTITY" ]; } &&
-    {
-      emit "outcome: cancelled"
-      emit "exit_code: 143"
-      emit "reason: cancelled by $2 before it was started"
-      emit "log_bytes: 0"
-    } >"$cancelling/$SJ_RECORD" &&
-    mv "$cancelling/$SJ_RECORD" "$1/" && rm -f "$1/$SJ_ENVIRONMENT"
+    emit 143 >"$cancelling/$SJ_EXIT_CODE" &&
+    emit "outcome: cancelled
+exit_code: 143
+reason: by $2, before it was started
+log_bytes: 0" >"$cancelling/$SJ_RECORD" &&
+    mv "$cancelling/$SJ_EXIT_CODE" "$cancelling/$SJ_RECORD" "$1/" &&
+    rm -f "$1/$SJ_ENVIRONMENT"
+  cancel_status=$?
   rm -rf "$cancelling"
-)
+  return "$cancel_status"
+}
 
 # job_collect DIR BY: somebody has taken the outcome over; the next submit begins a new attempt.
 job_collect() {
-  [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || (umask 077 && emit "$2" >"$1/$SJ_COLLECTED")
+  [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
 }
 
-# job_remove DIR: an attempt that has ended and was collected, nothing else. What a published link leads to
-# stays: it is some task's output.
+mark_collected() {
+  # of a lost attempt nobody has removed it
+  [ ! -e "$1/$SJ_ENVIRONMENT" ] || rm -f "$1/$SJ_ENVIRONMENT"
+  emit "$2" >"$1/$SJ_COLLECTED"
+}
+
+# job_remove DIR: what takes space in an attempt that has ended and was collected, nothing else. Its record
+# stays, small, for whoever else watches it and so that its number is not used again; and the log where it is what
+# a task shows as its output.
 job_remove() {
   [ -e "$1/$SJ_COLLECTED" ] && [ -e "$1/$SJ_RECORD" ] || refuse "$1 has not ended or was not collected" || return 1
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
-  if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then
-    rm -f "$1/$SJ_COMMAND" "$1/$SJ_PROGRESS" "$1/$SJ_DIAGNOSTICS"
-  else
-    rm -rf "$1"
-  fi
+  [ "${1%/*}/$SJ_LOG" -ef "$1/$SJ_LOG" ] || rm -f "$1/$SJ_LOG"
+  rm -f "$1/$SJ_COMMAND" "$1/$SJ_PROGRESS" "$1/$SJ_DIAGNOSTICS" "$1/$SJ_CANCEL"
 }
 
 # job_latest BASE KEY: the directory of the latest attempt, if there is one.
 job_latest() {
   latest_attempt "$1/jobs/$2"
-  [ "$latest" -eq 0 ] || emit "$latest $1/jobs/$2/$latest"
+  [ "$latest" -gt 0 ] || return 0
+  part latest "$latest"
+  emit "$1/jobs/$2/$latest"
 }
 
 # job_list BASE: every attempt: its state, its directory and the reason of the state.

@@ -1,5 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Which processes there are, told apart from others that had the same number. Builtins alone on Linux.
+# Which processes there are, told apart from others that had the same number. Builtins alone on Linux, where
+# nothing has to be killed.
 
 # machine_identity: sets $machine and $boot. A restarted container keeps the kernel's boot id, hence the
 # start of process 1 with it.
@@ -30,54 +31,82 @@ process_start() {
   fi
 }
 
-# job_processes MARK ROOT: prints the numbers of the processes that carry MARK in their environment, are in
-# the session that ROOT leads, or descend from ROOT.
-job_processes() {
+# process_table: a line "PID PARENT SESSION START" for each process that is not a zombie. Beyond Linux no
+# session and no start is known.
+process_table() {
   if [ -r /proc/self/stat ]; then
-    # shellcheck disable=SC2013  # numbers, no spaces
-    for stat_file in $(grep -lsF -- "$1" /proc/[0-9]*/environ); do
-      stat_file=${stat_file#/proc/}
-      emit "${stat_file%/environ}"
-    done
     for stat_file in /proc/[0-9]*/stat; do
-      session_member "$stat_file" "$2"
+      { read -r stat_line <"$stat_file"; } 2>/dev/null || continue
+      # shellcheck disable=SC2086
+      set -- "${stat_line%% *}" ${stat_line##*) }
+      case $2 in Z | X) ;; *) emit "$1 $3 $5 ${21}" ;; esac
     done
   else
-    ps -A -o pid= -o ppid= -o stat= | awk -v root="$2" '
-      $3 !~ /^Z/ { parent[$1] = $2 }
-      END { for (pid in parent) { up = pid; while (up > 1 && up != root) up = parent[up] + 0; if (up == root) print pid } }'
+    ps -A -o pid= -o ppid= -o stat= | while read -r pid parent state; do
+      case $state in Z*) ;; *) emit "$pid $parent - -" ;; esac
+    done
   fi
 }
 
-# session_member STAT_FILE SESSION: prints the process's number where it belongs to that session.
-session_member() {
-  { read -r stat_line <"$1"; } 2>/dev/null || return 0
-  wanted=$2
-  # shellcheck disable=SC2086
-  set -- "${stat_line%% *}" ${stat_line##*) }
-  case $2 in Z | X) return 0 ;; esac
-  [ "$5" != "$wanted" ] || emit "$1"
+# carriers MARK: the numbers of the processes that have MARK in their environment, which children inherit
+# also when they call setsid or fork twice.
+carriers() {
+  [ -r /proc/self/stat ] || return 0
+  # grep takes a line break for the end of a pattern. Without -z that of busybox stops at the first NUL.
+  # shellcheck disable=SC2013  # numbers
+  for carrier in $(grep -lzsF -- "${1##*"$newline"}" /proc/[0-9]*/environ); do
+    carrier=${carrier#/proc/}
+    emit "${carrier%/environ}"
+  done
 }
 
-# signal_job SIGNAL MARK ROOT: fails when nothing is left to signal.
+# job_processes MARK ROOT KNOWN: a line PID.START for each process that carries MARK, is ROOT or in the session
+# it leads, is in KNOWN (as printed before), or descends from one of those. ROOT must be a child not yet waited
+# for, so that its number is nobody else's, or "none".
+job_processes() {
+  # in the environment, as some awks take no line break in -v
+  process_table | SJ_MARKED=$(carriers "$1") SJ_ROOT=$2 SJ_KNOWN=$3 awk '
+    BEGIN {
+      root = ENVIRON["SJ_ROOT"]
+      n = split(ENVIRON["SJ_MARKED"], list); for (i = 1; i <= n; i++) carries[list[i]]
+      n = split(ENVIRON["SJ_KNOWN"], list); for (i = 1; i <= n; i++) seen[list[i]]
+    }
+    {
+      parent[$1] = $2; id[$1] = $1 "." $4
+      if ($1 == root || $3 == root || $1 in carries || id[$1] in seen) member[$1]
+    }
+    END {
+      do {
+        grown = 0
+        for (pid in parent) if (!(pid in member) && parent[pid] in member) { member[pid]; grown = 1 }
+      } while (grown)
+      for (pid in member) if (pid in id) print id[pid]
+    }'
+}
+
+# signal_job SIGNAL MARK ROOT: to all that job_processes finds, remembering them in $job_known; fails when
+# nothing is left.
 signal_job() {
-  job_pids=$(job_processes "$2" "$3")
-  [ -n "$job_pids" ] || return 1
-  # shellcheck disable=SC2086
-  kill -s "$1" $job_pids 2>/dev/null
+  job_known=$(job_processes "$2" "$3" "$job_known")
+  [ -n "$job_known" ] || return 1
+  for known in $job_known; do
+    kill -s "$1" "${known%%.*}" 2>/dev/null
+  done
   return 0
 }
 
 # kill_job MARK ROOT GRACE: TERM, at most GRACE seconds, then KILL until nothing is left; fails after
-# another ten seconds of that.
+# another ten seconds of that. Who was seen once is remembered: a parent's end hides its children.
 kill_job() {
+  job_known=
   signal_job TERM "$1" "$2" || return 0
   # a stopped process takes a TERM only once it goes on
   signal_job CONT "$1" "$2" || return 0
   kill_rounds=0
   while [ "$kill_rounds" -lt $(($3 * 10)) ]; do
     pause
-    [ -n "$(job_processes "$1" "$2")" ] || return 0
+    job_known=$(job_processes "$1" "$2" "$job_known")
+    [ -n "$job_known" ] || return 0
     kill_rounds=$((kill_rounds + 1))
   done
   kill_rounds=0

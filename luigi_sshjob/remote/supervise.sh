@@ -14,7 +14,7 @@ lib=${0%/*}
 
 # Signals are how others reach the supervisor; they must be safe before anybody can know its number.
 verdict=
-trap 'verdict=${verdict:-cancelled}' TERM
+trap 'verdict=${verdict:-terminated}' TERM
 trap 'verdict=${verdict:-timed_out}' USR1
 
 attempt=${dir##*/}
@@ -28,7 +28,7 @@ mark=SSHJOB_LOG=$dir/$SJ_LOG
 claim_run() {
   scratch=.run.$$
   machine_identity
-  process_start $$ && mkdir "$scratch" "$scratch/$SJ_STARTED" || return 1
+  process_start $$ && mkdir -p "$scratch/$SJ_STARTED" || return 1
   {
     emit "pid: $$"
     emit "start: $start"
@@ -49,11 +49,7 @@ each_output() {
 
 # output_paths FINAL_PATH SUFFIX: sets $final and $temporary, side by side so that the rename is atomic.
 output_paths() {
-  case $1 in
-    /*) final=$1 ;;
-    *) final=$HOME/$1 ;;
-  esac
-  temporary=${final%/*}/.sshjob-$tag-$attempt$2
+  final=$1 temporary=${1%/*}/.sshjob-$tag-$attempt$2
 }
 
 prepare_output() {
@@ -70,14 +66,24 @@ export_output() {
   eval "export $1=\"\$temporary\""
 }
 
-# A directory in the way is not replaced: mv would put the new one inside it.
+check_output() {
+  output_paths "$2" "$3"
+  [ -e "$temporary" ] || [ -e "$final" ] || reason="the command ended well but made no output $final"
+}
+
+# commit_output: a directory in the way is moved aside first, as mv would put the new one inside it.
 commit_output() {
   output_paths "$2" "$3"
-  if [ -e "$temporary" ]; then
-    { [ ! -d "$final" ] && mv -f "$temporary" "$final"; } || reason="the output $final could not be put in its place"
-  elif [ ! -e "$final" ]; then
-    reason="the command ended well but made no output $final"
+  [ -e "$temporary" ] || return 0
+  if [ -d "$final" ]; then
+    rm -rf "$temporary.old"
+    mv "$final" "$temporary.old" || {
+      reason="the directory $final could not be moved out of the way of the new one"
+      return
+    }
   fi
+  mv -f "$temporary" "$final" || reason="the output $final could not be put in its place"
+  [ ! -e "$temporary.old" ] || rm -rf "$temporary.old"
 }
 
 discard_output() {
@@ -112,7 +118,7 @@ run_command() {
     [ -x "$setsid" ] && set -- "$setsid" "$@" && break
   done
   # gone from the disk before any of it is in force, PATH for one
-  secrets=$(cat "$dir/$SJ_ENVIRONMENT")
+  secrets=$(cat "$dir/$SJ_ENVIRONMENT") || exit 126
   rm -f "$dir/$SJ_ENVIRONMENT"
   eval "$secrets"
   exec "$@"
@@ -122,15 +128,21 @@ run_command() {
 # instructions; does the killing itself where there is no supervisor any more.
 keep_deadline() {
   trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
-  sleep "$time_limit" &
-  sleeper=$!
-  wait "$sleeper"
   supervisor_start=$start
+  deadline=$(($(date +%s) + time_limit))
+  left=$time_limit
+  while [ "$left" -gt 0 ]; do
+    sleep "$left" &
+    sleeper=$!
+    # somebody may have ended the sleep before its time
+    wait "$sleeper" && break
+    left=$((deadline - $(date +%s)))
+  done
   while process_start $$ && [ "$start" = "$supervisor_start" ]; do
     kill -s USR1 $$
     pause
   done
-  kill_job "$mark" "$command_pid" "$kill_grace"
+  kill_job "$mark" none "$kill_grace"
 }
 
 # await_command: sets $code to the command's exit status, after killing what is to be killed.
@@ -140,11 +152,12 @@ await_command() {
   [ -n "$verdict" ] || return 0
   # the next wait is for the end, whatever is sent again
   trap '' TERM USR1
-  if process_start "$command_pid"; then
-    kill_job "$mark" "$command_pid" "$kill_grace" || reason="some of its processes could not be killed"
-  else
+  if ! process_start "$command_pid"; then
     # it ended by itself at the same moment
     verdict=
+  elif ! kill_job "$mark" "$command_pid" "$kill_grace"; then
+    reason="some of its processes could not be killed"
+    return 0
   fi
   wait "$command_pid"
   final_code=$?
@@ -152,17 +165,34 @@ await_command() {
   [ "$final_code" -eq 127 ] || code=$final_code
 }
 
-# judge: sets $outcome, and commits or discards the outputs; the record comes after, so that "succeeded" is
-# never said of an output that is not there.
+# settle_verdict: a TERM that nobody has asked for by `cancel` came from elsewhere, a shutdown of the host say.
+settle_verdict() {
+  outcome=$verdict
+  [ "$verdict" = terminated ] || return 0
+  if [ -e "$SJ_CANCEL" ]; then
+    outcome=cancelled by=
+    read -r by <"$SJ_CANCEL"
+    reason="by $by${reason:+; $reason}"
+  else
+    outcome=killed
+    reason="its supervisor was told to end (SIGTERM), perhaps as the host shut down${reason:+; $reason}"
+  fi
+}
+
+# judge: sets $outcome, and commits or discards the outputs, all or none; the record comes after, so that
+# "succeeded" is never said of an output that is not there.
 judge() {
   outcome=failed signal=
-  [ "$code" -le 128 ] || signal=$(kill -l "$code" 2>/dev/null) || signal=
+  [ "$code" -le 128 ] || signal=$(kill -l "$code" 2>/dev/null)
+  # some shells answer a number that is no signal with a number
+  case $signal in *[!A-Z0-9+-]* | [0-9]*) signal= ;; esac
   if [ -n "$verdict" ]; then
-    outcome=$verdict
+    settle_verdict
   elif [ -z "$reason" ]; then
     case " $success_exit_codes " in
       *" $code "*)
-        each_output commit_output
+        each_output check_output
+        [ -n "$reason" ] || each_output commit_output
         [ -n "$reason" ] || outcome=succeeded
         ;;
       *) [ -z "$signal" ] || outcome=killed ;;
@@ -171,23 +201,23 @@ judge() {
   each_output discard_output
 }
 
+# write_record: in one write, so that a disk that is full for a moment cannot leave out a line.
 write_record() {
+  [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
   log_bytes=$(wc -c <"$SJ_LOG")
-  {
-    emit "job: $key/$attempt"
-    emit "outcome: $outcome"
-    emit "exit_code: $code"
-    emit "signal: $signal"
-    emit "reason: $reason"
-    emit "started: $started"
-    emit "ended: $(now)"
-    # wc may pad with blanks
-    emit "log_bytes: ${log_bytes##* }"
-    emit "cpu_time: $cpu_time"
-    emit "machine: $machine"
-    emit "submitted_by: $submitted_by"
-    emit "submitted_at: $submitted_at"
-  } >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
+  # wc may pad with blanks
+  emit "job: $key/$attempt
+outcome: $outcome
+exit_code: $code
+signal: $signal
+reason: $reason
+started: $started
+ended: $(now)
+log_bytes: ${log_bytes##* }
+cpu_time: $cpu_time
+machine: $machine
+submitted_by: $submitted_by
+submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
 }
 
 # publish_record: the links beside the attempts are what a task without outputs of its own shows as output.
@@ -203,21 +233,22 @@ publish_record() {
 # those of the children on its second line.
 count_cpu() {
   cpu_time=
-  times >"$scratch/times" && {
+  # in braces: a redirection that fails ends the shell where it is that of a special builtin
+  { times; } >"$scratch/times" && {
     read -r _
     read -r cpu_time
   } <"$scratch/times"
 }
 
 cd "$dir" || exit 1
-claim_run || exit 0
+# somebody else has won the run, or nobody could: then what mkdir said is in the diagnostics
+claim_run || { [ -e "$SJ_STARTED" ] && exit 0; } || exit 1
 started=$(now)
 reason='' code=''
 # shellcheck disable=SC2317  # called by the spec
 output() { :; }
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
-case $working_directory in /*) ;; *) working_directory=$HOME/$working_directory ;; esac
 [ -d "$working_directory" ] || reason="there is no directory $working_directory to work in"
 each_output prepare_output
 interpreter

@@ -7,6 +7,8 @@ as another process waits for one.
 from __future__ import annotations
 
 import atexit
+import logging
+import math
 import os
 import threading
 import time
@@ -17,6 +19,8 @@ from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in
 from luigi_sshjob.ssh.session import Session
+
+logger = logging.getLogger("luigi-interface")
 
 # A new transport is its own file and a line here.
 TRANSPORTS = {"openssh": OpenSSH}
@@ -41,33 +45,38 @@ class Connection:
         """The host as the user names it."""
         return str(self.transport.destination)
 
-    def call(self, verb: str, *arguments: str | int | float) -> Answer:
+    def call(self, verb: str, *arguments: str | int | float, repeatable: bool = True, bounded: bool = True) -> Answer:
         """One request to the agent, whatever status it answers.
 
-        Every verb may be repeated, so one whose answer got lost on an old connection is sent once more.
-        Raises `ConnectionFailed` (see its kinds) when there is no connection to be had.
+        A `repeatable` verb whose answer got lost is asked once more on a new connection. A `bounded` one must
+        answer within request_timeout. Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
         """
         with self._lock:
             fresh = self._shell is None
             try:
-                return self._call(verb, *arguments)
-            except ConnectionLost:
-                if fresh:
+                return self._call(verb, arguments, bounded)
+            except ConnectionLost as error:
+                if fresh or not repeatable:
                     raise
-                return self._call(verb, *arguments)
+                logger.info("%s: %s; asking again", self.host, error.problem)
+                return self._call(verb, arguments, bounded)
 
-    def check(self, verb: str, *arguments: str | int | float) -> Answer:
+    def check(self, verb: str, *arguments: str | int | float, repeatable: bool = True, bounded: bool = True) -> Answer:
         """Like `call`; raises `RemoteCommandFailed` unless the status is 0."""
-        answer = self.call(verb, *arguments)
+        answer = self.call(verb, *arguments, repeatable=repeatable, bounded=bounded)
         if answer.status != 0:
-            raise RemoteCommandFailed(
-                answer.text or f"{verb} failed with status {answer.status}",
-                host=self.host,
-                returncode=answer.status,
-                cmd=verb,
-                output=answer.output,
-            )
+            raise self.refusal(verb, answer)
         return answer
+
+    def refusal(self, verb: str, answer: Answer) -> RemoteCommandFailed:
+        """The error for an answer that says no."""
+        return RemoteCommandFailed(
+            answer.text or f"{verb} failed with status {answer.status}",
+            host=self.host,
+            returncode=answer.status,
+            cmd=verb,
+            output=answer.output,
+        )
 
     def session(self, line: str) -> Session:
         """A session of its own that runs `line`, for bytes in bulk."""
@@ -86,12 +95,16 @@ class Connection:
         """For a forked child."""
         if self._shell:
             self._shell.abandon()
+        self._shell = self._keeper = None
+        self._lock = threading.Lock()
 
-    def _call(self, verb: str, *arguments: str | int | float) -> Answer:
-        deadline = self.request_deadline()
+    def _call(self, verb: str, arguments: tuple[str | int | float, ...], bounded: bool) -> Answer:
+        if self._shell and self._shell.ended():
+            self._drop()
         try:
             if self._shell is None:
-                self._shell = RemoteShell(self.transport, deadline=deadline)
+                self._shell = RemoteShell(self.transport, deadline=self.request_deadline())
+            deadline = self.request_deadline() if bounded else math.inf
             answer = self._shell.call(verb, *arguments, deadline=deadline)
         except BaseException:
             # whatever it was, an answer may be half read
@@ -118,7 +131,7 @@ class Connection:
         while True:
             time.sleep(_ATTENTION)
             with self._lock:
-                if self._unwanted():
+                if self._shell and self._unwanted():
                     self._drop()
                 if self._shell is None:
                     self._keeper = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,6 +66,14 @@ class Destination:
 
     def __str__(self) -> str:
         return f"{self.reference}:{self.port}" if self.port else self.reference
+
+    def by_hand(self, ssh_config: str = "") -> str:
+        """The ssh command with which a person reaches the same account in the same way."""
+        words = ["ssh"]
+        for option, value in (("-F", ssh_config), ("-p", self.port), ("-i", self.key_file)):
+            if value:
+                words += option, shlex.quote(str(value))
+        return " ".join([*words, self.reference])
 
     def key(self, *more: str) -> str:
         """Names the connection: the same for all that may share it. 12 characters, as socket paths are short."""

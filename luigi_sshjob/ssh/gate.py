@@ -28,8 +28,8 @@ class SessionGate:
         if slot:
             return slot
         waiter = FileLock(self._waiters)
-        while not waiter.try_acquire(shared=True):
-            # somebody is asking just now whether anyone waits
+        # fails only while somebody asks whether anyone waits
+        while not waiter.try_acquire(shared=True) and time.monotonic() < deadline:
             time.sleep(0.001)
         try:
             while time.monotonic() < deadline:
@@ -47,6 +47,8 @@ class SessionGate:
 
     def contended(self) -> bool:
         """Whether somebody waits for a slot, so that whoever holds one idly should give it back."""
+        if not self._waiters.exists():
+            return False
         asked = FileLock(self._waiters)
         if asked.try_acquire():
             asked.release()

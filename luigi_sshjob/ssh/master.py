@@ -10,13 +10,13 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from luigi_sshjob.config import sshjob
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
 from luigi_sshjob.ssh.destination import Destination
-from luigi_sshjob.ssh.messages import translate
+from luigi_sshjob.ssh.messages import login_error
 from luigi_sshjob.ssh.runtime import FileLock, runtime_dir, socket_path
 
 logger = logging.getLogger("luigi-interface")
@@ -37,7 +37,8 @@ class ControlMaster:
         self.destination = destination
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
-        self.key = destination.key(settings.ssh_config)
+        # an edited configuration may lead elsewhere: a connection made before is not the same one
+        self.key = destination.key(*_configuration(settings.ssh_config))
         self.control_path = socket_path(self.directory, self.key)
 
     def alive(self) -> bool:
@@ -83,6 +84,15 @@ class ControlMaster:
             while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.02)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While the block runs, ControlPersist does not end the master: a port it listens on is no client."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            # where there is no master any more, whoever asks it for something will say so
+            with contextlib.suppress(OSError):
+                client.connect(self.control_path)
+            yield
+
     def _log_in_or_raise(self) -> None:
         for attempt in range(1, self.settings.connect_attempts + 1):
             try:
@@ -100,6 +110,12 @@ class ControlMaster:
                 raise
 
     def _log_in(self) -> None:
+        if self.destination.key_file and not os.path.exists(os.path.expanduser(self.destination.key_file)):
+            raise ConfigurationError(
+                f"there is no key file {self.destination.key_file}",
+                host=str(self.destination),
+                next_step="correct key_file in ssh_options",
+            )
         # a dead master's socket would make ssh go on without multiplexing
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.control_path)
@@ -112,7 +128,7 @@ class ControlMaster:
             log.seek(0)
             words = log.read().decode("utf-8", "replace")
         if status != 0 or not self.alive():
-            raise translate(words or f"ssh ended with status {status}", self.destination)
+            raise login_error(words, self.destination, self.settings.ssh_config)
 
     def _await_login(self, process: subprocess.Popen[Any]) -> int:
         # ConnectTimeout ends with the key exchange; a host that stops after it would hold us for ever
@@ -144,7 +160,8 @@ class ControlMaster:
     def ssh_argv(self) -> list[str]:
         """The beginning of every ssh command line for this connection."""
         destination = self.destination
-        argv = ["ssh", "-S", self.control_path]
+        # the words that tell one failure from another must not be silenced by the user's LogLevel
+        argv = ["ssh", "-S", self.control_path, "-o", "LogLevel=ERROR"]
         if self.settings.ssh_config:
             argv += ["-F", self.settings.ssh_config]
         if destination.port:
@@ -202,6 +219,15 @@ class ControlMaster:
                 host=str(self.destination),
                 next_step="check that the local port is free and that the server allows forwarding",
             )
+
+
+def _configuration(ssh_config: str) -> tuple[str, ...]:
+    path = os.path.expanduser(ssh_config or "~/.ssh/config")
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (path,)
+    return path, str(found.st_mtime_ns), str(found.st_size)
 
 
 def spawn(

@@ -6,21 +6,18 @@ left makes a login of its own and says next to nothing about it; CLIENT_OPTIONS 
 
 from __future__ import annotations
 
-import re
+import contextlib
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from luigi_sshjob.config import sshjob
-from luigi_sshjob.errors import ConnectionLost, SSHJobError
+from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.gate import SessionGate
 from luigi_sshjob.ssh.master import CLIENT_OPTIONS, ControlMaster, spawn
-from luigi_sshjob.ssh.messages import translate
-
-# What a multiplexed client says of itself when it had no session.
-_CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
+from luigi_sshjob.ssh.messages import client_error, client_failed
 
 
 class OpenSSH:
@@ -58,17 +55,23 @@ class OpenSSH:
         try:
             return spawn(self.destination, self.client_argv(command), inherit=slot.fileno(), **kwargs)
         finally:
-            slot.release()
+            slot.hand_over()
 
-    def forward(self, local_port: int, remote_host: str, remote_port: int) -> None:
-        """Lets the master listen on 127.0.0.1:`local_port`; no login, no session."""
+    @contextlib.contextmanager
+    def forwarded(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[None]:
+        """While the block runs, the master listens on 127.0.0.1:`local_port`; no login, no session.
+
+        Raises `ConnectionFailed` where it cannot.
+        """
+        forwarding = f"127.0.0.1:{local_port}:{remote_host}:{remote_port}"
         self.master.connect()
-        self.master.control("forward", f"127.0.0.1:{local_port}:{remote_host}:{remote_port}")
-
-    def cancel_forward(self, local_port: int, remote_host: str, remote_port: int) -> None:
-        """Ends what `forward` began; nothing to do where the connection is gone."""
-        if self.master.alive():
-            self.master.control("cancel", f"127.0.0.1:{local_port}:{remote_host}:{remote_port}")
+        with self.master.held():
+            self.master.control("forward", forwarding)
+            try:
+                yield
+            finally:
+                if self.master.alive():
+                    self.master.control("cancel", forwarding)
 
     def close(self) -> None:
         """Ends the shared connection, for every process; running jobs are not touched."""
@@ -76,16 +79,10 @@ class OpenSSH:
 
     def failure(self, status: int, said: str) -> SSHJobError | None:
         """The error for a client that ended with `status`, or None where that is its command's own."""
-        if status != 255 or (self.master.alive() and not _CLIENT_FAILED.search(said)):
+        if status != 255 or (self.master.alive() and not client_failed(said)):
             return None
         return self.lost(said)
 
     def lost(self, said: str) -> SSHJobError:
         """The error for a session that ended before its time, from what its client printed."""
-        if said.strip() and self.master.alive():
-            return translate(said, self.destination)
-        return ConnectionLost(
-            f"the connection broke{': ' + said.strip() if said.strip() else ''}",
-            host=str(self.destination),
-            next_step="nothing: it is made again when it is next needed",
-        )
+        return client_error(said, self.destination)

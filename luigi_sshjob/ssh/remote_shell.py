@@ -59,6 +59,10 @@ class RemoteShell:
         self._send(f"serve {self._requests} {verb} {words}\n", deadline)
         return self._receive(deadline)
 
+    def ended(self) -> bool:
+        """Whether the session is over already, so that a request would not be heard."""
+        return self._session.process.poll() is not None
+
     def close(self) -> None:
         """Ends the session."""
         self._session.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,8 @@ def runtime_dir(configured: str = "") -> Path:
     Raises `ConfigurationError` where it belongs to another account, is open to others, or is so long a
     path that no socket could be made in it.
     """
-    path = Path(configured) if configured else _default_runtime_dir()
+    # not $XDG_RUNTIME_DIR or $TMPDIR: a login has them, cron has not, and both must meet on one connection
+    path = Path(configured).expanduser() if configured else Path(f"/tmp/luigi-sshjob-{os.geteuid()}")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
@@ -31,13 +31,6 @@ def runtime_dir(configured: str = "") -> Path:
             next_step=f"chmod 700 it (it is {found.st_mode & 0o777:o}), or set runtime_dir in [sshjob] to another",
         )
     return path
-
-
-def _default_runtime_dir() -> Path:
-    session_dir = os.environ.get("XDG_RUNTIME_DIR")
-    if session_dir and os.path.isdir(session_dir) and os.access(session_dir, os.W_OK):
-        return Path(session_dir, "luigi-sshjob")
-    return Path(tempfile.gettempdir(), f"luigi-sshjob-{os.geteuid()}")
 
 
 def socket_path(directory: Path, name: str) -> str:
@@ -63,7 +56,7 @@ class FileLock:
 
     def try_acquire(self, *, shared: bool = False) -> bool:
         """Takes the lock if nobody has it."""
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = self._open()
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -91,7 +84,22 @@ class FileLock:
         return self._fd
 
     def release(self) -> None:
-        """Closes the descriptor; frees the lock unless a child holds it too."""
+        """Frees the lock, also where a process forked in between has a copy of the descriptor."""
+        if self._fd is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Leaves the lock to the child that was given the descriptor."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(self.path, flags, 0o600)
+        except FileNotFoundError:
+            # something tidied the runtime directory up while we were running
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self.path, flags, 0o600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import random
 import secrets
@@ -14,7 +15,7 @@ import time
 from typing import IO, Any
 
 from luigi_sshjob import shell
-from luigi_sshjob.errors import ConnectionLost, SessionRefused, SSHJobError
+from luigi_sshjob.errors import ConnectionLost, LoginRefused, SessionRefused, SSHJobError
 from luigi_sshjob.ssh.openssh import OpenSSH
 
 
@@ -142,8 +143,20 @@ class Session:
         while not seen.endswith(token):
             byte = self.read(1, deadline=deadline)
             if not byte:
-                raise self.lost()
-            seen = (seen + byte)[-len(token) :]
+                raise self._unopened(seen, deadline)
+            seen = (seen + byte)[-1000:]
+
+    def _unopened(self, seen: bytes, deadline: float) -> SSHJobError:
+        status = self.wait(deadline=deadline)
+        if status == 255:
+            return self.lost()
+        self.close()
+        words = " ".join((seen.decode("utf-8", "replace") + self.said()).split())
+        return LoginRefused(
+            f"the account runs no /bin/sh: its session ended with status {status}, saying: {words or 'nothing'}",
+            host=self.host,
+            next_step="see what its login shell, or ForceCommand in the server's sshd_config, does instead",
+        )
 
     def _silent(self) -> ConnectionLost:
         self.close()
@@ -158,7 +171,7 @@ def _ready(fd: int, event: int, deadline: float) -> bool:
     # not select(), which knows no descriptor above 1023
     poller = select.poll()
     poller.register(fd, event)
-    return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
+    return bool(poller.poll(None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def _fd(pipe: Any) -> int:
