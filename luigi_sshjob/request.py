@@ -67,6 +67,7 @@ class JobRequest:
                 job=self.key,
                 next_step="give the outputs keys that differ in letters or digits",
             )
+        self.spec_text()  # raises UnsafeValue for a path that no shell can be given
 
     @property
     def digests(self) -> str:

@@ -17,7 +17,7 @@ from luigi.target import FileAlreadyExists, MissingParentDirectory, NotADirector
 
 from luigi_sshjob import shell
 from luigi_sshjob.context import RemoteContext
-from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.errors import RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader
@@ -52,7 +52,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def exists_many(self, paths: Sequence[str]) -> list[bool]:
         """Whether there is something at each of `paths`, in one round trip."""
-        answer = self._connection.check("fs_exists_many", *map(_quoted, paths))
+        answer = self._connection.check("fs_exists_many", *map(self._quoted, paths))
         return [part.value == "yes" for part in answer.parts]
 
     def isdir(self, path: str) -> bool:
@@ -103,7 +103,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         try:
             with self.reader(path) as source, open(tmp_path, "wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
-            if self._connection.call("fs_isexecutable", _quoted(path)).status == 0:
+            if self._connection.call("fs_isexecutable", self._quoted(path)).status == 0:
                 readable = os.stat(tmp_path).st_mode
                 os.chmod(tmp_path, readable | (readable & 0o444) >> 2)
             os.replace(tmp_path, local_path)
@@ -127,7 +127,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def _put_directory(self, local_path: str, path: str) -> None:
         tmp_path = _temporary(path.rstrip("/"))
         self.mkdir(tmp_path)
-        session = self._connection.session(f"cd {_quoted(tmp_path)} && exec tar -xf -")
+        session = self._connection.session(f"cd {self._quoted(tmp_path)} && exec tar -xf -")
         try:
             sink: Any = _Sink(session.write, self._connection.request_deadline)
             with tarfile.open(mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT) as archive:
@@ -154,8 +154,15 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         if folder:
             self.mkdir(folder)
 
+    def _quoted(self, path: str) -> shell.Word:
+        try:
+            return shell.quote_path(str(path))
+        except UnsafeValue as error:
+            error.host = self._connection.host
+            raise
+
     def _is(self, verb: str, path: str) -> bool:
-        answer = self._connection.call(verb, _quoted(path))
+        answer = self._connection.call(verb, self._quoted(path))
         if answer.status > 1:
             raise self._connection.refusal(verb, answer)
         return answer.status == 0
@@ -163,7 +170,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def _check(
         self, verb: str, *paths: str, more: tuple[str, ...] = (), repeatable: bool = True, bounded: bool = True
     ) -> Answer:
-        words = (*map(_quoted, paths), *more)
+        words = (*map(self._quoted, paths), *more)
         try:
             return self._connection.check(verb, *words, repeatable=repeatable, bounded=bounded)
         except RemoteCommandFailed as error:
@@ -213,10 +220,6 @@ class _Sink:
     def write(self, data: bytes) -> int:
         self._write(data, deadline=self._deadline())
         return len(data)
-
-
-def _quoted(path: str) -> shell.Word:
-    return shell.quote_path(str(path))
 
 
 def _temporary(path: str) -> str:

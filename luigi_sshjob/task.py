@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -167,7 +167,7 @@ class RemoteJobTask(luigi.Task):
                 environment=dict(self.environment or {}),
                 working_directory=str(self.working_directory or "~"),
                 outputs=outputs.made_by_command(declared, self.remote_context),
-                publish=declared is None,
+                publish=self._shows_record(),
                 time_limit=self._seconds("time_limit"),
                 kill_grace=self._seconds("kill_grace"),
                 success_exit_codes=_codes(self.success_exit_codes),
@@ -181,11 +181,20 @@ class RemoteJobTask(luigi.Task):
             raise self._wrong(f"environment or success_exit_codes: {error}", "give a dict and a tuple") from error
 
     def _declared(self) -> Any:
-        """What `output()` says, without what the job directory makes itself; None where that is all."""
-        declared, paths = self.output(), self._paths()
-        own = (paths.published_record, paths.published_log)
-        others = [target for target in flatten(declared) if getattr(target, "path", None) not in own]
-        return declared if len(others) == len(flatten(declared)) else others or None
+        """What `output()` says, without what the job directory shows by itself."""
+        declared = self.output()
+        if not self._shows_record():
+            return declared
+        if isinstance(declared, Mapping):
+            return {key: target for key, target in declared.items() if not self._is_own(target)}
+        return [target for target in flatten(declared) if not self._is_own(target)]
+
+    def _shows_record(self) -> bool:
+        return any(self._is_own(target) for target in flatten(self.output()))
+
+    def _is_own(self, target: Any) -> bool:
+        paths = self._paths()
+        return getattr(target, "path", None) in (paths.published_record, paths.published_log)
 
     def _outputs_exist(self, request: JobRequest) -> bool:
         paths = [output.path for output in request.outputs]

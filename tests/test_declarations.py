@@ -96,7 +96,7 @@ def test_secrets_are_in_no_representation():
 
 def test_a_nul_in_a_path_is_refused():
     with pytest.raises(UnsafeValue):
-        JobRequest(key="k", command="x", working_directory="/a\0b").spec_text()
+        JobRequest(key="k", command="x", working_directory="/a\0b")
 
 
 def test_task_ids_become_directory_names_one_to_one():
@@ -195,6 +195,16 @@ def test_outputs_get_a_variable_each(luigi_cfg):
         ("SSHJOB_OUTPUT_PARTS_1", "/data/p1"),
     ]
     assert outputs(Listed()) == [("SSHJOB_OUTPUT_0", "/data/a"), ("SSHJOB_OUTPUT_1", "/data/b")]
+
+
+def test_outputs_beside_the_default_ones_keep_their_keys(luigi_cfg):
+    class More(Declared):
+        def output(self):
+            return {**super().output(), "data": self.remote_target("/data/x")}
+
+    request = More()._request()
+    assert request.publish
+    assert [(output.variable, output.path) for output in request.outputs] == [("SSHJOB_OUTPUT_DATA", "/data/x")]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """`name` is what a task says; the agent's function `launch_<name>` in `remote/jobs.sh` does it."""
+    """`name` is what a task says; the agent's function `launch_<name>` in `remote/submit.sh` does it."""
 
     name: str
     start_timeout: float

@@ -11,6 +11,8 @@ lib=${0%/*}
 . "$lib/common.sh"
 # shellcheck source=/dev/null
 . "$lib/process.sh"
+# shellcheck source=/dev/null
+. "$lib/outputs.sh"
 
 # Signals are how others reach the supervisor; they must be safe before anybody can know its number.
 verdict=
@@ -37,58 +39,6 @@ claim_run() {
   } >"$scratch/$SJ_IDENTITY" && mv "$scratch/$SJ_STARTED" ./ 2>/dev/null && return 0
   rm -rf "$scratch"
   return 1
-}
-
-# each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH SUFFIX for every output that the spec names.
-each_output() {
-  output_handler=$1
-  output() { "$output_handler" "$@"; }
-  # shellcheck source=/dev/null
-  . "./$SJ_SPEC"
-}
-
-# output_paths FINAL_PATH SUFFIX: sets $final and $temporary, side by side so that the rename is atomic.
-output_paths() {
-  final=$1 temporary=${1%/*}/.sshjob-$tag-$attempt$2
-}
-
-prepare_output() {
-  output_paths "$2" "$3"
-  [ -d "${final%/*}" ] || (umask "$user_umask" && mkdir -p "${final%/*}") || {
-    reason="the directory of the output $final cannot be made"
-    return
-  }
-  rm -rf "$temporary"
-}
-
-export_output() {
-  output_paths "$2" "$3"
-  eval "export $1=\"\$temporary\""
-}
-
-check_output() {
-  output_paths "$2" "$3"
-  [ -e "$temporary" ] || [ -e "$final" ] || reason="the command ended well but made no output $final"
-}
-
-# commit_output: a directory in the way is moved aside first, as mv would put the new one inside it.
-commit_output() {
-  output_paths "$2" "$3"
-  [ -e "$temporary" ] || return 0
-  if [ -d "$final" ]; then
-    rm -rf "$temporary.old"
-    mv "$final" "$temporary.old" || {
-      reason="the directory $final could not be moved out of the way of the new one"
-      return
-    }
-  fi
-  mv -f "$temporary" "$final" || reason="the output $final could not be put in its place"
-  [ ! -e "$temporary.old" ] || rm -rf "$temporary.old"
-}
-
-discard_output() {
-  output_paths "$2" "$3"
-  [ ! -e "$temporary" ] || rm -rf "$temporary"
 }
 
 # interpreter: sets $program and $argument from the command's #! line as the kernel would, which also works
@@ -149,9 +99,9 @@ keep_deadline() {
 await_command() {
   wait "$command_pid"
   code=$?
-  [ -n "$verdict" ] || return 0
-  # the next wait is for the end, whatever is sent again
+  # what is sent from here on comes too late, and must not disturb the next wait, which is for the end
   trap '' TERM USR1
+  [ -n "$verdict" ] || return 0
   if ! process_start "$command_pid"; then
     # it ended by itself at the same moment
     verdict=
