@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 
 import luigi.contrib.ssh
@@ -95,6 +96,8 @@ def test_bytes_come_back_as_they_went(host, files, folder):
 
 @pytest.mark.parametrize("name", ["Gzip", "Bzip2", "UTF8"])
 def test_luigis_formats_work_both_ways(host, files, folder, name):
+    if name in ("Gzip", "Bzip2") and not shutil.which(name.lower()):
+        pytest.skip(f"Luigi's format {name} runs {name.lower()}, which this machine lacks")
     text = "grün\n" * 5000
     content = text.encode() if name in ("Gzip", "Bzip2") else text
     target = RemoteTarget(f"{folder}/formatted", host.alias, format=getattr(luigi.format, name))
