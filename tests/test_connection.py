@@ -67,9 +67,14 @@ def test_many_processes_at_once_make_one_login(host, luigi_cfg):
 def test_more_processes_than_sessions_wait_their_turn(host, luigi_cfg):
     configure(max_sessions=2)
     before, log = host.accepted_logins(), len(host.log_text())
-    assert in_processes(6, RemoteContext(host.alias)) == [b"hi\n"] * 6
+    assert in_processes(12, RemoteContext(host.alias)) == [b"hi\n"] * 12
     assert host.accepted_logins() == before + 1
-    assert "no more sessions" not in host.log_text()[log:]
+    sessions = most = 0
+    for word in re.findall("(Starting|Close) session: ", host.log_text()[log:]):
+        sessions += 1 if word == "Starting" else -1
+        most = max(most, sessions)
+    # sshd writes of a session's end a moment after its client has seen it
+    assert 2 <= most <= 3
 
 
 def test_a_client_whose_master_is_gone_fails_and_does_not_log_in(host, luigi_cfg):
@@ -384,7 +389,7 @@ def test_a_tunnel_ends_with_its_block_also_on_an_exception(host, luigi_cfg):
 
 
 def test_a_master_ends_by_itself_when_nobody_uses_it(host, luigi_cfg):
-    configure(control_persist=1)
+    configure(control_persist=3)
     context = RemoteContext(host.alias)
     context.check_output(["true"])
     pid = master_pid(context)

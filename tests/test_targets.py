@@ -159,6 +159,19 @@ def test_a_writer_whose_connection_breaks_says_so_and_leaves_nothing(host, files
     assert host.run("cat", target.path) == "whole"
 
 
+def test_a_file_that_is_not_whole_is_not_put_in_its_place(host, files, folder):
+    target = RemoteTarget(f"{folder}/short", host.alias)
+    out = target.open("w")
+    out.write("half" * 100_000)
+    out.flush()
+    temporary = out.tmp_path
+    processes.wait_until(lambda: host.run("stat", "-c", "%s", temporary).strip() == "400000", "all of it")
+    host.run("truncate", "-s", "1000", temporary)
+    with pytest.raises(RemoteCommandFailed, match="of 400000 bytes arrived"):
+        out.close()
+    assert host.run("ls", "-A", folder) == ""
+
+
 def test_a_reader_whose_connection_breaks_does_not_end_early(host, files, folder):
     host.run("sh", "-c", f"head -c 20000000 /dev/zero >{folder}/long")
     reader = RemoteTarget(f"{folder}/long", host.alias, format=luigi.format.Nop).open()

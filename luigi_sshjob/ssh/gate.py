@@ -1,15 +1,17 @@
 """Bounds the sessions on one connection, for all processes of this account.
 
 sshd refuses sessions above MaxSessions (10 by default); a refused multiplexed client would log in anew.
-A slot is a locked file. The ssh client that uses it inherits the lock, so it is free when that process is
-gone, however it went.
+A slot is a locked file. The process that started a client holds it until that client has ended: the client
+itself cannot, as ssh closes every descriptor it was not started for (closefrom(3) in its main).
 """
 
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from luigi_sshjob.errors import HostUnreachable
 from luigi_sshjob.ssh.runtime import FileLock
@@ -61,3 +63,27 @@ class SessionGate:
             if slot.try_acquire():
                 return slot
         return None
+
+
+class Client(subprocess.Popen[Any]):
+    """A local process that occupies a slot until somebody has seen it end, or lets go of this object."""
+
+    slot: FileLock | None = None
+
+    def poll(self) -> int | None:
+        """As Popen's."""
+        super().poll()
+        return self._settle()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As Popen's."""
+        try:
+            return super().wait(timeout)
+        finally:
+            self._settle()
+
+    def _settle(self) -> int | None:
+        if self.returncode is not None and self.slot:
+            self.slot.release()
+            self.slot = None
+        return self.returncode

@@ -11,13 +11,15 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from luigi_sshjob.config import sshjob
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.messages import login_error
 from luigi_sshjob.ssh.runtime import FileLock, runtime_dir, socket_path
+
+Process = TypeVar("Process", bound="subprocess.Popen[Any]")
 
 logger = logging.getLogger("luigi-interface")
 
@@ -123,7 +125,9 @@ class ControlMaster:
         said = self.directory / f"{self.key}.said"
         with open(said, "w+b", opener=_private) as log:
             # a file, not a pipe: the master keeps it open after -f has returned
-            process = spawn(self.destination, self._login_argv(), stdout=log, stderr=log)
+            process: subprocess.Popen[bytes] = spawn(
+                self.destination, subprocess.Popen, self._login_argv(), stdout=log, stderr=log
+            )
             status = self._await_login(process)
             log.seek(0)
             words = log.read().decode("utf-8", "replace")
@@ -204,8 +208,9 @@ class ControlMaster:
     def control(self, verb: str, forwarding: str | None = None) -> None:
         """`ssh -O verb`; raises `ConnectionFailed` where the master says no."""
         argv = [*self.ssh_argv(), *CLIENT_OPTIONS, "-O", verb, *(("-L", forwarding) if forwarding else ())]
-        process = spawn(
-            self.destination, [*argv, self.destination.reference], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        argv.append(self.destination.reference)
+        process: subprocess.Popen[bytes] = spawn(
+            self.destination, subprocess.Popen, argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         try:
             output, _ = process.communicate(timeout=self.settings.request_timeout)
@@ -230,19 +235,15 @@ def _configuration(ssh_config: str) -> tuple[str, ...]:
     return path, str(found.st_mtime_ns), str(found.st_size)
 
 
-def spawn(
-    destination: Destination, argv: list[str], *, inherit: int | None = None, **kwargs: Any
-) -> subprocess.Popen[Any]:
-    """Starts a local process, which inherits the descriptor `inherit`.
+def spawn(destination: Destination, kind: type[Process], argv: list[str], **kwargs: Any) -> Process:
+    """Starts a local process.
 
     Standard input is /dev/null unless the caller says otherwise: an ssh that reads the terminal in the
     background is stopped (spotify/luigi#2349).
     """
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    if inherit is not None:
-        kwargs["pass_fds"] = (*kwargs.get("pass_fds", ()), inherit)
     try:
-        return subprocess.Popen(argv, **kwargs)
+        return kind(argv, **kwargs)
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"there is no {argv[0]} on this machine",

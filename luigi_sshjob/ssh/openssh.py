@@ -15,7 +15,7 @@ from typing import Any
 from luigi_sshjob.config import sshjob
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.ssh.destination import Destination
-from luigi_sshjob.ssh.gate import SessionGate
+from luigi_sshjob.ssh.gate import Client, SessionGate
 from luigi_sshjob.ssh.master import CLIENT_OPTIONS, ControlMaster, spawn
 from luigi_sshjob.ssh.messages import client_error, client_failed
 
@@ -53,9 +53,12 @@ class OpenSSH:
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
         slot = self.gate.acquire(deadline=until, host=str(self.destination))
         try:
-            return spawn(self.destination, self.client_argv(command), inherit=slot.fileno(), **kwargs)
-        finally:
-            slot.hand_over()
+            client = spawn(self.destination, Client, self.client_argv(command), **kwargs)
+        except BaseException:
+            slot.release()
+            raise
+        client.slot = slot
+        return client
 
     @contextlib.contextmanager
     def forwarded(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[None]:

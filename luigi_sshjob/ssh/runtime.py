@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def socket_path(directory: Path, name: str) -> str:
 
 
 class FileLock:
-    """A lock that the kernel frees with its holder. Exclusive between threads and processes alike.
+    """A lock that the kernel frees with the process that holds it. Exclusive between threads and processes alike.
 
-    The descriptor may be handed to a child, which then holds the lock for as long as it lives.
+    A forked child does not hold its parent's locks.
     """
 
     def __init__(self, path: Path):
@@ -66,6 +67,7 @@ class FileLock:
             os.close(fd)
             raise
         self._fd = fd
+        _held.add(self)
         return True
 
     def acquire(self, *, deadline: float, waiting: Callable[[], None] = lambda: None) -> bool:
@@ -77,23 +79,21 @@ class FileLock:
             time.sleep(0.02)
         return True
 
-    def fileno(self) -> int:
-        """The open descriptor that holds the lock."""
-        if self._fd is None:
-            raise ValueError(f"{self.path} is not held")
-        return self._fd
-
     def release(self) -> None:
         """Frees the lock, also where a process forked in between has a copy of the descriptor."""
         if self._fd is not None:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self.hand_over()
+        self.forget()
 
-    def hand_over(self) -> None:
-        """Leaves the lock to the child that was given the descriptor."""
+    def forget(self) -> None:
+        """For a forked child: closes its copy, and leaves the lock to its parent."""
+        _held.discard(self)
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def __del__(self) -> None:
+        self.forget()
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -103,3 +103,14 @@ class FileLock:
             # something tidied the runtime directory up while we were running
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(self.path, flags, 0o600)
+
+
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in list(_held):
+        lock.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
