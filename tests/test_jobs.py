@@ -263,9 +263,9 @@ def test_a_working_directory_that_is_not_there_is_said(bench):
     assert "no directory /no/such" in outcome.reason
     assert b"/no/such" in seen
     assert bench.run("pwd", working_directory="/usr/share")[1] == b"/usr/share\n"
-    bench.host.run("mkdir", "-p", "work/here")
-    assert bench.run("pwd", working_directory="work/here")[1].decode() == f"{bench.host.home}/work/here\n"
-    bench.host.run("rm", "-r", "work")
+    bench.host.run("mkdir", "-p", "sub/here")
+    assert bench.run("pwd", working_directory="sub/here")[1].decode() == f"{bench.host.home}/sub/here\n"
+    bench.host.run("rm", "-r", "sub")
     assert bench.run("pwd")[1].decode().strip() == bench.host.home
 
 
