@@ -68,7 +68,7 @@ class JobControl:
             self._base,
             shell.supervisor_hash(),
             self._launcher.name,
-            shell.quote(job.directory),
+            job.directory,
         )
 
     def poll(self, watched: Sequence[tuple[JobRef, int | None]]) -> list[Observation]:

@@ -28,7 +28,8 @@ class RemoteReader(io.RawIOBase):
         self._ended = self._lent = False
         # opened before the first byte is asked for, so that a missing file is known where LocalTarget's is
         word = shell.quote_path(path)
-        self._session = connection.session(f"exec 3<{word} && echo open && exec cat <&3")
+        # in C, as _failure reads what the shell says of a file that is not there
+        self._session = connection.session(f"LC_ALL=C; exec 3<{word} && echo open && exec cat <&3")
         if self._read(5) != b"open\n":
             raise self._failure()
 
@@ -75,15 +76,13 @@ class RemoteReader(io.RawIOBase):
         )
 
 
-class _RawWriter(io.RawIOBase):
-    """Bytes into a new file on the host."""
+class RemoteSink(io.RawIOBase):
+    """Bytes into the standard input of a line that the host runs to write `path`; `finish` tells whether it did."""
 
-    def __init__(self, connection: Connection, path: str, executable: bool):
+    def __init__(self, connection: Connection, line: str, path: str):
         super().__init__()
         self._connection = connection
-        word = shell.quote_path(path)
-        made = f"true >{word} && chmod +x {word} && " if executable else ""
-        self._session = connection.session(f"{made}exec cat >{word}")
+        self._session = connection.session(line)
         self._path = path
         self.written = 0
         self.lent = False
@@ -118,7 +117,7 @@ class _RawWriter(io.RawIOBase):
                 f"{self._path} cannot be written: {said}",
                 host=self._connection.host,
                 returncode=status,
-                cmd="cat",
+                cmd="write",
             )
 
     def cut(self) -> None:
@@ -135,7 +134,9 @@ class AtomicRemoteWriter(io.BufferedWriter):
 
     def __init__(self, connection: Connection, path: str, tmp_path: str, executable: bool = False):
         self._connection = connection
-        self._writer = _RawWriter(connection, tmp_path, executable)
+        word = shell.quote_path(tmp_path)
+        made = f"true >{word} && chmod +x {word} && " if executable else ""
+        self._writer = RemoteSink(connection, f"{made}exec cat >{word}", tmp_path)
         self.path = path
         self.tmp_path = tmp_path
         self._done = False

@@ -20,7 +20,7 @@ from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.errors import RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.remote_shell import Answer
-from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader
+from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader, RemoteSink
 
 # What the host's functions answer (remote/files.sh) -> what Luigi raises.
 _REFUSALS = {
@@ -127,27 +127,16 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def _put_directory(self, local_path: str, path: str) -> None:
         tmp_path = _temporary(path.rstrip("/"))
         self.mkdir(tmp_path)
-        session = self._connection.session(f"cd {self._quoted(tmp_path)} && exec tar -xf -")
+        sink = RemoteSink(self._connection, f"cd {self._quoted(tmp_path)} && exec tar -xf -", path)
         try:
-            sink: Any = _Sink(session.write, self._connection.request_deadline)
             with tarfile.open(mode="w|", fileobj=sink, format=tarfile.PAX_FORMAT) as archive:
                 archive.add(local_path, arcname=".")
-            session.close_stdin()
-            status = session.wait(deadline=self._connection.request_deadline())
-            if status == 255:
-                raise session.lost()
-            if status != 0:
-                raise RemoteCommandFailed(
-                    f"{path} cannot be written: {session.said().strip()}",
-                    host=self._connection.host,
-                    cmd="tar",
-                )
+            sink.finish()
             self.move(tmp_path, path)
         except BaseException:
-            session.close()
+            sink.cut()
             self.remove(tmp_path)
             raise
-        session.close()
 
     def _make_parent(self, path: str) -> None:
         folder = posixpath.dirname(posixpath.normpath(str(path)))
@@ -208,18 +197,6 @@ class RemoteTarget(luigi.contrib.ssh.RemoteTarget):
         if mode == "r":
             return self.format.pipe_reader(luigi.format.FileWrapper(self.fs.reader(self.path)))
         raise ValueError(f"mode must be 'r' or 'w' (got: {mode})")
-
-
-class _Sink:
-    """The writing end of a session as tarfile wants it."""
-
-    def __init__(self, write: Any, deadline: Any):
-        self._write = write
-        self._deadline = deadline
-
-    def write(self, data: bytes) -> int:
-        self._write(data, deadline=self._deadline())
-        return len(data)
 
 
 def _temporary(path: str) -> str:
