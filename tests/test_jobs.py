@@ -417,6 +417,11 @@ def test_the_environment_arrives_and_is_not_to_be_seen(bench):
     assert "environment" not in seen.decode().split()
 
 
+def test_a_job_has_the_accounts_own_locale(bench):
+    assert bench.run('echo "${LC_ALL-none}"')[1] == b"none\n"
+    assert bench.run('echo "$LC_ALL"', environment={"LC_ALL": "C.UTF-8"})[1] == b"C.UTF-8\n"
+
+
 def test_all_of_ours_is_private_whatever_the_umask(bench):
     job = bench.submit("umask; touch mine; stat -c %a mine; rm mine; exit 1").job
     outcome = bench.monitor.wait(job, lambda _: None)

@@ -6,6 +6,8 @@
 unset CDPATH ENV
 IFS=' 	
 '
+# a job is launched with the account's own, see launch_nohup
+SJ_LC_ALL=${LC_ALL-}
 LC_ALL=C
 export LC_ALL
 # begins a line of its own whatever was printed before, in one write

@@ -45,8 +45,12 @@ commit_output() {
       return
     }
   fi
-  mv -f "$temporary" "$final" || reason="the output $final could not be put in its place"
-  [ ! -e "$temporary.old" ] || rm -rf "$temporary.old"
+  if mv -f "$temporary" "$final"; then
+    [ ! -e "$temporary.old" ] || rm -rf "$temporary.old"
+  else
+    reason="the output $final could not be put in its place"
+    [ ! -e "$temporary.old" ] || mv "$temporary.old" "$final"
+  fi
 }
 
 discard_output() {

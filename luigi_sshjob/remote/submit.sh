@@ -127,5 +127,9 @@ launch_job() { "launch_$launcher" "$1"; }
 launch_nohup() {
   detach='nohup'
   ! command -v setsid >/dev/null 2>&1 || detach=setsid
-  "$detach" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK" </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
+  {
+    LC_ALL=$SJ_LC_ALL
+    [ -n "$LC_ALL" ] || unset LC_ALL
+    exec "$detach" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK"
+  } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
 }
