@@ -82,9 +82,10 @@ class State(enum.Enum):
 class Outcome:
     """How an attempt ended: succeeded, failed, killed (by a signal), timed_out, cancelled or lost.
 
-    `exit_code` follows the shell, 128 + number for a signal, so a command's own `exit 137` is told as killed too;
-    it is None for a lost job. `log_bytes` is the
-    length of the whole log; times are the host's own, in UTC; `cpu_seconds` is user and system time together.
+    `exit_code` follows the shell, 128 + number for a signal; `signal` is the name of the one that ended the command,
+    empty for a command's own `exit 137`. `exit_code` is None for a lost job. `log_bytes` is the length of the whole
+    log; times are the host's own, in UTC; `cpu_seconds` is user and system time together; `peak_memory` is that of the
+    largest process in bytes, None where the host has no time(1) that tells.
     """
 
     state: str
@@ -95,6 +96,7 @@ class Outcome:
     ended: str = ""
     log_bytes: int | None = None
     cpu_seconds: float | None = None
+    peak_memory: int | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -125,6 +127,7 @@ class Outcome:
             ended=fields.get("ended", ""),
             log_bytes=_integer(fields.get("log_bytes")),
             cpu_seconds=_cpu_seconds(fields.get("cpu_time", "")),
+            peak_memory=_kibibytes(fields.get("peak_memory", "")),
         )
 
     def __str__(self) -> str:
@@ -141,6 +144,11 @@ class Outcome:
 
 def _integer(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
+
+
+def _kibibytes(text: str) -> int | None:
+    number = _integer(text.removesuffix(" KiB"))
+    return None if number is None else number * 1024
 
 
 def _cpu_seconds(times: str) -> float | None:

@@ -102,9 +102,18 @@ def test_a_script_of_a_megabyte_runs(bench):
     assert (outcome.state, seen) == ("succeeded", b"done\n")
 
 
-def test_a_signal_is_told_from_an_exit_code(bench):
-    outcome, _ = bench.run("kill -9 $$")
-    assert (outcome.state, outcome.signal, outcome.exit_code) == ("killed", "KILL", 137)
+@pytest.mark.parametrize(
+    ("command", "state", "signal", "code"),
+    [
+        ("kill -9 $$", "killed", "KILL", 137),
+        ("exit 137", "failed", "", 137),
+        ("kill -TERM $$", "killed", "TERM", 143),
+        ("exit 143", "failed", "", 143),
+    ],
+)
+def test_a_signal_is_told_from_an_exit_code(bench, command, state, signal, code):
+    outcome, _ = bench.run(command)
+    assert (outcome.state, outcome.signal, outcome.exit_code, outcome.reason) == (state, signal, code, "")
 
 
 def test_other_success_exit_codes_are_success(bench):
@@ -121,9 +130,12 @@ def test_the_whole_log_arrives_also_the_megabytes_right_before_the_end(bench):
 
 
 def test_the_record_is_whole_and_readable(bench):
-    outcome, _ = bench.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; exit 4")
+    outcome, _ = bench.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; head -c 70000000 /dev/zero | tail; exit 4")
     assert outcome.exit_code == 4
     assert outcome.cpu_seconds > 0
+    if bench.host.run("sh", "-c", "test -e /usr/bin/time && echo yes || true"):
+        # tail keeps what has no line break
+        assert 70_000_000 < outcome.peak_memory < 700_000_000
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", outcome.started)
     assert outcome.ended >= outcome.started
     text = bench.host.run("sh", "-c", f"cat {bench.base}/jobs/Task/1/exit_record")

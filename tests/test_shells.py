@@ -22,6 +22,10 @@ class FarSide:
         self.argv = argv
         self.base = folder
 
+    @property
+    def library(self) -> str:
+        return f"{self.base}/lib/{shell.supervisor_hash()}"
+
     def call(self, *calls: tuple[str, ...]) -> str:
         lines = [" ".join(map(shell.word, call)) for call in calls]
         # nothing is launched by itself: the test runs the supervisor in the shell it is about
@@ -46,10 +50,18 @@ class FarSide:
         return f"{self.base}/jobs/Task/1"
 
     def supervise(self, directory: str) -> Outcome:
-        self.host.run(*self.argv, f"{self.base}/lib/{shell.supervisor_hash()}/supervise.sh", directory, "0022")
+        self.host.run(*self.argv, f"{self.library}/supervise.sh", directory, "0022")
         answer = self.call((shell.Word("job_poll"), directory, "0"))
         assert "token part state 0 ended\n" in answer
         return Outcome.parse(answer.partition("token part state 0 ended\n")[2])
+
+
+    def has_timer(self) -> bool:
+        return bool(self.host.run("sh", "-c", "test -e /usr/bin/time && echo yes || true"))
+
+    def lose_timer(self) -> None:
+        """As on a host that has no time(1)."""
+        self.host.run("sed", "-i", "s,in /usr/bin/time /bin/time,in /no,", f"{self.library}/ending.sh")
 
 
 @pytest.fixture(params=SHELLS)
@@ -66,16 +78,33 @@ def far_side(request, host):
     host.run("rm", "-rf", folder)
 
 
+@pytest.mark.parametrize("timer", ["timed", "untimed"])
 @pytest.mark.parametrize(
-    ("command", "state", "code"),
-    [("echo one; echo two", "succeeded", 0), ("exit 3", "failed", 3), ("kill -9 $$", "killed", 137)],
+    ("command", "state", "code", "signal"),
+    [
+        ("echo one; echo two", "succeeded", 0, ""),
+        ("exit 3", "failed", 3, ""),
+        ("kill -9 $$", "killed", 137, "KILL"),
+        ("exit 137", "failed", 137, ""),
+    ],
 )
-def test_a_job_ends_as_itself(far_side, command, state, code):
+def test_a_job_ends_as_itself(far_side, command, state, code, signal, timer):
     directory = far_side.submit(command)
+    if timer == "untimed":
+        far_side.lose_timer()
     outcome = far_side.supervise(directory)
-    assert (outcome.state, outcome.exit_code) == (state, code)
+    assert (outcome.state, outcome.exit_code, outcome.signal) == (state, code, signal)
     assert outcome.cpu_seconds is not None
+    assert (outcome.peak_memory is None) is (timer == "untimed" or not far_side.has_timer())
     assert outcome.log_bytes == (8 if code == 0 else 0)
+
+
+def test_what_a_shell_cannot_tell_apart_is_not_claimed(far_side):
+    directory = far_side.submit("exit 143")
+    far_side.lose_timer()
+    outcome = far_side.supervise(directory)
+    assert (outcome.state, outcome.exit_code, outcome.signal) == ("failed", 143, "")
+    assert outcome.reason in ("", "exit code 143 may stand for signal TERM: the shell of this host does not say")
 
 
 def test_outputs_environment_and_names_are_as_given(far_side):
@@ -99,8 +128,8 @@ def test_a_time_limit_ends_every_process(far_side):
 
 def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
     directory = far_side.submit("sleep 421")
-    host, library = far_side.host, f"{far_side.base}/lib/{shell.supervisor_hash()}"
-    start = shlex.join([*far_side.argv, f"{library}/supervise.sh", directory, "0022"])
+    host = far_side.host
+    start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
     host.run("sh", "-c", f"setsid {start} </dev/null >/dev/null 2>&1 &")
     processes.wait_until(lambda: any("sleep 421" in args for _, args in host.processes()), "the command")
     poll = (shell.Word("job_poll"), directory, "0")

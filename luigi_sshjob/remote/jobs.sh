@@ -69,6 +69,8 @@ unstarted_state() {
     privately cancel_unstarted "$1" "$cancelled_by" && job_state=ended
   elif [ -s "$1/$SJ_DIAGNOSTICS" ]; then
     while read -r diagnostic || [ -n "$diagnostic" ]; do job_reason=$diagnostic; done <"$1/$SJ_DIAGNOSTICS"
+  else
+    explain_directory "$1"
   fi
 }
 
@@ -79,6 +81,7 @@ supervised_state() {
     read -r _ job_start
     read -r _ job_machine
     read -r _ job_boot
+    read -r _ job_oom_kills
   } <"$1/$SJ_IDENTITY"
   if [ "$job_machine" != "$SJ_MACHINE" ]; then
     job_state=elsewhere job_reason="it was started on $job_machine, and this is $SJ_MACHINE"
@@ -90,7 +93,18 @@ supervised_state() {
     job_state=unsupervised job_reason="its supervisor (process $job_pid) is gone, its command is not"
   else
     lost_unless_ended "$1" "its supervisor (process $job_pid) is gone without an exit record"
+    oom_kills
+    [ "$oom_kills" = "$job_oom_kills" ] ||
+      job_reason="$job_reason; since it began the kernel killed for want of memory on this machine"
+    explain_directory "$1"
   fi
+}
+
+# explain_directory DIR: adds to $job_reason that nothing can be written there, as on a full disk.
+explain_directory() {
+  probe=$({ privately emit probe >"$1/.probe.$SJ_TOKEN"; } 2>&1) ||
+    job_reason="${job_reason:+$job_reason; }$1 cannot be written: ${probe##*: }"
+  rm -f "$1/.probe.$SJ_TOKEN" 2>/dev/null
 }
 
 # lives DIR: whether there is a process of the job, supervised or not.
@@ -119,7 +133,7 @@ cancel_job() {
       ;;
     unsupervised)
       [ ! -d "$1" ] || emit "$3" >"$1/$SJ_CANCEL"
-      kill_job "SSHJOB_LOG=$1/$SJ_LOG" none "$2"
+      kill_job "SSHJOB_LOG=$1/$SJ_LOG" none "$2" ''
       ;;
   esac
   part cancelling 0 "$job_state"

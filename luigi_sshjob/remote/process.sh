@@ -31,6 +31,16 @@ process_start() {
   fi
 }
 
+# oom_kills: sets $oom_kills, how often the kernel of this machine has killed for want of memory since it started, in
+# control groups too (proc(5), /proc/vmstat); to nothing where it does not say.
+oom_kills() {
+  oom_kills=
+  [ -r /proc/vmstat ] || return 0
+  while read -r counter oom_kills; do
+    [ "$counter" != oom_kill ] || return 0
+  done </proc/vmstat
+}
+
 # process_table: a line "PID PARENT SESSION START" for each process that is not a zombie. Beyond Linux no
 # session and no start is known.
 process_table() {
@@ -84,22 +94,27 @@ job_processes() {
     }'
 }
 
-# signal_job SIGNAL MARK ROOT: to all that job_processes finds, remembering them in $job_known; fails when
-# nothing is left.
+# signal_job SIGNAL MARK ROOT [SPARED]: to all that job_processes finds but SPARED, remembering them in $job_known;
+# fails when nothing is left.
 signal_job() {
   job_known=$(job_processes "$2" "$3" "$job_known")
   [ -n "$job_known" ] || return 1
   for known in $job_known; do
-    kill -s "$1" "${known%%.*}" 2>/dev/null
+    [ "${known%%.*}" = "${4-}" ] || kill -s "$1" "${known%%.*}" 2>/dev/null
   done
   return 0
 }
 
-# kill_job MARK ROOT GRACE: TERM, at most GRACE seconds, then KILL until nothing is left; fails after
-# another ten seconds of that. Who was seen once is remembered: a parent's end hides its children.
+# kill_job MARK ROOT GRACE TIMED: TERM, at most GRACE seconds, then KILL until nothing is left; fails after
+# another ten seconds of that. Who was seen once is remembered: a parent's end hides its children. Where TIMED is not
+# empty ROOT is a time(1), which ends by itself, and by TERM before it could say how its child did. Sets $strongest to
+# the last signal that was needed.
 kill_job() {
   job_known=
-  signal_job TERM "$1" "$2" || return 0
+  strongest=TERM
+  spared=
+  [ -z "$4" ] || spared=$2
+  signal_job TERM "$1" "$2" "$spared" || return 0
   # a stopped process takes a TERM only once it goes on
   signal_job CONT "$1" "$2" || return 0
   kill_rounds=0
@@ -110,6 +125,7 @@ kill_job() {
     kill_rounds=$((kill_rounds + 1))
   done
   kill_rounds=0
+  strongest=KILL
   while [ "$kill_rounds" -lt 100 ]; do
     signal_job KILL "$1" "$2" || return 0
     pause

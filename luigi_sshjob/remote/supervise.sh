@@ -1,7 +1,7 @@
 #!/bin/sh
 # supervise.sh JOB_DIRECTORY UMASK: runs one attempt and writes its record. Started detached; may be started
 # any number of times: the first to publish `started` runs the command, any other leaves at once.
-# shellcheck disable=SC2154  # the spec and the sourced functions set variables
+# shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
 umask 077
 dir=$1 user_umask=$2
 lib=${0%/*}
@@ -13,6 +13,10 @@ lib=${0%/*}
 . "$lib/process.sh"
 # shellcheck source=/dev/null
 . "$lib/outputs.sh"
+# shellcheck source=/dev/null
+. "$lib/ending.sh"
+# shellcheck source=/dev/null
+. "$lib/record.sh"
 
 # Signals are how others reach the supervisor; they must be safe before anybody can know its number.
 verdict=
@@ -30,12 +34,15 @@ mark=SSHJOB_LOG=$dir/$SJ_LOG
 claim_run() {
   scratch=.run.$$
   machine_identity
+  oom_kills
+  oom_kills_before=$oom_kills
   process_start $$ && mkdir -p "$scratch/$SJ_STARTED" || return 1
   {
     emit "pid: $$"
     emit "start: $start"
     emit "machine: $machine"
     emit "boot: $boot"
+    emit "oom_kills: $oom_kills"
   } >"$scratch/$SJ_IDENTITY" && mv "$scratch/$SJ_STARTED" ./ 2>/dev/null && return 0
   rm -rf "$scratch"
   return 1
@@ -64,6 +71,7 @@ run_command() {
   umask "$user_umask"
   cd "$working_directory" || exit 126
   set -- "$program" ${argument:+"$argument"} "$dir/$SJ_COMMAND"
+  [ -z "$timer" ] || set -- "$timer" -f %M -o "$dir/$scratch/usage" "$@"
   for setsid in /usr/bin/setsid /bin/setsid; do
     [ -x "$setsid" ] && set -- "$setsid" "$@" && break
   done
@@ -92,109 +100,44 @@ keep_deadline() {
     kill -s USR1 $$
     pause
   done
-  kill_job "$mark" none "$kill_grace"
+  kill_job "$mark" none "$kill_grace" ''
 }
 
-# await_command: sets $code to the command's exit status, after killing what is to be killed.
+# await_command: sets $code to the command's exit status, after killing what is to be killed. What the shell says of a
+# child that has ended goes to the words, see shell_words.
 await_command() {
-  wait "$command_pid"
+  { wait "$command_pid"; } 2>&4
   code=$?
   # what is sent from here on comes too late, and must not disturb the next wait, which is for the end
   trap '' TERM USR1
-  [ -n "$verdict" ] || return 0
-  if ! process_start "$command_pid"; then
-    # it ended by itself at the same moment
-    verdict=
-  elif ! kill_job "$mark" "$command_pid" "$kill_grace"; then
-    reason="some of its processes could not be killed"
-    return 0
-  fi
-  wait "$command_pid"
-  final_code=$?
-  # 127: no such child any more, so the first answer was the command's own
-  [ "$final_code" -eq 127 ] || code=$final_code
-}
-
-# settle_verdict: a TERM that nobody has asked for by `cancel` came from elsewhere, a shutdown of the host say.
-settle_verdict() {
-  outcome=$verdict
-  [ "$verdict" = terminated ] || return 0
-  if [ -e "$SJ_CANCEL" ]; then
-    outcome=cancelled by=
-    read -r by <"$SJ_CANCEL"
-    reason="by $by${reason:+; $reason}"
-  else
-    outcome=killed
-    reason="its supervisor was told to end (SIGTERM), perhaps as the host shut down${reason:+; $reason}"
-  fi
-}
-
-# judge: sets $outcome, and commits or discards the outputs, all or none; the record comes after, so that
-# "succeeded" is never said of an output that is not there.
-judge() {
-  outcome=failed signal=
-  [ "$code" -le 128 ] || signal=$(kill -l "$code" 2>/dev/null)
-  # some shells answer a number that is no signal with a number
-  case $signal in *[!A-Z0-9+-]* | [0-9]*) signal= ;; esac
   if [ -n "$verdict" ]; then
-    settle_verdict
-  elif [ -z "$reason" ]; then
-    case " $success_exit_codes " in
-      *" $code "*)
-        each_output check_output
-        [ -n "$reason" ] || each_output commit_output
-        [ -n "$reason" ] || outcome=succeeded
-        ;;
-      *) [ -z "$signal" ] || outcome=killed ;;
-    esac
+    end_command || return
+    { wait "$command_pid"; } 2>&4
+    final_code=$?
+    # 127: no such child any more, so the first answer was the command's own
+    [ "$final_code" -eq 127 ] || code=$final_code
+  elif [ -n "$timer" ] && [ "$code" -gt 128 ] && ! read_usage; then
+    # somebody has killed the timer alone: what it timed must not outlive the record
+    kill_job "$mark" none "$kill_grace" ''
   fi
-  each_output discard_output
+  jobs >&4
 }
 
-# write_record: in one write, so that a disk that is full for a moment cannot leave out a line.
-write_record() {
-  [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
-  log_bytes=$(wc -c <"$SJ_LOG")
-  # wc may pad with blanks
-  emit "job: $key/$attempt
-outcome: $outcome
-exit_code: $code
-signal: $signal
-reason: $reason
-started: $started
-ended: $(now)
-log_bytes: ${log_bytes##* }
-cpu_time: $cpu_time
-machine: $machine
-submitted_by: $submitted_by
-submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
-}
-
-# publish_record: the links beside the attempts are what a task without outputs of its own shows as output.
-publish_record() {
-  if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
-    ln -sf "$attempt/$SJ_LOG" "../$scratch" && mv -f "../$scratch" "../$SJ_LOG" || return 1
-    ln -sf "$attempt/$SJ_RECORD" "../$scratch" && mv -f "../$scratch" "../$SJ_RECORD" || return 1
+# end_command: as the verdict says, unless it has ended by itself at the same moment.
+end_command() {
+  if ! process_start "$command_pid"; then
+    verdict=
+  elif ! kill_job "$mark" "$command_pid" "$kill_grace" "$timer"; then
+    reason="some of its processes could not be killed"
+    return 1
   fi
-  mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./
-}
-
-# count_cpu: sets $cpu_time, user and system time of the command and all it waited for, as `times` prints
-# those of the children on its second line.
-count_cpu() {
-  cpu_time=
-  # in braces: a redirection that fails ends the shell where it is that of a special builtin
-  { times; } >"$scratch/times" && {
-    read -r _
-    read -r cpu_time
-  } <"$scratch/times"
 }
 
 cd "$dir" || exit 1
 # somebody else has won the run, or nobody could: then what mkdir said is in the diagnostics
 claim_run || { [ -e "$SJ_STARTED" ] && exit 0; } || exit 1
 started=$(now)
-reason='' code=''
+reason='' code='' peak_memory=''
 # shellcheck disable=SC2317  # called by the spec
 output() { :; }
 # shellcheck source=/dev/null
@@ -202,13 +145,16 @@ output() { :; }
 [ -d "$working_directory" ] || reason="there is no directory $working_directory to work in"
 each_output prepare_output
 interpreter
+reserve_space
+find_timer
+if true >"$scratch/words"; then exec 4>>"$scratch/words"; else exec 4>/dev/null; fi
 
 if [ -z "$reason" ]; then
-  run_command </dev/null >>"$SJ_LOG" 2>&1 &
+  run_command </dev/null >>"$SJ_LOG" 2>&1 4>&- &
   command_pid=$!
   deadline_pid=
   if [ -n "$time_limit" ]; then
-    keep_deadline </dev/null >/dev/null 2>&1 &
+    keep_deadline </dev/null >/dev/null 2>&1 4>&- &
     deadline_pid=$!
   fi
   await_command
@@ -224,7 +170,7 @@ count_cpu 2>/dev/null
 tries=0
 until write_record && publish_record; do
   tries=$((tries + 1))
-  [ "$tries" -lt 600 ] || exit 1
+  [ "$tries" -lt 300 ] || exit 1
   pause
 done
 rm -rf "$scratch" "$SJ_ENVIRONMENT"

@@ -56,7 +56,8 @@ class RemoteShell:
         """Runs a function of the agent; plain arguments are quoted, `shell.Word`s taken as they are."""
         self._requests += 1
         words = " ".join(shell.word(argument) for argument in arguments)
-        self._send(f"serve {self._requests} {verb} {words}\n", deadline)
+        # in braces: of a request that is cut off in the middle, at the end of a word say, not a part is run
+        self._send(f"{{ serve {self._requests} {verb} {words}\n}}\n", deadline)
         return self._receive(deadline)
 
     def ended(self) -> bool:

@@ -1,0 +1,80 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# The outcome of an attempt, and its exit record. Called in the job directory.
+
+# reserve_space: on a disk that is full, or a quota used up, when the job ends, this is what its record takes.
+reserve_space() { printf '%8192s' '' >"$scratch/reserve"; }
+
+# settle_verdict: a TERM that nobody has asked for by `cancel` came from elsewhere, a shutdown of the host say.
+settle_verdict() {
+  outcome=$verdict
+  if [ "$verdict" = terminated ] && [ -e "$SJ_CANCEL" ]; then
+    outcome=cancelled by=
+    read -r by <"$SJ_CANCEL"
+    also "by $by"
+  elif [ "$verdict" = terminated ]; then
+    outcome=killed
+    also "its supervisor was told to end (SIGTERM), perhaps as the host shut down"
+  fi
+  also "${strongest:+its processes were sent $strongest}"
+}
+
+# judge: sets $outcome, and commits or discards the outputs, all or none; the record comes after, so that
+# "succeeded" is never said of an output that is not there.
+judge() {
+  outcome=failed
+  tell_ending
+  if [ -n "$verdict" ]; then
+    settle_verdict
+  elif [ -z "$reason" ]; then
+    case " $success_exit_codes " in
+      *" $code "*)
+        each_output check_output
+        [ -n "$reason" ] || each_output commit_output
+        [ -n "$reason" ] || outcome=succeeded
+        ;;
+      *) [ -z "$signal" ] || outcome=killed ;;
+    esac
+  fi
+  [ "$outcome" = succeeded ] || explain
+  each_output discard_output
+}
+
+# explain: adds to $reason what else is known.
+explain() {
+  also "$doubt"
+  oom_kills
+  [ "$oom_kills" = "$oom_kills_before" ] || also "meanwhile the kernel killed for want of memory on this machine"
+}
+
+# also TEXT: one reason more.
+also() { [ -z "$1" ] || reason=${reason:+$reason; }$1; }
+
+# write_record: in one write, so that a disk that is full for a moment cannot leave out a line.
+write_record() {
+  [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
+  rm -f "$scratch/reserve"
+  log_bytes=$(wc -c <"$SJ_LOG")
+  # wc may pad with blanks
+  emit "job: $key/$attempt
+outcome: $outcome
+exit_code: $code
+signal: $signal
+reason: $reason
+started: $started
+ended: $(now)
+log_bytes: ${log_bytes##* }
+cpu_time: $cpu_time
+peak_memory: ${peak_memory:+$peak_memory KiB}
+machine: $machine
+submitted_by: $submitted_by
+submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
+}
+
+# publish_record: the links beside the attempts are what a task without outputs of its own shows as output.
+publish_record() {
+  if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
+    ln -sf "$attempt/$SJ_LOG" "../$scratch" && mv -f "../$scratch" "../$SJ_LOG" || return 1
+    ln -sf "$attempt/$SJ_RECORD" "../$scratch" && mv -f "../$scratch" "../$SJ_RECORD" || return 1
+  fi
+  mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./
+}
