@@ -9,6 +9,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi_sshjob.errors import ConfigurationError
 
 CLEANUP_POLICIES = ("never", "on_success", "always")
+EXIT_POLICIES = ("leave", "cancel")
 
 
 class sshjob(luigi.Config):  # Luigi names a section after its class
@@ -29,6 +30,9 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
         choices=CLEANUP_POLICIES,
         description="when a collected attempt is removed from the host",
     )
+    on_worker_exit = luigi.ChoiceParameter(
+        default="leave", choices=EXIT_POLICIES, description="what an ordinary end of Luigi's worker means for its jobs"
+    )
     launcher = luigi.Parameter(default="nohup", description="how jobs are started on the host")
     unreachable_timeout = luigi.FloatParameter(
         default=3600.0,
@@ -36,7 +40,7 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
     )
     log_lines = luigi.IntParameter(
         default=100,
-        description="lines of a job's log that go to Luigi's logger from one look; the rest is counted",
+        description="lines of a job's log that go to Luigi's logger in a minute; the rest is counted",
     )
     transport = luigi.Parameter(default="openssh", description="how hosts are reached")
     ssh_config = luigi.Parameter(default="", description="a file for ssh -F in place of ~/.ssh/config")

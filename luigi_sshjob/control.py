@@ -8,7 +8,7 @@ import math
 import os
 import shlex
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from luigi_sshjob import config, shell
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
@@ -28,10 +28,11 @@ def whoami() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Submission:
-    """The attempt that a request led to, and whether it was there before."""
+    """The attempt that a request led to, and whether it was there before, or has even been collected by another."""
 
     job: JobRef
-    attached: bool
+    attached: bool = False
+    done: bool = False
 
 
 class JobControl:
@@ -43,22 +44,31 @@ class JobControl:
         self._base = shell.quote_path(shell.anchored(base_dir.rstrip("/") or "/"))
         self._launcher = launcher
 
-    def submit(self, request: JobRequest) -> Submission:
+    def submit(self, request: JobRequest, wanted: Callable[[], bool] = lambda: True) -> Submission:
         """Starts the job, or attaches to the attempt of this task that nobody has collected.
 
-        May be repeated after any doubt: the host claims an attempt once and runs it once. Raises
-        `JobMismatch` where such an attempt is running but was asked for differently; one that has ended is
+        May be repeated after any doubt: the host claims an attempt once and runs it once. Where an attempt was
+        collected before, `wanted` says whether there is to be a next one; if one more is collected while it looks, it
+        is asked again. So of two who want the same at the same time the slower one does not run it once more.
+
+        Raises `JobMismatch` where such an attempt is running but was asked for differently; one that has ended is
         then nobody's any more, and the next one begins.
         """
+        known = 0
         while True:
-            kind, job, digests = self._claim(request)
+            kind, job, digests = self._claim(request, known)
             if kind == "claimed":
-                return Submission(job, attached=False)
-            if digests == request.digests:
+                return Submission(job)
+            if kind == "collected":
+                if not wanted():
+                    return Submission(job, done=True)
+                known = job.attempt
+            elif digests == request.digests:
                 return Submission(job, attached=True)
-            if not self.look(job).state.final:
+            elif self.look(job).state.final:
+                self.collect(job)
+            else:
                 raise self._mismatch(job, digests, request.digests)
-            self.collect(job)
 
     def relaunch(self, job: JobRef) -> None:
         """For a claim that no supervisor has taken up; one that has been taken up is not run again."""
@@ -122,12 +132,13 @@ class JobControl:
             words += "--key-file", shlex.quote(key_file)
         return " ".join([*words, job.host, job.id])
 
-    def _claim(self, request: JobRequest) -> tuple[str, JobRef, str]:
+    def _claim(self, request: JobRequest, known: int) -> tuple[str, JobRef, str]:
         words = (
             self._base,
             request.key,
             self._launcher.name,
             shell.supervisor_hash(),
+            str(known),
             request.digests,
             request.spec_text(),
             request.command,

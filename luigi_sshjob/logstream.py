@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import codecs
+import time
 from collections import deque
 from collections.abc import Callable
 
 _TAIL = 20
 _LONGEST_LINE = 2000
+_WINDOW = 60.0  # seconds
 
 
 class LogStream:
-    """Feeds whole lines to `emit`, at most `limit` from one piece, and says how many it left out.
+    """Feeds whole lines to `emit`, at most `limit` in a minute; then says how many it left out, and `where` all are.
 
-    Bytes that are not UTF-8 are shown as U+FFFD. `tail` keeps the last 20 lines.
+    Of a piece that is too long the last lines are shown. Bytes that are not UTF-8 are shown as U+FFFD. `tail` keeps
+    the last 20 lines.
     """
 
-    def __init__(self, emit: Callable[[str], None], limit: int):
+    def __init__(
+        self, emit: Callable[[str], None], limit: int, where: str, clock: Callable[[], float] = time.monotonic
+    ):
         self._emit = emit
         self._limit = limit
+        self._where = where
+        self._clock = clock
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._partial = ""
+        self._window = clock()
+        self._shown = self._left_out = 0
         self.tail: deque[str] = deque(maxlen=_TAIL)
 
     def feed(self, data: bytes) -> None:
@@ -36,16 +45,25 @@ class LogStream:
         """There is no more: a last line without its newline is a line too."""
         rest = self._partial + self._decoder.decode(b"", final=True)
         self._partial = ""
-        if rest:
-            self._show([rest])
+        self._show([rest] if rest else [])
+        self._say_left_out()
 
     def _show(self, lines: list[str]) -> None:
+        if self._clock() - self._window >= _WINDOW:
+            self._window, self._shown = self._clock(), 0
         # a progress bar overwrites its line with carriage returns: the last state is the line
-        shown = [line.rstrip("\r").rpartition("\r")[2][:_LONGEST_LINE] for line in lines]
-        self.tail.extend(shown[-_TAIL:])
-        left_out = len(shown) - self._limit
-        if left_out > 0:
-            self._emit(f"({left_out} lines left out here; the log on the host has them all)")
-            shown = shown[left_out:]
+        lines = [line.rstrip("\r").rpartition("\r")[2][:_LONGEST_LINE] for line in lines]
+        self.tail.extend(lines[-_TAIL:])
+        room = self._limit - self._shown
+        shown = lines[-room:] if room > 0 else []
+        self._left_out += len(lines) - len(shown)
+        self._shown += len(shown)
+        if shown:
+            self._say_left_out()
         for line in shown:
             self._emit(line)
+
+    def _say_left_out(self) -> None:
+        if self._left_out:
+            self._emit(f"({self._left_out} lines left out here; {self._where})")
+            self._left_out = 0

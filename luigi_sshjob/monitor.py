@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ Result = TypeVar("Result")
 
 _FIRST_PAUSE = 0.1  # seconds; a short job is known to have ended soon, a long one is asked about less often
 _LONGEST_BACKOFF = 30.0
+_LAUNCHES = 6
 
 
 class Patience:
@@ -51,8 +53,11 @@ class Monitor:
         self._poll_interval = poll_interval
         self._start_timeout = start_timeout
 
-    def wait(self, job: JobRef, observe: Callable[[Observation], None]) -> Outcome:
-        """Until the job has ended and all of its log was seen. Every look is given to `observe`.
+    def wait(
+        self, job: JobRef, observe: Callable[[Observation], None], go_on: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Until the job has ended and all of its log was seen. Every look is given to `observe`; `go_on` is called
+        before each and may raise.
 
         Raises `HostUnreachable` when the host did not answer for too long, `LoginRefused` when it will
         not let us in any more, `JobError` when the job cannot be started there or its directory cannot be seen for
@@ -62,6 +67,7 @@ class Monitor:
         pause = _FIRST_PAUSE
         stalled = relaunched = time.monotonic()
         while True:
+            go_on()
             observation = self._patience.with_host(lambda: self._control.poll([(job, offset)])[0])  # noqa: B023
             offset += len(observation.log)
             observe(observation)
@@ -71,7 +77,7 @@ class Monitor:
             now = time.monotonic()
             if observation.state not in (State.CLAIMED, State.UNKNOWN):
                 stalled = relaunched = now
-            elif now - stalled > self._patience.timeout:
+            elif now - stalled > self._limit(observation.state):
                 raise self._stuck(job, observation, now - stalled)
             elif observation.state is State.CLAIMED and now - relaunched > self._start_timeout:
                 relaunched = now
@@ -90,8 +96,12 @@ class Monitor:
         while True:
             state, reason = self._patience.with_host(lambda: self._control.cancel(job, grace))
             observation = self._patience.with_host(lambda: self._control.look(job))
-            if observation.outcome:
-                return observation.outcome
+            outcome = observation.outcome
+            if outcome:
+                if outcome.state in ("cancelled", "lost"):
+                    # who ended it knows how it ended; running the task again means a new attempt
+                    self._patience.with_host(lambda: self._control.collect(job))
+                return outcome
             if time.monotonic() - since > self._patience.timeout + grace:
                 raise self._stuck(job, observation, time.monotonic() - since)
             if state in (State.ELSEWHERE, State.UNKNOWN):
@@ -103,6 +113,11 @@ class Monitor:
                 )
             logger.debug("%s: cancelling, it is %s", job.id, state.value)
             time.sleep(random.uniform(0.1, 0.3))
+
+    def _limit(self, state: State) -> float:
+        # a directory that cannot be seen may come back with its file server; a launch that was repeated so often will
+        # not succeed by itself
+        return min(self._patience.timeout, _LAUNCHES * self._start_timeout if state is State.CLAIMED else math.inf)
 
     def _stuck(self, job: JobRef, observation: Observation, seconds: float) -> JobError:
         return JobError(

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from luigi_sshjob.job import JobRef, Observation
+from luigi_sshjob.errors import JobFailed, JobLost
+from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.logstream import LogStream
 
 logger = logging.getLogger("luigi-interface")
@@ -21,10 +22,10 @@ _STATUS_LINES = 5
 class Reporter:
     """Turns the observations of one job into messages; sends the scheduler no more than has changed."""
 
-    def __init__(self, task: Any, job: JobRef, log_lines: int):
+    def __init__(self, task: Any, job: JobRef, log_lines: int, logs: str):
         self._task = task
         self._job = job
-        self._log = LogStream(lambda line: logger.info("[%s] %s", job.id, line), log_lines)
+        self._log = LogStream(lambda line: logger.info("[%s] %s", job.id, line), log_lines, f"all are in `{logs}`")
         self._since = time.monotonic()
         self._said_at = 0.0
         self._said: object = None
@@ -68,6 +69,20 @@ class Reporter:
             tell(value)
         except Exception as error:  # a scheduler that is away for a moment must not cost the job its watcher
             logger.debug("the scheduler was not told %s: %s", method, error)
+
+
+def failure(job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> JobFailed:
+    """The error for a bad end; `logs` is the command that shows the whole log, empty where there is none any more."""
+    last = "\n".join(f"  | {line}" for line in tail)
+    whole = f"see the whole log with `{logs}`; " if logs else "cleanup has removed its log; "
+    kind = JobLost if outcome.state == "lost" else JobFailed
+    return kind(
+        f"it {outcome}" + (f"\nThe last lines of its log:\n{last}" if last else ""),
+        outcome=outcome,
+        host=job.host,
+        job=job.id,
+        next_step=f"{whole}running the task again is a new attempt",
+    )
 
 
 def _progress(text: str) -> tuple[int | None, str]:

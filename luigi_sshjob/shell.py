@@ -16,7 +16,7 @@ BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r line && eval \"$line\"'"
 
 # Sourced or sent in this order: each may use what stands before it.
 _SUPERVISOR = ("layout.sh", "common.sh", "process.sh", "outputs.sh", "ending.sh", "record.sh", "supervise.sh")
-_AGENT = ("layout.sh", "common.sh", "process.sh", "agent.sh", "submit.sh", "jobs.sh", "files.sh")
+_AGENT = ("layout.sh", "common.sh", "process.sh", "agent.sh", "submit.sh", "jobs.sh", "cleanup.sh", "files.sh")
 
 _HOME = re.compile(r"~[A-Za-z0-9_.-]*(?=/|$)")
 

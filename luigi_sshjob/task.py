@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import luigi
 from luigi.task import flatten
 
-from luigi_sshjob import config, outputs
+from luigi_sshjob import config, leaving, outputs
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, whoami
-from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, JobNotFound, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, JobNotFound, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.handle import Job
-from luigi_sshjob.job import JobPaths, JobRef, Outcome, job_key
+from luigi_sshjob.job import JobPaths, JobRef, job_key
 from luigi_sshjob.launchers import Launcher, launcher_named
 from luigi_sshjob.monitor import Monitor, Patience
-from luigi_sshjob.report import Reporter
+from luigi_sshjob.report import Reporter, failure
 from luigi_sshjob.request import JobRequest
 from luigi_sshjob.target import RemoteTarget
 
 logger = logging.getLogger("luigi-interface")
 
+_POLICIES = {"cleanup": config.CLEANUP_POLICIES, "on_worker_exit": config.EXIT_POLICIES}
 _VERBS = {False: "submitted as", True: "attached to"}
 
 
@@ -46,6 +48,7 @@ class RemoteJobTask(luigi.Task):
     time_limit: Any = None
     kill_grace: Any = None
     cleanup: Any = None
+    on_worker_exit: Any = None
     poll_interval: Any = None
     base_dir: Any = None
     launcher: Any = None
@@ -91,25 +94,43 @@ class RemoteJobTask(luigi.Task):
 
     def run(self) -> None:
         """Submits the job, or attaches to it; waits; takes the outcome over."""
-        request, cleanup, monitor = self._request(), self._cleanup_policy(), self._monitor()
-        control = self._control()
-        while True:
-            submission = self._patience().with_host(lambda: control.submit(request))
-            job = self._submitted = submission.job
-            logger.info("%s: %s %s on %s", self, _VERBS[submission.attached], job.id, job.host)
-            reporter = Reporter(self, job, config.settings().log_lines)
-            outcome = monitor.wait(job, reporter.observe)
-            reporter.finish()
-            self._patience().with_host(lambda: control.collect(job))  # noqa: B023
-            logger.info("%s on %s %s", job.id, job.host, outcome)
-            # an old success whose output somebody has removed since is what they want to have again
-            if not (submission.attached and outcome.succeeded and not self._outputs_exist(request)):
-                break
-        removed = cleanup == "always" or (cleanup == "on_success" and outcome.succeeded)
+        request, cleanup, monitor = self._request(), self._policy("cleanup"), self._monitor()
+        control, patience = self._control(), self._patience()
+        with self._on_worker_exit() as worker_lives:
+            while True:
+                submission = patience.with_host(lambda: control.submit(request, lambda: not self._made(request)))
+                job = self._submitted = submission.job
+                if submission.done:
+                    logger.info("%s: %s on %s has made it meanwhile", self, job.id, job.host)
+                    return
+                logger.info("%s: %s %s on %s", self, _VERBS[submission.attached], job.id, job.host)
+                logs = control.command_line("logs", job)
+                reporter = Reporter(self, job, config.settings().log_lines, logs)
+                outcome = monitor.wait(job, reporter.observe, worker_lives)
+                reporter.finish()
+                self._collect(control, patience, job)
+                logger.info("%s on %s %s", job.id, job.host, outcome)
+                # an old success whose output somebody has removed since is what they want to have again
+                if not (submission.attached and outcome.succeeded):
+                    break
+                if patience.with_host(lambda: self._made(request)) is not False:
+                    break
+        # what a lost job left is all there is to find out why
+        removed = outcome.succeeded if cleanup == "on_success" else cleanup == "always" and outcome.state != "lost"
         if removed:
-            self._remove(control, job)
+            self._remove(control, patience, job)
         if not outcome.succeeded:
-            raise self._failure(job, outcome, reporter.tail, "" if removed else control.command_line("logs", job))
+            raise failure(job, outcome, reporter.tail, "" if removed else logs)
+
+    def _end(self, why: str) -> None:
+        """Cancels the job that this task is running, if there is one, without waiting long for its host."""
+        patience = Patience(min(config.settings().unreachable_timeout, config.settings().request_timeout))
+        control = self._control()
+        ref = self._submitted or patience.with_host(lambda: control.latest(job_key(self.task_id)))
+        if ref and not patience.with_host(lambda: control.look(ref)).state.final:
+            logger.info("%s on %s: cancelling, as %s", ref.id, ref.host, why)
+            outcome = self._monitor(patience).cancel(ref, self._seconds("kill_grace"))
+            logger.info("%s on %s %s", ref.id, ref.host, outcome)
 
     # -- what the attributes come to
 
@@ -139,22 +160,27 @@ class RemoteJobTask(luigi.Task):
     def _patience(self) -> Patience:
         return Patience(config.settings().unreachable_timeout)
 
-    def _monitor(self) -> Monitor:
+    def _monitor(self, patience: Patience | None = None) -> Monitor:
         poll_interval = self._seconds("poll_interval")
         if not poll_interval > 0:
             raise self._wrong(f"poll_interval is {poll_interval}", "give a number of seconds above 0")
         return Monitor(
             self._control(),
-            self._patience(),
+            patience or self._patience(),
             poll_interval=poll_interval,
             start_timeout=self._launcher().start_timeout,
         )
 
-    def _cleanup_policy(self) -> str:
-        policy = self._setting("cleanup")
-        if policy not in config.CLEANUP_POLICIES:
-            raise self._wrong(f"cleanup is {policy!r}", f"use one of {', '.join(config.CLEANUP_POLICIES)}")
+    def _policy(self, name: str) -> str:
+        policy = self._setting(name)
+        if policy not in _POLICIES[name]:
+            raise self._wrong(f"{name} is {policy!r}", f"use one of {', '.join(_POLICIES[name])}")
         return str(policy)
+
+    def _on_worker_exit(self) -> AbstractContextManager[Callable[[], None]]:
+        if self._policy("on_worker_exit") == "cancel":
+            return leaving.cancelling(lambda: self._end("its worker ends"))
+        return leaving.nothing_is_done()
 
     def _request(self) -> JobRequest:
         try:
@@ -196,30 +222,32 @@ class RemoteJobTask(luigi.Task):
         paths = self._paths()
         return getattr(target, "path", None) in (paths.published_record, paths.published_log)
 
-    def _outputs_exist(self, request: JobRequest) -> bool:
+    def _made(self, request: JobRequest) -> bool | None:
+        """Whether all that the job makes is there; None for a job that makes nothing that could be looked for."""
         paths = [output.path for output in request.outputs]
         if request.publish:
             paths.append(self._paths().published_record)
-        return all(self.remote_target(path).exists() for path in paths)
+        return all(self.remote_target(path).exists() for path in paths) if paths else None
 
-    def _failure(self, job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> JobFailed:
-        last = "\n".join(f"  | {line}" for line in tail)
-        whole = f"see the whole log with `{logs}`; " if logs else "cleanup has removed its log; "
-        kind = JobLost if outcome.state == "lost" else JobFailed
-        return kind(
-            f"it {outcome}" + (f"\nThe last lines of its log:\n{last}" if last else ""),
-            outcome=outcome,
-            host=job.host,
-            job=job.id,
-            next_step=f"{whole}running the task again is a new attempt",
-        )
-
-    def _remove(self, control: JobControl, job: JobRef) -> None:
+    def _collect(self, control: JobControl, patience: Patience, job: JobRef) -> None:
         try:
-            control.remove(job)
+            patience.with_host(lambda: control.collect(job))
+        except RemoteCommandFailed as error:
+            # the outcome stands, and is what there is to say; the next run will find and say it once more
+            logger.warning("%s was not marked as collected: %s", job.id, error)
+
+    def _remove(self, control: JobControl, patience: Patience, job: JobRef) -> None:
+        try:
+            patience.with_host(lambda: control.remove(job))
         except SSHJobError as error:
             # the outcome stands; what is left behind is only space
             logger.warning("%s was not removed: %s", job.id, error)
+
+
+@RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]
+def _cancel_after_timeout(task: Any, message: str) -> None:
+    """`worker_timeout` is over: Luigi has ended the process that watched, and tells it to its worker."""
+    task._end(message)
 
 
 def _codes(codes: Any) -> tuple[int, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import luigi.task_register
 import processes
 import pytest
 from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
+from settings import configure
+from workbench import Bench
 
 from luigi_sshjob.ssh.connection import close_shells
 
@@ -169,3 +172,35 @@ def end_masters(runtime_dir: Path, host: Host) -> None:
             check=True,
         )
         processes.wait_until(lambda pid=pid: not processes.alive(pid), f"the end of ControlMaster {pid}")
+
+
+@pytest.fixture
+def bench(host: Host, luigi_cfg: LuigiConfiguration, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Jobs on the host of this run, in a directory of the test's own."""
+    made = Bench(host, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
+    yield made
+    for job, state, _ in made.control.list():
+        if not state.final:
+            made.monitor.cancel(job, grace=0)
+    host.run("rm", "-rf", made.folder)
+
+
+@pytest.fixture
+def special_bench(
+    luigi_cfg: LuigiConfiguration, pytestconfig: pytest.Config, tmp_path: Path
+) -> Iterator[Callable[..., Bench]]:
+    """Makes jobs on a container of the test's own, with options of its own."""
+    client = pytestconfig.stash[SESSION].docker
+    hosts: list[DockerHost] = []
+
+    def make(**options: object) -> Bench:
+        hosts.append(DockerHost(tmp_path / f"host{len(hosts)}", client=client, **options))
+        hosts[-1].start()
+        configure(ssh_config=hosts[-1].ssh_config)
+        return Bench(hosts[-1], "special")
+
+    yield make
+    close_shells()
+    for host in hosts:
+        end_masters(luigi_cfg.runtime_dir, host)
+        host.stop()

@@ -7,6 +7,7 @@ with `run`, `processes` and `log_text`, which do not pass through ssh.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pwd
@@ -17,7 +18,7 @@ import socket
 import subprocess
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import docker
@@ -141,8 +142,12 @@ class DockerHost(Host):
     username = "job"
     home = "/home/job"
 
-    def __init__(self, root: Path, base: str = engine.BASE, client: docker.DockerClient | None = None) -> None:
+    def __init__(
+        self, root: Path, base: str = engine.BASE, client: docker.DockerClient | None = None, **options: object
+    ) -> None:
+        """`options` are more keywords for the engine's containers.create."""
         super().__init__(root)
+        self.options = options
         self.base = base
         self.client = client or engine.connect()
         self.container: docker.models.containers.Container | None = None
@@ -167,6 +172,7 @@ class DockerHost(Host):
             labels={LABEL: RUN},
             ports={"22/tcp": (self.hostname, self.port)},
             auto_remove=True,
+            **self.options,
         )
         self.container.put_archive("/", self._keys())
         self.container.start()
@@ -204,6 +210,20 @@ class DockerHost(Host):
         """End every process there at once, as a power cut does, and return when sshd answers again."""
         self._up().restart(timeout=0)
         self.wait_until_up()
+
+    @contextlib.contextmanager
+    def strace(self, pid: int, fault: str) -> Iterator[None]:
+        """While the block runs, system calls of the process and its new children meet the fault, see strace(1)."""
+        trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={fault}", "-p", str(pid)]
+        self._up().exec_run(trace, user="root", detach=True)
+
+        def traced(wanted: bool) -> bool:
+            return ("TracerPid:\t0\n" not in self.run("cat", f"/proc/{pid}/status", user="root")) is wanted
+
+        processes.wait_until(lambda: traced(True), "strace")
+        yield
+        self.run("pkill", "-x", "strace", user="root")
+        processes.wait_until(lambda: traced(False), "the end of strace")
 
     def log_text(self) -> str:
         # Unlike a command there, this works also while the container is paused.

@@ -6,6 +6,8 @@ import luigi
 
 from luigi_sshjob import RemoteJobTask
 
+BURST = 200_000  # bytes
+
 
 class Count(RemoteJobTask):
     """The example of the README."""
@@ -60,3 +62,40 @@ class Failing(RemoteJobTask):
 
     def command(self):
         return "echo first line\necho 'the reason is this' >&2\nexit 7"
+
+
+class Restless(RemoteJobTask):
+    """A job of the random-fault run: a line in the ledger, then a log that comes in pieces and ends with a burst."""
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    number = luigi.IntParameter()
+    pieces = luigi.IntParameter()
+
+    def command(self):
+        return f"""
+            echo {self.number} >>{self.folder}/ledger
+            piece=0
+            while [ $piece -lt {self.pieces} ]; do
+              echo "$piece of job {self.number}"
+              piece=$((piece + 1))
+              sleep 0.3
+            done
+            yes {self.number} | head -c {BURST}
+        """
+
+    def log(self) -> bytes:
+        """What it should be in the end."""
+        lines = "".join(f"{piece} of job {self.number}\n" for piece in range(self.pieces))
+        line = f"{self.number}\n"
+        return (lines + (line * (BURST // len(line) + 1))[:BURST]).encode()
+
+
+class Restlessness(luigi.WrapperTask):
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    numbers = luigi.ListParameter()
+    """Pairs: the number of a job, and its pieces."""
+
+    def requires(self):
+        return [Restless(self.host, self.folder, number, pieces) for number, pieces in self.numbers]

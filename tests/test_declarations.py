@@ -275,7 +275,7 @@ def test_a_lock_is_free_when_released_also_if_a_fork_copied_it(tmp_path):
 
 def stream(pieces: list[bytes], limit: int = 100) -> list[str]:
     lines: list[str] = []
-    log = LogStream(lines.append, limit)
+    log = LogStream(lines.append, limit, "see there", clock=lambda: 0)
     for piece in pieces:
         log.feed(piece)
     log.finish()
@@ -297,8 +297,20 @@ def test_log_lines_are_shown_as_a_person_would_see_them():
 
 
 def test_a_chatty_log_is_bounded_and_says_what_is_left_out():
-    lines = stream([b"x\n" * 1000], limit=10)
-    assert lines == ["(990 lines left out here; the log on the host has them all)"] + ["x"] * 10
+    lines: list[str] = []
+    now = 0.0
+    log = LogStream(lines.append, 10, "see there", clock=lambda: now)
+    log.feed(b"x\n" * 8)
+    log.feed(b"y\n" * 1000)
+    log.feed(b"z\n" * 1000)
+    assert lines == ["x"] * 8 + ["(998 lines left out here; see there)"] + ["y"] * 2
+    now = 60.0
+    log.feed(b"next minute\n")
+    assert lines[11:] == ["(1000 lines left out here; see there)", "next minute"]
+    log.feed(b"z\n" * 1000)
+    log.finish()
+    assert len(lines) == 13 + 10
+    assert lines[13] == "(991 lines left out here; see there)"
 
 
 def test_errors_name_host_job_and_the_next_step():

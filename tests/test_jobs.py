@@ -12,60 +12,13 @@ import processes
 import pytest
 from settings import configure
 
-from luigi_sshjob import RemoteContext, RemoteTarget
-from luigi_sshjob.control import JobControl
+from luigi_sshjob import RemoteTarget
 from luigi_sshjob.errors import JobError, JobMismatch, RemoteCommandFailed
 from luigi_sshjob.job import State
-from luigi_sshjob.launchers import launcher_named
 from luigi_sshjob.monitor import Monitor, Patience
-from luigi_sshjob.request import JobRequest, Output
+from luigi_sshjob.request import Output
 
 fork = multiprocessing.get_context("fork")
-
-
-class Bench:
-    """Submits commands to the host and waits for them."""
-
-    def __init__(self, host, name: str):
-        self.host = host
-        self.folder = f"jobs-{name}"
-        self.base = f"~/{self.folder}"
-        self.key = "Task"
-
-    @property
-    def control(self) -> JobControl:
-        return JobControl(RemoteContext(self.host.alias).connection, self.base, launcher_named("nohup"))
-
-    @property
-    def monitor(self) -> Monitor:
-        return Monitor(self.control, Patience(60), poll_interval=0.5, start_timeout=10)
-
-    def submit(self, command: str, **options):
-        return self.control.submit(JobRequest(key=self.key, command=command, **options))
-
-    def run(self, command: str, **options):
-        """(outcome, log) of a job that is waited for and collected."""
-        job = self.submit(command, **options).job
-        seen = bytearray()
-        outcome = self.monitor.wait(job, lambda observation: seen.extend(observation.log))
-        self.control.collect(job)
-        return outcome, bytes(seen)
-
-    def running(self, text: str) -> bool:
-        return any(text in args for _, args in self.host.processes())
-
-    def wait_for_file(self, path: str) -> None:
-        processes.wait_until(lambda: self.host.run("sh", "-c", f"test -e {path} && echo yes || true"), path)
-
-
-@pytest.fixture
-def bench(host, luigi_cfg, request):
-    made = Bench(host, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
-    yield made
-    for job, state, _ in made.control.list():
-        if not state.final:
-            made.monitor.cancel(job, grace=0)
-    host.run("rm", "-rf", made.folder)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +83,9 @@ def test_the_whole_log_arrives_also_the_megabytes_right_before_the_end(bench):
 
 
 def test_the_record_is_whole_and_readable(bench):
-    outcome, _ = bench.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; head -c 70000000 /dev/zero | tail; exit 4")
+    outcome, _ = bench.run(
+        "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; head -c 70000000 /dev/zero | tail; exit 4"
+    )
     assert outcome.exit_code == 4
     assert outcome.cpu_seconds > 0
     if bench.host.run("sh", "-c", "test -e /usr/bin/time && echo yes || true"):
@@ -475,9 +430,8 @@ def test_removing_takes_a_collected_attempt_only(bench):
     bench.monitor.wait(job, lambda _: None)
     bench.control.collect(job)
     bench.control.remove(job)
-    left = bench.host.run("ls", "-A", job.directory).split()
-    assert "exit_record" in left
-    assert not {"log", "command", "environment"} & set(left)
+    # the log and the record go together
+    assert bench.host.run("ls", "-A", job.directory) == "collected\n"
     # whoever else watches it still learns how it ended, and its number is not used again
     assert bench.control.look(job).outcome.succeeded
     assert bench.submit("true").job.attempt == 2

@@ -42,8 +42,8 @@ class FarSide:
         answer = self.call(
             (shell.Word("install_supervisor"), self.base, shell.supervisor_hash(), *files),
             (
-                *(shell.Word("job_submit"), self.base, "Task", "none", shell.supervisor_hash(), request.digests),
-                *(request.spec_text(), request.command, request.environment_text()),
+                *(shell.Word("job_submit"), self.base, "Task", "none", shell.supervisor_hash(), "0"),
+                *(request.digests, request.spec_text(), request.command, request.environment_text()),
             ),
         )
         assert f"token part claimed 1 \n{self.base}/jobs/Task/1\n" in answer
@@ -54,7 +54,6 @@ class FarSide:
         answer = self.call((shell.Word("job_poll"), directory, "0"))
         assert "token part state 0 ended\n" in answer
         return Outcome.parse(answer.partition("token part state 0 ended\n")[2])
-
 
     def has_timer(self) -> bool:
         return bool(self.host.run("sh", "-c", "test -e /usr/bin/time && echo yes || true"))
@@ -148,7 +147,7 @@ def test_an_error_does_not_end_the_agent(far_side):
     host = far_side.host
     host.run("touch", f"{far_side.base}/file")
     answer = far_side.call(
-        *((shell.Word("job_submit"), f"{far_side.base}/file/x", "k", "none", "h", "d", "s", "c", "e"),),
+        *((shell.Word("job_submit"), f"{far_side.base}/file/x", "k", "none", "h", "0", "d", "s", "c", "e"),),
         *((shell.Word("job_poll"), f"{far_side.base}/file", "0", f"{far_side.base}/none/1", "7"),),
         *((shell.Word("job_collect"), f"{far_side.base}/none", "me"),),
         *((shell.Word("install_supervisor"), f"{far_side.base}/file", "h", "n", "t"),),

@@ -106,6 +106,56 @@ def test_an_ordinary_end_of_the_worker_leaves_the_job_running(host, folder, star
     assert task.complete()
 
 
+def ended(host, folder, job: Slow) -> str:
+    """The state of the job when it has ended."""
+    processes.wait_until(lambda: job.job.outcome() is not None, "the end of the job")
+    assert not any(folder in args or "supervise.sh" in args for _, args in host.processes())
+    return job.job.outcome().state
+
+
+@pytest.mark.parametrize("end", ["terminated", "interrupted", "worker killed"])
+def test_an_ordinary_end_of_the_worker_cancels_the_job_where_it_should(host, folder, luigi_cfg, start_luigi, end):
+    luigi_cfg.path.write_text(luigi_cfg.path.read_text() + "on_worker_exit=cancel\npoll_interval=0.5\n")
+    first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
+    processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
+    if end == "terminated":
+        for member in processes.family(first.pid):
+            os.kill(member.pid, signal.SIGTERM)
+    elif end == "interrupted":
+        os.killpg(first.pid, signal.SIGINT)
+    else:
+        first.kill()
+    first.wait(30)
+    assert ended(host, folder, Slow(host=host.alias, folder=folder)) == "cancelled"
+    # it was taken over: the next run is a new attempt
+    luigi_cfg.path.write_text(luigi_cfg.path.read_text().replace("=cancel", "=leave"))
+    host.run("touch", f"{folder}/go")
+    assert "submitted as" in finished(
+        start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
+    )
+    assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
+
+
+def test_ctrl_c_with_one_worker_cancels_the_job_where_it_should(host, folder, luigi_cfg, start_luigi):
+    luigi_cfg.path.write_text(luigi_cfg.path.read_text() + "on_worker_exit=cancel\n")
+    first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
+    processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == -signal.SIGTERM
+    assert ended(host, folder, Slow(host=host.alias, folder=folder)) == "cancelled"
+
+
+def test_a_worker_timeout_cancels_the_job_and_the_next_run_is_a_new_attempt(host, folder, start_luigi):
+    arguments = ("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
+    text = finished(start_luigi(*arguments, "--worker-timeout", "3"), 30)
+    assert "] working on it" in text
+    assert "timed out after 3 seconds" in text
+    assert ended(host, folder, Slow(host=host.alias, folder=folder)) == "cancelled"
+    host.run("touch", f"{folder}/go")
+    assert "submitted as" in finished(start_luigi(*arguments))
+    assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
+
+
 def test_a_failure_names_host_job_reason_and_next_step(host, folder, start_luigi):
     text = finished(start_luigi("Failing", "--host", host.alias, "--local-scheduler"), 30)
     job = f"{job_key(Failing(host=host.alias).task_id)}/1"
@@ -145,6 +195,18 @@ def test_removing_the_output_runs_the_task_again(host, folder):
     for _ in range(2):
         assert luigi.build([task], local_scheduler=True)
         task.output()["exit_record"].remove()
+    assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
+
+
+def test_a_worker_that_comes_when_another_has_just_finished_does_not_run_it_again(host, folder):
+    """It asked whether the task is complete before the other began."""
+    host.run("touch", f"{folder}/go")
+    first, late = Slow(host=host.alias, folder=folder), Slow(host=host.alias, folder=folder)
+    first.run()
+    late.run()
+    assert host.run("cat", f"{folder}/ledger") == "run\n"
+    late.output()["exit_record"].remove()
+    late.run()
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
 
 

@@ -17,3 +17,13 @@ now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 
 # pause: a moment, a tenth of a second where sleep can.
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
+
+# unwritable DIR: sets $why to the reason why nothing can be written there; fails where it can. By cat, as shells' own
+# printf calls every reason "I/O error".
+unwritable() {
+  probe=$1/.probe.$$
+  why=$({ emit probe | cat >"$probe"; } 2>&1)
+  rm -f "$probe" 2>/dev/null
+  why=${why##*: }
+  [ -n "$why" ]
+}

@@ -19,7 +19,7 @@ poll_job() {
   job_state "$1"
   part state "$job_index" "$job_state"
   case $job_state in
-    ended) show "$1/$SJ_RECORD" ;;
+    ended) show "$job_record" ;;
     *) emit "$job_reason" ;;
   esac
   if [ -s "$1/$SJ_PROGRESS" ]; then
@@ -37,7 +37,7 @@ poll_job() {
 # job_state DIR: sets $job_state and $job_reason, with builtins alone while all is well.
 job_state() {
   job_reason=
-  if [ -e "$1/$SJ_RECORD" ]; then
+  if ended "$1"; then
     job_state=ended
   elif [ -e "$1/$SJ_IDENTITY" ]; then
     supervised_state "$1"
@@ -46,6 +46,15 @@ job_state() {
   else
     absent_state "$1"
   fi
+}
+
+# ended DIR: sets $job_record to the file that says how: what cleanup has left of an attempt is the mark of who
+# collected it, which says so too.
+ended() {
+  job_record=$1/$SJ_RECORD
+  [ -e "$job_record" ] && return
+  job_record=$1/$SJ_COLLECTED
+  [ -e "$job_record" ] && [ ! -e "$1/$SJ_SPEC" ]
 }
 
 absent_state() {
@@ -93,18 +102,21 @@ supervised_state() {
     job_state=unsupervised job_reason="its supervisor (process $job_pid) is gone, its command is not"
   else
     lost_unless_ended "$1" "its supervisor (process $job_pid) is gone without an exit record"
-    oom_kills
-    [ "$oom_kills" = "$job_oom_kills" ] ||
-      job_reason="$job_reason; since it began the kernel killed for want of memory on this machine"
-    explain_directory "$1"
+    [ "$job_state" != lost ] || explain_loss "$1"
   fi
+}
+
+# explain_loss DIR: adds to $job_reason what this machine knows of it.
+explain_loss() {
+  oom_kills
+  [ "$oom_kills" = "$job_oom_kills" ] ||
+    job_reason="$job_reason; since it began the kernel killed for want of memory on this machine"
+  explain_directory "$1"
 }
 
 # explain_directory DIR: adds to $job_reason that nothing can be written there, as on a full disk.
 explain_directory() {
-  probe=$({ privately emit probe >"$1/.probe.$SJ_TOKEN"; } 2>&1) ||
-    job_reason="${job_reason:+$job_reason; }$1 cannot be written: ${probe##*: }"
-  rm -f "$1/.probe.$SJ_TOKEN" 2>/dev/null
+  ! privately unwritable "$1" || job_reason="${job_reason:+$job_reason; }$1 cannot be written: $why"
 }
 
 # lives DIR: whether there is a process of the job, supervised or not.
@@ -112,7 +124,7 @@ lives() { [ -n "$(carriers "SSHJOB_LOG=$1/$SJ_LOG")" ]; }
 
 # lost_unless_ended DIR REASON: the record is read once more, as the job may have ended between two looks.
 lost_unless_ended() {
-  if [ -e "$1/$SJ_RECORD" ]; then
+  if ended "$1"; then
     job_state=ended
   else
     job_state=lost job_reason=$2
@@ -157,27 +169,6 @@ log_bytes: 0" >"$cancelling/$SJ_RECORD" &&
   cancel_status=$?
   rm -rf "$cancelling"
   return "$cancel_status"
-}
-
-# job_collect DIR BY: somebody has taken the outcome over; the next submit begins a new attempt.
-job_collect() {
-  [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
-}
-
-mark_collected() {
-  # of a lost attempt nobody has removed it
-  [ ! -e "$1/$SJ_ENVIRONMENT" ] || rm -f "$1/$SJ_ENVIRONMENT"
-  emit "$2" >"$1/$SJ_COLLECTED"
-}
-
-# job_remove DIR: what takes space in an attempt that has ended and was collected, nothing else. Its record
-# stays, small, for whoever else watches it and so that its number is not used again; and the log where it is what
-# a task shows as its output.
-job_remove() {
-  [ -e "$1/$SJ_COLLECTED" ] && [ -e "$1/$SJ_RECORD" ] || refuse "$1 has not ended or was not collected" || return 1
-  # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
-  [ "${1%/*}/$SJ_LOG" -ef "$1/$SJ_LOG" ] || rm -f "$1/$SJ_LOG"
-  rm -f "$1/$SJ_COMMAND" "$1/$SJ_PROGRESS" "$1/$SJ_DIAGNOSTICS" "$1/$SJ_CANCEL"
 }
 
 # job_latest BASE KEY: the directory of the latest attempt, if there is one.

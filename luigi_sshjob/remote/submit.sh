@@ -39,12 +39,12 @@ latest_attempt() {
   done
 }
 
-# job_submit BASE KEY LAUNCHER HASH DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
-# collected, or claims and launches the next one. Answers a part "claimed N" with the directory, parts "found N"
-# with the directory and "digests N", or "uninstalled".
+# job_submit BASE KEY LAUNCHER HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
+# collected, or claims and launches the next one, unless one behind number KNOWN was collected meanwhile. Answers a part
+# "claimed N" or "collected N" with the directory, parts "found N" with the directory and "digests N", or "uninstalled".
 job_submit() {
-  base=$1 jobs=$1/jobs/$2 launcher=$3 library=$1/lib/$4
-  shift 4
+  base=$1 jobs=$1/jobs/$2 launcher=$3 library=$1/lib/$4 known_attempt=$5
+  shift 5
   # what another account put there is not run, nor is a job's secret given to it
   [ -O "$library/supervise.sh" ] || {
     part uninstalled 0
@@ -65,8 +65,15 @@ find_or_claim() {
       found_attempt "$1"
       return
     fi
+    if [ "$latest" -gt "$known_attempt" ] && [ -e "$dir/$SJ_COLLECTED" ]; then
+      rm -rf "$stage"
+      part collected "$latest"
+      emit "$dir"
+      return
+    fi
     # an empty claim: who made it died before filling it
-    [ "$latest" -gt "$damaged" ] && [ ! -e "$dir/$SJ_SPEC" ] || claim_next || return 1
+    [ "$latest" -gt "$damaged" ] && [ ! -e "$dir/$SJ_SPEC" ] && [ ! -e "$dir/$SJ_COLLECTED" ] ||
+      claim_next || return 1
     [ -e "$stage/$latest/$SJ_SPEC" ] || stage_attempt "$@" || return 1
     # renaming onto a directory that is not empty fails (POSIX rename): one of us fills the claim
     if mv "$stage/$latest" "$jobs/" 2>/dev/null; then
@@ -99,7 +106,8 @@ stage_attempt() {
     emit "$4" >"$stage/$latest/$SJ_ENVIRONMENT" &&
     true >"$stage/$latest/$SJ_LOG" && return 0
   rm -rf "$stage"
-  refuse "the job directory cannot be written in $jobs"
+  unwritable "$jobs"
+  refuse "the job directory cannot be written in $jobs: $why"
 }
 
 # found_attempt DIGESTS: the attempt is there; its launch is repeated where nobody has won the run yet.

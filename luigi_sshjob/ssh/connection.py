@@ -52,11 +52,12 @@ class Connection:
         answer within request_timeout. Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
         """
         with self._lock:
-            fresh = self._shell is None
+            fresh, deadline = self._shell is None, self.request_deadline()
             try:
                 return self._call(verb, arguments, bounded)
             except ConnectionLost as error:
-                if fresh or not repeatable:
+                # a master that has just died takes a new session with it; silence would only be waited for once more
+                if not repeatable or (fresh and time.monotonic() >= deadline):
                     raise
                 logger.info("%s: %s; asking again", self.host, error.problem)
                 return self._call(verb, arguments, bounded)

@@ -1,0 +1,44 @@
+# shellcheck shell=sh disable=SC2154
+# What becomes of an attempt whose outcome was taken over.
+
+# job_collect DIR BY: somebody has taken the outcome over; the next submit begins a new attempt.
+job_collect() {
+  [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
+}
+
+# mark_collected DIR BY: the mark holds the record too, for who still watches when cleanup has removed the rest.
+mark_collected() {
+  # of a lost attempt nobody has removed it
+  [ ! -e "$1/$SJ_ENVIRONMENT" ] || rm -f "$1/$SJ_ENVIRONMENT"
+  collecting=$1/.collected.$SJ_TOKEN
+  {
+    emit "collected_by: $2"
+    [ ! -e "$1/$SJ_RECORD" ] || show "$1/$SJ_RECORD"
+  } >"$collecting" 2>/dev/null && mv -f "$collecting" "$1/$SJ_COLLECTED" && return
+  # on a full disk a mark that says nothing must do
+  rm -f "$collecting" 2>/dev/null
+  true >"$1/$SJ_COLLECTED" && return
+  unwritable "$1"
+  refuse "that its outcome was taken over cannot be written in $1: $why"
+}
+
+# job_remove DIR: an attempt that has ended and was collected, nothing else, and nothing but a directory that is an
+# attempt's. The mark stays, small, for whoever else watches it and so that its number is not used again; log and record
+# stay together where a task shows them as its output.
+job_remove() {
+  above=${1%/*/*} removed=${1##*/}
+  case $removed in '' | *[!0-9]*) above= ;; esac
+  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] || refuse "$1 is no directory of a job" || return 1
+  ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse "$1 has not ended or was not collected" || return 1
+  keep="/$SJ_COLLECTED/"
+  # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
+  if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then
+    keep="$keep$SJ_SPEC/$SJ_LOG/$SJ_RECORD/$SJ_EXIT_CODE/"
+  else
+    # first: without it the mark counts, see `ended`
+    rm -f "$1/$SJ_SPEC" || return
+  fi
+  for removed in "$1"/* "$1"/.[!.]*; do
+    case $keep in *"/${removed##*/}/"*) ;; *) rm -rf "$removed" || return ;; esac
+  done
+}

@@ -1,0 +1,284 @@
+"""Kills workers, masters, sessions and sshd at random moments while jobs run, then looks whether each ran exactly once,
+every log is whole and nothing is left running: `tox -e chaos -- --seconds 600`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import engine
+import processes
+from hosts import DockerHost, Host, LoopbackHost
+
+TESTS = Path(__file__).parent
+RUNS = 2  # `luigi` commands that want the same tasks at the same time
+WORKERS = 6
+
+
+class Chaos:
+    """One random-fault run."""
+
+    def __init__(self, seed: int, jobs: int):
+        self.random = random.Random(seed)
+        self.jobs = jobs
+        # short: a control socket's path may have 104 bytes
+        self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
+        self.host = self._make_host()
+        self.host.start()
+        self.folder = self.host.run("mktemp", "-d").strip()
+        self.runtime_dir = self.root / "r"
+        self.configuration = self.root / "luigi.cfg"
+        self.configuration.write_text(
+            f"[sshjob]\nssh_config={self.host.ssh_config}\nruntime_dir={self.runtime_dir}\n"
+            f"base_dir={self.folder}/base\npoll_interval=1\nrequest_timeout=10\n"
+        )
+        os.environ["LUIGI_CONFIG_PATH"] = str(self.configuration)
+        self.faults: Counter[str] = Counter()
+        self.complaints: list[str] = []
+        self.luigis: list[subprocess.Popen[bytes]] = []
+        self.started = 0
+
+    def _make_host(self) -> Host:
+        try:
+            return DockerHost(self.root / "host", client=engine.connect())
+        except engine.NoEngine:
+            return LoopbackHost(self.root / "host")
+
+    def run(self, seconds: float) -> None:
+        """Rounds of jobs with faults for so long, then one look at what is there."""
+        end = time.monotonic() + seconds
+        while True:
+            numbers = [
+                (number, self.random.choice((1, 3, 10, 20, 40)))
+                for number in range(self.started, self.started + self.jobs)
+            ]
+            self.started += self.jobs
+            self._round(numbers, end)
+            self._check(numbers)
+            if time.monotonic() > end or self.complaints:
+                break
+        self._check_nothing_runs()
+
+    def _round(self, numbers: list[tuple[int, int]], end: float) -> None:
+        """Until a luigi that was left in peace says that all is done."""
+        give_up = max(end, time.monotonic()) + 300
+        while True:
+            self.luigis = [luigi for luigi in self.luigis if luigi.poll() is None or not self._settle(luigi)]
+            if any(luigi.returncode == 0 for luigi in self.luigis):
+                break
+            while len(self.luigis) < RUNS:
+                self.luigis.append(self._start_luigi(numbers))
+            if time.monotonic() > give_up:
+                self.complaints.append("the jobs did not come to an end")
+                break
+            time.sleep(self.random.uniform(0.1, 1.5))
+            if time.monotonic() < end:
+                self._do_something_bad()
+        for luigi in self.luigis:
+            self._kill(luigi)
+        self.luigis = []
+
+    def _settle(self, luigi: subprocess.Popen[bytes]) -> bool:
+        """Whether an ended luigi is to be replaced: it was killed, or could not ask what is complete."""
+        if luigi.returncode == 30:
+            self.complaints.append(f"a task failed:\n{luigi.log.read_text()[-3000:]}")  # type: ignore[attr-defined]
+        return luigi.returncode != 0
+
+    def _start_luigi(self, numbers: list[tuple[int, int]]) -> subprocess.Popen[bytes]:
+        log = self.root / f"luigi-{sum(self.faults.values())}-{len(self.luigis)}-{time.monotonic_ns()}.log"
+        with log.open("wb") as out:
+            luigi = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "luigi", "--module", "pipeline", "Restlessness", "--local-scheduler"),
+                    *("--host", self.host.alias, "--folder", self.folder, "--numbers", json.dumps(numbers)),
+                    *("--workers", str(WORKERS), "--no-lock"),
+                    *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+                start_new_session=True,
+            )
+        luigi.log = log  # type: ignore[attr-defined]
+        return luigi
+
+    def _kill(self, luigi: subprocess.Popen[bytes]) -> None:
+        processes.kill([member.pid for member in processes.family(luigi.pid)])
+        luigi.wait()
+
+    # -- what goes wrong
+
+    def _do_something_bad(self) -> None:
+        faults: list[Callable[[], object]] = [
+            self.kill_a_luigi_with_all_its_tasks,
+            self.kill_a_luigi_alone,
+            self.kill_a_task,
+            self.kill_the_master,
+            self.end_the_master,
+            self.kill_a_client,
+            self.kill_an_agent,
+        ]
+        if isinstance(self.host, DockerHost):
+            faults += [self.restart_sshd, self.kill_a_session, self.pause_the_host]
+        fault = self.random.choice(faults)
+        if fault():
+            self.faults[fault.__name__.replace("_", " ")] += 1
+
+    def kill_a_luigi_with_all_its_tasks(self) -> bool:
+        self._kill(self.random.choice(self.luigis))
+        return True
+
+    def kill_a_luigi_alone(self) -> bool:
+        # its tasks go on as orphans
+        return _kill_9(self.random.choice(self.luigis).pid)
+
+    def kill_a_task(self) -> bool:
+        tasks = [member.pid for luigi in self.luigis for member in processes.family(luigi.pid)[1:]]
+        return bool(tasks) and _kill_9(self.random.choice(tasks))
+
+    def kill_the_master(self) -> bool:
+        masters = self._masters()
+        return bool(masters) and _kill_9(self.random.choice(masters))
+
+    def end_the_master(self) -> bool:
+        for path in self._sockets():
+            subprocess.run(
+                ["ssh", "-F", self.host.ssh_config, "-S", path, "-O", "exit", self.host.alias],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+            )
+        return True
+
+    def kill_a_client(self) -> bool:
+        clients = sorted(set(self._ssh()) - set(self._masters()))
+        return bool(clients) and _kill_9(self.random.choice(clients))
+
+    def kill_an_agent(self) -> bool:
+        agents = [pid for pid, args in self.host.processes() if args == "/bin/sh -s"]
+        return bool(agents) and self._kill_there(self.random.choice(agents))
+
+    def kill_a_session(self) -> bool:
+        sessions = self._sshd()[1:]
+        return bool(sessions) and self._kill_there(self.random.choice(sessions))
+
+    def restart_sshd(self) -> bool:
+        listener, *sessions = self._sshd()
+        self.host.run("kill", "-HUP", str(listener), user="root", check=False)
+        for pid in sessions:
+            self._kill_there(pid)
+        return True
+
+    def pause_the_host(self) -> bool:
+        assert isinstance(self.host, DockerHost)
+        self.host.pause()
+        time.sleep(self.random.uniform(0.5, 3))
+        self.host.unpause()
+        return True
+
+    def _kill_there(self, pid: int) -> bool:
+        self.host.run("kill", "-9", str(pid), check=False, user="root" if isinstance(self.host, DockerHost) else None)
+        return True
+
+    def _sshd(self) -> list[int]:
+        return [int(pid) for pid in self.host.run("pgrep", "-x", "sshd", user="root").split()]
+
+    def _sockets(self) -> list[Path]:
+        return [path for path in self.runtime_dir.glob("*") if path.is_socket()]
+
+    def _masters(self) -> list[int]:
+        return [pid for pid, args in self._ssh().items() if "[mux]" in args or " -M " in args]
+
+    def _ssh(self) -> dict[int, str]:
+        return {p.pid: p.args for p in processes.running() if str(self.runtime_dir) in p.args and "ssh" in p.args}
+
+    # -- what is to be seen
+
+    def _check(self, numbers: list[tuple[int, int]]) -> None:
+        ran = Counter(self.host.run("cat", f"{self.folder}/ledger").split())
+        self.complaints += [
+            f"job {number} ran {ran[str(number)]} times" for number, _ in numbers if ran[str(number)] != 1
+        ]
+        # imported here, as they read the configuration
+        from pipeline import Restless
+
+        for number, pieces in numbers:
+            task = Restless(self.host.alias, self.folder, number, pieces)
+            log = task.output()["log"]
+            if not log.exists():
+                self.complaints.append(f"job {number} has no log")
+                continue
+            with log.open() as reader:
+                if reader.read().encode() != task.log():
+                    self.complaints.append(f"the log of job {number} is not whole")
+
+    def _check_nothing_runs(self) -> None:
+        def left() -> list[str]:
+            ours = (args for _, args in self.host.processes() if self.folder in args)
+            return [args for args in ours if "supervise.sh" in args or "/command" in args]
+
+        try:
+            processes.wait_until(lambda: not left(), "the end of all jobs")
+        except TimeoutError:
+            self.complaints += [f"still running: {args}" for args in left()]
+
+    def close(self) -> None:
+        """Nothing of this run stays behind."""
+        from luigi_sshjob.ssh.connection import close_shells
+
+        for luigi in self.luigis:
+            self._kill(luigi)
+        close_shells()
+        own = [p.pid for p in processes.running() if p.names(str(self.root)) and p.pid != os.getpid()]
+        processes.kill(own)
+        with contextlib.suppress(Exception):
+            self.host.run("rm", "-rf", self.folder)
+        self.host.stop()
+        shutil.rmtree(self.root)
+
+
+def _kill_9(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="how long things go wrong")
+    parser.add_argument("--jobs", type=int, default=50, help="jobs that run at the same time")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    arguments = parser.parse_args()
+    print(f"chaos: seed {arguments.seed}, {arguments.seconds:g} s, {arguments.jobs} jobs a round", flush=True)
+    chaos = Chaos(arguments.seed, arguments.jobs)
+    # a killed run takes its host with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        chaos.run(arguments.seconds)
+        logins = chaos.host.accepted_logins()
+    finally:
+        chaos.close()
+    for fault, count in sorted(chaos.faults.items()):
+        print(f"  {count:5d} x {fault}")
+    print(f"chaos: {chaos.started} jobs, {sum(chaos.faults.values())} faults, {logins} logins")
+    for complaint in chaos.complaints:
+        print(f"chaos: {complaint}")
+    return 1 if chaos.complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

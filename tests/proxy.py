@@ -1,0 +1,129 @@
+"""A wire that can be cut: between the tests and a host's sshd."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from pathlib import Path
+
+
+class Proxy:
+    """Passes bytes on between a port of its own and `target`, until it is told not to."""
+
+    def __init__(self, target: tuple[str, int]):
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._pairs: dict[socket.socket, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._wake, self._woken = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._silent = self._closed = False
+        self._left: int | None = None
+        self.sent = 0
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def cut_after(self, count: int) -> None:
+        """The connection that carries the client's byte number `count` from now on is reset, once."""
+        self._left = count
+
+    def cut(self) -> None:
+        """Every connection is reset; new ones are let through."""
+        with self._lock:
+            for one in list(self._pairs):
+                self._drop(one)
+        self._wake.send(b"x")
+
+    def silence(self) -> None:
+        """Not a byte passes any more, and nobody is told: as when a cable is pulled."""
+        self._silent = True
+
+    def restore(self) -> None:
+        """Bytes pass again, also those that were held back."""
+        self._silent = False
+        self._wake.send(b"x")
+
+    def close(self) -> None:
+        """No connection is left."""
+        self._closed = True
+        self._wake.send(b"x")
+        self._thread.join()
+        for one in list(self._pairs):
+            self._drop(one)
+        for one in (self._listener, self._wake, self._woken):
+            one.close()
+
+    def _serve(self) -> None:
+        while not self._closed:
+            for key, _ in self._selector.select():
+                with self._lock:
+                    if key.fileobj is self._woken:
+                        self._woken.recv(100)
+                    elif self._silent:
+                        # nothing is read: select again only when somebody has said so
+                        self._selector.unregister(self._listener)
+                        self._wait_for_restore()
+                    elif key.fileobj is self._listener:
+                        self._accept()
+                    elif key.fileobj in self._pairs:
+                        self._pass_on(key.fileobj)
+
+    def _wait_for_restore(self) -> None:
+        self._lock.release()
+        try:
+            while self._silent and not self._closed:
+                self._woken.recv(100)
+        finally:
+            self._lock.acquire()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        try:
+            server = socket.create_connection(self._target, timeout=10)
+        except OSError:
+            client.close()
+            return
+        for one, other in ((client, server), (server, client)):
+            one.settimeout(10)
+            self._pairs[one] = other
+            self._selector.register(one, selectors.EVENT_READ, one is client)
+
+    def _pass_on(self, source: socket.socket) -> None:
+        try:
+            data = source.recv(65536)
+            if data and self._selector.get_key(source).data:
+                data = self._counted(data)
+            if data:
+                self._pairs[source].sendall(data)
+                return
+        except OSError:
+            pass
+        self._drop(source)
+
+    def _counted(self, data: bytes) -> bytes:
+        self.sent += len(data)
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left <= 0:
+                self._left = None
+                return b""
+        return data
+
+    def _drop(self, one: socket.socket) -> None:
+        for end in (one, self._pairs.get(one)):
+            if end is not None and self._pairs.pop(end, None) is not None:
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(end)
+                end.close()
+
+
+def through(proxy: Proxy, ssh_config: Path, port: int) -> str:
+    """The client configuration that leads to the same host by way of the proxy."""
+    text = ssh_config.read_text().replace(f"  Port {port}\n", f"  Port {proxy.port}\n")
+    return f"{text}  HostKeyAlias [127.0.0.1]:{port}\n"

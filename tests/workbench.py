@@ -1,0 +1,46 @@
+"""Jobs on a host without a Luigi task around them."""
+
+from __future__ import annotations
+
+import processes
+
+from luigi_sshjob import RemoteContext
+from luigi_sshjob.control import JobControl
+from luigi_sshjob.launchers import launcher_named
+from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.request import JobRequest
+
+
+class Bench:
+    """Submits commands to the host and waits for them."""
+
+    def __init__(self, host, name: str):
+        self.host = host
+        self.folder = f"jobs-{name}"
+        self.base = f"~/{self.folder}"
+        self.key = "Task"
+
+    @property
+    def control(self) -> JobControl:
+        return JobControl(RemoteContext(self.host.alias).connection, self.base, launcher_named("nohup"))
+
+    @property
+    def monitor(self) -> Monitor:
+        return Monitor(self.control, Patience(60), poll_interval=0.5, start_timeout=10)
+
+    def submit(self, command: str, **options):
+        return self.control.submit(JobRequest(key=self.key, command=command, **options))
+
+    def run(self, command: str, **options):
+        """(outcome, log) of a job that is waited for and collected."""
+        job = self.submit(command, **options).job
+        seen = bytearray()
+        outcome = self.monitor.wait(job, lambda observation: seen.extend(observation.log))
+        self.control.collect(job)
+        return outcome, bytes(seen)
+
+    def running(self, text: str) -> bool:
+        return any(text in args for _, args in self.host.processes())
+
+    def wait_for_file(self, path: str) -> None:
+        processes.wait_until(lambda: self.host.run("sh", "-c", f"test -e {path} && echo yes || true"), path)
