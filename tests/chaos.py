@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -91,9 +92,11 @@ class Chaos:
         self.luigis = []
 
     def _settle(self, luigi: subprocess.Popen[bytes]) -> bool:
-        """Whether an ended luigi is to be replaced: it was killed, or could not ask what is complete."""
-        if luigi.returncode == 30:
-            self.complaints.append(f"a task failed:\n{luigi.log.read_text()[-3000:]}")  # type: ignore[attr-defined]
+        """Whether an ended luigi is to be replaced: it or one of its tasks was killed, or it could not ask the host."""
+        text = luigi.log.read_text(errors="replace")  # type: ignore[attr-defined]
+        failed = re.search(r"Worker .* failed +Restless", text)
+        if failed:
+            self.complaints.append(f"a task failed:\n{text[failed.start() :][:3000]}")
         return luigi.returncode != 0
 
     def _start_luigi(self, numbers: list[tuple[int, int]]) -> subprocess.Popen[bytes]:
@@ -105,6 +108,7 @@ class Chaos:
                     *("--host", self.host.alias, "--folder", self.folder, "--numbers", json.dumps(numbers)),
                     *("--workers", str(WORKERS), "--no-lock"),
                     *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
+                    *("--retcode-unhandled-exception", "4"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -23,14 +23,27 @@ class Proxy:
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._silent = self._closed = False
-        self._left: int | None = None
-        self.sent = 0
+        self._left: dict[bool, int] = {}
+        self._passed = {True: 0, False: 0}
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def cut_after(self, count: int) -> None:
-        """The connection that carries the client's byte number `count` from now on is reset, once."""
-        self._left = count
+    @property
+    def sent(self) -> int:
+        """Bytes from the client to the server so far."""
+        return self._passed[True]
+
+    @property
+    def received(self) -> int:
+        """Bytes from the server to the client so far."""
+        return self._passed[False]
+
+    def cut_after(self, *, sent: int | None = None, received: int | None = None) -> None:
+        """The connection that is to carry the so many-th byte from now on, in that direction, is reset, once."""
+        if sent is not None:
+            self._left[True] = sent
+        if received is not None:
+            self._left[False] = received
 
     def cut(self) -> None:
         """Every connection is reset; new ones are let through."""
@@ -97,23 +110,21 @@ class Proxy:
     def _pass_on(self, source: socket.socket) -> None:
         try:
             data = source.recv(65536)
-            if data and self._selector.get_key(source).data:
-                data = self._counted(data)
-            if data:
+            if data and self._is_whole(self._selector.get_key(source).data, len(data)):
                 self._pairs[source].sendall(data)
                 return
         except OSError:
             pass
         self._drop(source)
 
-    def _counted(self, data: bytes) -> bytes:
-        self.sent += len(data)
-        if self._left is not None:
-            self._left -= len(data)
-            if self._left <= 0:
-                self._left = None
-                return b""
-        return data
+    def _is_whole(self, from_client: bool, count: int) -> bool:
+        self._passed[from_client] += count
+        if from_client in self._left:
+            self._left[from_client] -= count
+            if self._left[from_client] <= 0:
+                del self._left[from_client]
+                return False
+        return True
 
     def _drop(self, one: socket.socket) -> None:
         for end in (one, self._pairs.get(one)):
