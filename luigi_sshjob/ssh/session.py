@@ -148,7 +148,8 @@ class Session:
 
     def _unopened(self, seen: bytes, deadline: float) -> SSHJobError:
         status = self.wait(deadline=deadline)
-        if status == 255:
+        # a signal has ended the client here, or what it ran there: that says nothing about the account
+        if status == 255 or status < 0 or status > 128:
             return self.lost()
         self.close()
         words = " ".join((seen.decode("utf-8", "replace") + self.said()).split())
