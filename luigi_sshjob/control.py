@@ -70,16 +70,14 @@ class JobControl:
             else:
                 raise self._mismatch(job, digests, request.digests)
 
-    def relaunch(self, job: JobRef) -> None:
-        """For a claim that no supervisor has taken up; one that has been taken up is not run again."""
-        self._check(
-            job,
-            "job_relaunch",
-            self._base,
-            shell.supervisor_hash(),
-            self._launcher.name,
-            job.directory,
-        )
+    def relaunch(self, job: JobRef) -> str:
+        """For a claim that no supervisor has taken up; one that has been taken up is not run again.
+
+        Returns what is known of why none could, or nothing.
+        """
+        words = (self._base, shell.supervisor_hash(), self._launcher.name, job.directory)
+        parts = self._check(job, "job_relaunch", *words).parts
+        return shell.decode(parts[0].content)[:-1] if parts else ""
 
     def poll(self, watched: Sequence[tuple[JobRef, int | None]]) -> list[Observation]:
         """One look at all of them: each job with the offset in bytes from where its log is wanted, None for no log."""

@@ -66,6 +66,7 @@ class Monitor:
         offset = 0
         pause = _FIRST_PAUSE
         stalled = relaunched = time.monotonic()
+        obstacle = ""
         while True:
             go_on()
             observation = self._patience.with_host(lambda: self._control.poll([(job, offset)])[0])  # noqa: B023
@@ -78,10 +79,10 @@ class Monitor:
             if observation.state not in (State.CLAIMED, State.UNKNOWN):
                 stalled = relaunched = now
             elif now - stalled > self._limit(observation.state):
-                raise self._stuck(job, observation, now - stalled)
+                raise self._stuck(job, observation, now - stalled, obstacle)
             elif observation.state is State.CLAIMED and now - relaunched > self._start_timeout:
                 relaunched = now
-                self._patience.with_host(lambda: self._control.relaunch(job))
+                obstacle = self._patience.with_host(lambda: self._control.relaunch(job))
             if not observation.log:
                 time.sleep(pause)
                 pause = min(pause * 1.5, self._poll_interval)
@@ -119,10 +120,10 @@ class Monitor:
         # not succeed by itself
         return min(self._patience.timeout, _LAUNCHES * self._start_timeout if state is State.CLAIMED else math.inf)
 
-    def _stuck(self, job: JobRef, observation: Observation, seconds: float) -> JobError:
+    def _stuck(self, job: JobRef, observation: Observation, seconds: float, obstacle: str = "") -> JobError:
         return JobError(
             f"it has been {observation.state.value} for {seconds:.0f} s: "
-            f"{observation.reason or 'no supervisor has shown up'}",
+            f"{obstacle or observation.reason or 'no supervisor has shown up'}",
             host=job.host,
             job=job.id,
             next_step=f"see what is wrong with {job.directory} there (space, permissions); then run the task again",

@@ -156,7 +156,7 @@ def test_a_supervisor_that_cannot_start_is_said(bench):
     """Its claim is found, launched again, and given up with what the host said."""
     job = bench.submit("true").job
     bench.monitor.wait(job, lambda _: None)
-    bench.host.run("sh", "-c", f"cd {job.directory} && rm -r started exit_record exit_code && chmod 500 .")
+    bench.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code && chmod 500 .")
     impatient = Monitor(bench.control, Patience(2), poll_interval=0.2, start_timeout=0.5)
     try:
         if bench.host.run("id", "-u").strip() == "0":
@@ -253,7 +253,7 @@ def test_a_time_limit_is_not_over_because_somebody_ended_a_sleep(bench):
 
 
 def test_a_record_is_written_also_when_the_job_has_removed_our_files(bench):
-    outcome, _ = bench.run('rm -rf "$SSHJOB_DIR"/.run.*; exit 3')
+    outcome, _ = bench.run('rm -rf "$SSHJOB_DIR/run"; exit 3')
     assert (outcome.state, outcome.exit_code) == ("failed", 3)
 
 
@@ -294,7 +294,7 @@ def test_a_job_is_cancelled_before_it_has_started(bench):
     """The one who cancels wins the run, so a supervisor that comes late leaves at once."""
     job = bench.submit("exit 0").job
     bench.monitor.wait(job, lambda _: None)
-    bench.host.run("rm", "-rf", *(f"{job.directory}/{name}" for name in ("started", "exit_record", "exit_code")))
+    bench.host.run("sh", "-c", f"cd {job.directory} && rm started identity* exit_record exit_code")
     assert bench.monitor.cancel(job, grace=1).state == "cancelled"
     bench.control.relaunch(job)
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the late supervisor")
@@ -332,7 +332,7 @@ def test_another_process_with_the_same_number_is_not_the_supervisor(bench):
     own = [pid for pid, args in bench.host.processes() if "supervise" in args or "/command" in args or "341" in args]
     bench.host.run("kill", "-9", *map(str, own))
     # the pid of a process that lives, with the start time of one that does not
-    bench.host.run("sed", "-i", "s/^pid: .*/pid: 1/", f"{job.directory}/started/identity")
+    bench.host.run("sed", "-i", "s/^pid: .*/pid: 1/", f"{job.directory}/identity")
     assert bench.monitor.wait(job, lambda _: None).state == "lost"
 
 
@@ -372,7 +372,7 @@ SECRET = 'pass\'word $(x) "y" \\ ü\nsecond line'
 
 
 def test_the_environment_arrives_and_is_not_to_be_seen(bench):
-    command = 'printf "%s" "$PASSWORD" | sha256sum; sleep 2; ls "$SSHJOB_DIR"'
+    command = 'printf "%s" "$PASSWORD" | sha256sum; sleep 2; cat "$SSHJOB_DIR/environment" && echo empty'
     job = bench.submit(command, environment={"PASSWORD": SECRET, "PATH": "/bin:/usr/bin"}).job
     processes.wait_until(lambda: bench.running("sleep 2"), "the command")
     everything = bench.host.run("sh", "-c", f"cat {job.directory}/* {job.directory}/*/* 2>/dev/null; ps axww -o args")
@@ -381,7 +381,7 @@ def test_the_environment_arrives_and_is_not_to_be_seen(bench):
     seen = bytearray()
     assert bench.monitor.wait(job, lambda observation: seen.extend(observation.log)).succeeded
     assert hashlib.sha256(SECRET.encode()).hexdigest() in seen.decode()
-    assert "environment" not in seen.decode().split()
+    assert seen.decode().split("\n")[1] == "empty"
 
 
 def test_a_job_has_the_accounts_own_locale(bench):

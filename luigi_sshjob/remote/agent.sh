@@ -15,6 +15,10 @@ SJ_MARK=$newline$SJ_TOKEN
 SJ_UMASK=$(umask)
 machine_identity
 SJ_MACHINE=$machine SJ_BOOT=$boot
+trap 'leave' EXIT
+
+# leave: what only this session uses.
+leave() { [ -z "${stage-}" ] || rm -rf "$stage"; }
 
 # serve REQUEST VERB [ARGUMENT]...: one call; its status stands behind the answer.
 serve() {

@@ -8,18 +8,15 @@ job_collect() {
 
 # mark_collected DIR BY: the mark holds the record too, for who still watches when cleanup has removed the rest.
 mark_collected() {
-  # of a lost attempt nobody has removed it
-  [ ! -e "$1/$SJ_ENVIRONMENT" ] || rm -f "$1/$SJ_ENVIRONMENT"
-  collecting=$1/.collected.$SJ_TOKEN
-  {
-    emit "collected_by: $2"
-    [ ! -e "$1/$SJ_RECORD" ] || show "$1/$SJ_RECORD"
-  } >"$collecting" 2>/dev/null && mv -f "$collecting" "$1/$SJ_COLLECTED" && return
-  # on a full disk a mark that says nothing must do
-  rm -f "$collecting" 2>/dev/null
-  true >"$1/$SJ_COLLECTED" && return
-  unwritable "$1"
-  refuse "that its outcome was taken over cannot be written in $1: $why"
+  # of a lost attempt nobody has emptied it
+  [ ! -s "$1/$SJ_ENVIRONMENT" ] || true >"$1/$SJ_ENVIRONMENT"
+  how=
+  [ ! -e "$1/$SJ_RECORD" ] || while IFS= read -r shown; do how=$how$newline$shown; done <"$1/$SJ_RECORD"
+  # in one write; on a full disk a mark that says nothing must do
+  { emit "collected_by: $2$how" >"$1/$SJ_COLLECTED"; } 2>/dev/null || true >"$1/$SJ_COLLECTED" || {
+    unwritable "$1"
+    refuse "that its outcome was taken over cannot be written in $1: $why"
+  }
 }
 
 # job_remove DIR: an attempt that has ended and was collected, nothing else, and nothing but a directory that is an

@@ -1,17 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 # How the command ended and what it used: exit code and signal apart, CPU time, memory.
 
-# find_timer: sets $timer to a time(1) that tells peak memory and signals, as those of GNU and busybox do, or to
-# nothing. $scratch is where it writes.
-find_timer() {
-  for timer in /usr/bin/time /bin/time; do
-    [ -x "$timer" ] && "$timer" -f %M -o "$scratch/usage" true 2>/dev/null && read_usage && break
-  done
-  [ -n "$peak_memory" ] || timer=
-  peak_memory=
-  true >"$scratch/usage"
-}
-
 # read_usage: sets $peak_memory (KiB) and $signal_number from what the timer wrote; fails where it has not.
 read_usage() {
   peak_memory='' signal_number=''

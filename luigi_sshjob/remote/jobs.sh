@@ -39,7 +39,7 @@ job_state() {
   job_reason=
   if ended "$1"; then
     job_state=ended
-  elif [ -e "$1/$SJ_IDENTITY" ]; then
+  elif [ -e "$1/$SJ_STARTED" ]; then
     supervised_state "$1"
   elif [ -e "$1/$SJ_SPEC" ]; then
     unstarted_state "$1"
@@ -71,27 +71,40 @@ absent_state() {
 
 unstarted_state() {
   job_state=claimed
-  if [ -e "$1/$SJ_STARTED/$SJ_CANCEL" ]; then
-    # who cancelled it died before the record was written, or is about to write the same
-    cancelled_by=
-    read -r cancelled_by <"$1/$SJ_STARTED/$SJ_CANCEL"
-    privately cancel_unstarted "$1" "$cancelled_by" && job_state=ended
-  elif [ -s "$1/$SJ_DIAGNOSTICS" ]; then
+  if [ -s "$1/$SJ_DIAGNOSTICS" ]; then
     while read -r diagnostic || [ -n "$diagnostic" ]; do job_reason=$diagnostic; done <"$1/$SJ_DIAGNOSTICS"
-  else
-    explain_directory "$1"
   fi
 }
 
 # supervised_state DIR: whether the supervisor lives can be told only on the machine it runs on.
 supervised_state() {
+  if [ -s "$1/$SJ_IDENTITY" ]; then
+    judge_identity "$1" "$1/$SJ_IDENTITY"
+    return
+  fi
+  # who has won has not said so yet, or never will: it is one of those who wanted to
+  job_state=lost job_reason="its run was won by a process that died at once"
+  for candidate in "$1/$SJ_IDENTITY".*; do
+    [ -s "$candidate" ] || continue
+    judge_identity "$1" "$candidate"
+    [ "$job_state" = lost ] || return 0
+  done
+  if [ "$job_state" = lost ] && [ -e "$1/$SJ_CANCEL" ]; then
+    # who cancelled it died before the record was written, or is about to write the same
+    cancelled_by=
+    read -r cancelled_by <"$1/$SJ_CANCEL"
+    privately record_cancelled "$1" "$cancelled_by" && ended "$1" && job_state=ended
+  fi
+}
+
+judge_identity() {
   {
     read -r _ job_pid
     read -r _ job_start
     read -r _ job_machine
     read -r _ job_boot
     read -r _ job_oom_kills
-  } <"$1/$SJ_IDENTITY"
+  } <"$2"
   if [ "$job_machine" != "$SJ_MACHINE" ]; then
     job_state=elsewhere job_reason="it was started on $job_machine, and this is $SJ_MACHINE"
   elif [ "$job_boot" != "$SJ_BOOT" ]; then
@@ -153,21 +166,22 @@ cancel_job() {
 }
 
 # cancel_unstarted DIR BY: wins the run, so that no supervisor can, then writes the record in its stead.
-# `started` without an identity was won by one who cancels.
 cancel_unstarted() {
-  cancelling=$1/.run.$SJ_TOKEN
-  mkdir -p "$cancelling/$SJ_STARTED" &&
-    emit "$2" >"$cancelling/$SJ_STARTED/$SJ_CANCEL" &&
-    { mv "$cancelling/$SJ_STARTED" "$1/" 2>/dev/null || [ ! -e "$1/$SJ_IDENTITY" ]; } &&
-    emit 143 >"$cancelling/$SJ_EXIT_CODE" &&
+  emit "$2" >"$1/$SJ_CANCEL" && win_run "$1" && record_cancelled "$1" "$2"
+}
+
+record_cancelled() {
+  aside=$1/$SJ_SCRATCH.$SJ_TOKEN
+  mkdir -p "$aside" &&
+    emit 143 >"$aside/$SJ_EXIT_CODE" &&
     emit "outcome: cancelled
 exit_code: 143
 reason: by $2, before it was started
-log_bytes: 0" >"$cancelling/$SJ_RECORD" &&
-    mv "$cancelling/$SJ_EXIT_CODE" "$cancelling/$SJ_RECORD" "$1/" &&
-    rm -f "$1/$SJ_ENVIRONMENT"
+log_bytes: 0" >"$aside/$SJ_RECORD" &&
+    mv -f "$aside/$SJ_EXIT_CODE" "$aside/$SJ_RECORD" "$1/" &&
+    true >"$1/$SJ_ENVIRONMENT"
   cancel_status=$?
-  rm -rf "$cancelling"
+  rm -rf "$aside"
   return "$cancel_status"
 }
 

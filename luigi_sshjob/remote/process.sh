@@ -31,6 +31,15 @@ process_start() {
   fi
 }
 
+# win_run DIR: makes the file that says that the run is somebody's; fails where it is. Exclusive, by a builtin.
+win_run() {
+  set -C
+  { true >"$1/$SJ_STARTED"; } 2>/dev/null
+  won=$?
+  set +C
+  return "$won"
+}
+
 # oom_kills: sets $oom_kills, how often the kernel of this machine has killed for want of memory since it started, in
 # control groups too (proc(5), /proc/vmstat); to nothing where it does not say.
 oom_kills() {

@@ -52,7 +52,8 @@ also() { [ -z "$1" ] || reason=${reason:+$reason; }$1; }
 # write_record: in one write, so that a disk that is full for a moment cannot leave out a line.
 write_record() {
   [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
-  rm -f "$scratch/reserve"
+  true >"$scratch/reserve"
+  now
   log_bytes=$(wc -c <"$SJ_LOG")
   # wc may pad with blanks
   emit "job: $key/$attempt
@@ -61,7 +62,7 @@ exit_code: $code
 signal: $signal
 reason: $reason
 started: $started
-ended: $(now)
+ended: $now
 log_bytes: ${log_bytes##* }
 cpu_time: $cpu_time
 peak_memory: ${peak_memory:+$peak_memory KiB}
@@ -70,11 +71,11 @@ submitted_by: $submitted_by
 submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
 }
 
-# publish_record: the links beside the attempts are what a task without outputs of its own shows as output.
+# publish_record: what a task without outputs of its own shows as output is beside the attempts. Links to the same
+# files, record last: it says that there is a log.
 publish_record() {
   if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
-    ln -sf "$attempt/$SJ_LOG" "../$scratch" && mv -f "../$scratch" "../$SJ_LOG" || return 1
-    ln -sf "$attempt/$SJ_RECORD" "../$scratch" && mv -f "../$scratch" "../$SJ_RECORD" || return 1
+    ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || return 1
   fi
   mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./
 }

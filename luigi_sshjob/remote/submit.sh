@@ -2,6 +2,8 @@
 # Installing, claiming and launching. Each verb may be called again after any doubt about whether it was heard. What
 # they answer is in parts: anything may print a line besides, the dynamic linker for one.
 
+SJ_DETACH='' SJ_NEW_BASES=$newline
+
 # install_supervisor BASE HASH [NAME TEXT]...: puts the supervisor's files at BASE/lib/HASH, all or none.
 install_supervisor() {
   base=$1 hash=$2
@@ -17,10 +19,21 @@ install_files() {
     emit "$2" >"$stage/$hash/$1" || return 1
     shift 2
   done
+  find_timer "$stage/usage"
+  emit "$timer" >"$stage/$hash/timer"
   # fails where somebody else was first, which is as good
   mv "$stage/$hash" "$base/lib/" 2>/dev/null
   rm -rf "$stage"
   [ -O "$base/lib/$hash/supervise.sh" ] || refuse "the scripts did not arrive in $base/lib"
+}
+
+# find_timer FILE: sets $timer to a time(1) that tells peak memory and signals, as those of GNU and busybox do, or to
+# nothing. FILE is for its use.
+find_timer() {
+  for timer in /usr/bin/time /bin/time; do
+    [ -x "$timer" ] && "$timer" -f %M -o "$1" true 2>/dev/null && [ -s "$1" ] && return
+  done
+  timer=
 }
 
 # own_directory PATH: makes it where it is missing; refuses one that belongs to somebody else.
@@ -54,60 +67,82 @@ job_submit() {
 }
 
 find_or_claim() {
-  own_directory "$base" && own_directory "$jobs" || return 1
-  stage=$jobs/.stage.$SJ_TOKEN
+  own_directory "$base" || return 1
+  if [ ! -d "$base/jobs" ]; then
+    # an earlier one may have been deleted under its jobs
+    own_directory "$base/jobs" || return 1
+    SJ_NEW_BASES="$SJ_NEW_BASES$base/jobs$newline"
+  fi
   damaged=0
   while :; do
     latest_attempt "$jobs"
     dir=$jobs/$latest
     if [ "$latest" -gt 0 ] && [ -e "$dir/$SJ_SPEC" ] && [ ! -e "$dir/$SJ_COLLECTED" ]; then
-      rm -rf "$stage"
       found_attempt "$1"
       return
     fi
     if [ "$latest" -gt "$known_attempt" ] && [ -e "$dir/$SJ_COLLECTED" ]; then
-      rm -rf "$stage"
       part collected "$latest"
       emit "$dir"
       return
     fi
-    # an empty claim: who made it died before filling it
+    # a directory without a spec: somebody has removed part of it, or made it
     [ "$latest" -gt "$damaged" ] && [ ! -e "$dir/$SJ_SPEC" ] && [ ! -e "$dir/$SJ_COLLECTED" ] ||
-      claim_next || return 1
-    [ -e "$stage/$latest/$SJ_SPEC" ] || stage_attempt "$@" || return 1
-    # renaming onto a directory that is not empty fails (POSIX rename): one of us fills the claim
-    if mv "$stage/$latest" "$jobs/" 2>/dev/null; then
-      rm -rf "$stage"
-      launch_job "$jobs/$latest" || return 1
-      part claimed "$latest"
-      emit "$jobs/$latest"
-      return 0
-    fi
-    # neither filled nor empty: somebody has removed part of it
+      next_number || return 1
+    claim "$@" && return
+    [ -e "$jobs/$latest" ] || return 1
     [ -e "$jobs/$latest/$SJ_SPEC" ] || damaged=$latest
   done
 }
 
-# claim_next: sets $latest to the attempt that is ours or another's to fill.
-claim_next() {
+# next_number: sets $latest to the next one. The highest number used is also noted outside of the directory, to know
+# when somebody has deleted that: the job may still run.
+next_number() {
   latest=$((latest + 1))
-  # its number was used before, and somebody has deleted its directory under it
-  ! lives "$jobs/$latest" || refuse "processes of an attempt $latest still run, whose directory was deleted" || return 1
-  mkdir "$jobs/$latest" 2>/dev/null || [ -d "$jobs/$latest" ] || mkdir "$jobs/$latest"
+  used=0
+  note=$base/jobs/.used.${jobs##*/}
+  [ ! -s "$note" ] || read -r used <"$note"
+  if [ "$used" -ge "$latest" ] || is_new "$base/jobs"; then
+    ! lives "$jobs/$latest" || refuse "processes of an attempt $latest still run, whose directory was deleted" || return 1
+  fi
+  # only an aid: on a full disk the claim will say what is wrong
+  emit "$latest" 2>/dev/null >"$note" || true
 }
 
-# stage_attempt DIGESTS SPEC COMMAND ENVIRONMENT: the whole job directory, aside. Builtins write it, so
-# no secret is ever an argument of a process.
-stage_attempt() {
-  mkdir -p "$stage/$latest" &&
+# is_new DIRECTORY: whether this session has made it.
+is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
+
+# claim DIGESTS SPEC COMMAND ENVIRONMENT: the whole job directory is made aside, then renamed into its place. That is
+# the claim: renaming onto a directory that is not empty fails (POSIX rename), so one of us wins.
+claim() {
+  stage=$base/lib/.stage.$SJ_TOKEN
+  if ! write_attempt "$@"; then
+    rm -rf "$stage"
+    unwritable "$base/jobs"
+    refuse "the job directory cannot be written in $jobs: $why"
+    return
+  fi
+  if mv "$stage/$latest" "$jobs/" 2>/dev/null; then
+    launch_job "$jobs/$latest" || return 1
+    part claimed "$latest"
+    emit "$jobs/$latest"
+    return 0
+  fi
+  rm -rf "$stage"
+  [ -e "$jobs/$latest" ] || refuse "the job directory $jobs/$latest cannot be put in its place"
+  return 1
+}
+
+# write_attempt DIGESTS SPEC COMMAND ENVIRONMENT: builtins write it, so no secret is ever an argument of a process.
+write_attempt() {
+  mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" &&
+    [ -O "$jobs" ] &&
     emit "$1" >"$stage/$latest/$SJ_DIGESTS" &&
     emit "$2" >"$stage/$latest/$SJ_SPEC" &&
     emit "$3" >"$stage/$latest/$SJ_COMMAND" &&
     emit "$4" >"$stage/$latest/$SJ_ENVIRONMENT" &&
-    true >"$stage/$latest/$SJ_LOG" && return 0
-  rm -rf "$stage"
-  unwritable "$jobs"
-  refuse "the job directory cannot be written in $jobs: $why"
+    true >"$stage/$latest/$SJ_LOG" &&
+    true >"$stage/$latest/$SJ_DIAGNOSTICS"
 }
 
 # found_attempt DIGESTS: the attempt is there; its launch is repeated where nobody has won the run yet.
@@ -122,9 +157,13 @@ found_attempt() {
   emit "$found_digests"
 }
 
-# job_relaunch BASE HASH LAUNCHER DIR: for a claim whose supervisor has not shown up.
+# job_relaunch BASE HASH LAUNCHER DIR: for a claim whose supervisor has not shown up. Says so where none could write.
 job_relaunch() {
   library=$1/lib/$2 launcher=$3
+  if privately unwritable "$4"; then
+    part unwritable 0
+    emit "$4 cannot be written: $why"
+  fi
   privately launch_job "$4"
 }
 
@@ -133,11 +172,14 @@ launch_job() { "launch_$launcher" "$1"; }
 # launch_nohup DIR: a process of its own that outlives this session. All three of its files are redirected:
 # sshd keeps a session open while somebody holds one of them.
 launch_nohup() {
-  detach='nohup'
-  ! command -v setsid >/dev/null 2>&1 || detach=setsid
+  [ -n "$SJ_DETACH" ] || {
+    SJ_DETACH='nohup'
+    ! command -v setsid >/dev/null 2>&1 || SJ_DETACH=setsid
+    boot_time
+  }
   {
     LC_ALL=$SJ_LC_ALL
     [ -n "$LC_ALL" ] || unset LC_ALL
-    exec "$detach" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK"
+    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK" "$boot_time"
   } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
 }

@@ -1,9 +1,10 @@
 #!/bin/sh
-# supervise.sh JOB_DIRECTORY UMASK: runs one attempt and writes its record. Started detached; may be started
-# any number of times: the first to publish `started` runs the command, any other leaves at once.
+# supervise.sh JOB_DIRECTORY UMASK BOOT_TIME: runs one attempt and writes its record. Started detached; may be started
+# any number of times: the first to make the file `started` runs the command, any other leaves at once. What it starts
+# besides the command is counted: hosts run many jobs.
 # shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
 umask 077
-dir=$1 user_umask=$2
+dir=$1 user_umask=$2 boot_time=${3-}
 lib=${0%/*}
 # shellcheck source=/dev/null
 . "$lib/layout.sh"
@@ -29,22 +30,24 @@ key=${key##*/}
 # Only the command and its children carry this in their environment; /log at its end keeps attempt 1 apart from 10.
 mark=SSHJOB_LOG=$dir/$SJ_LOG
 
-# claim_run: publishes the identity as `started`, whole, unless somebody did so before. Renaming a directory
-# onto one that is not empty fails (POSIX rename), so there is no moment with half a claim.
+# claim_run: wins the run, unless somebody did so before. Who one is stands beside it before, so that a winner who
+# dies at once is known all the same, see supervised_state.
 claim_run() {
-  scratch=.run.$$
   machine_identity
   oom_kills
   oom_kills_before=$oom_kills
-  process_start $$ && mkdir -p "$scratch/$SJ_STARTED" || return 1
-  {
-    emit "pid: $$"
-    emit "start: $start"
-    emit "machine: $machine"
-    emit "boot: $boot"
-    emit "oom_kills: $oom_kills"
-  } >"$scratch/$SJ_IDENTITY" && mv "$scratch/$SJ_STARTED" ./ 2>/dev/null && return 0
-  rm -rf "$scratch"
+  process_start $$ || return 1
+  identity="pid: $$
+start: $start
+machine: $machine
+boot: $boot
+oom_kills: $oom_kills"
+  emit "$identity" >"$SJ_IDENTITY.$$" || return 1
+  if win_run .; then
+    emit "$identity" >"$SJ_IDENTITY"
+    return 0
+  fi
+  rm -f "$SJ_IDENTITY.$$"
   return 1
 }
 
@@ -76,8 +79,12 @@ run_command() {
     [ -x "$setsid" ] && set -- "$setsid" "$@" && break
   done
   # gone from the disk before any of it is in force, PATH for one
-  secrets=$(cat "$dir/$SJ_ENVIRONMENT") || exit 126
-  rm -f "$dir/$SJ_ENVIRONMENT"
+  secrets=
+  while IFS= read -r secret || [ -n "$secret" ]; do
+    secrets=$secrets$secret$newline
+  done <"$dir/$SJ_ENVIRONMENT" || exit 126
+  true >"$dir/$SJ_ENVIRONMENT"
+  unset secret
   eval "$secrets"
   exec "$@"
 }
@@ -136,7 +143,10 @@ end_command() {
 cd "$dir" || exit 1
 # somebody else has won the run, or nobody could: then what mkdir said is in the diagnostics
 claim_run || { [ -e "$SJ_STARTED" ] && exit 0; } || exit 1
-started=$(now)
+now
+started=$now
+scratch=$SJ_SCRATCH
+[ -d "$scratch" ] || mkdir -p "$scratch"
 reason='' code='' peak_memory=''
 # shellcheck disable=SC2317  # called by the spec
 output() { :; }
@@ -146,7 +156,10 @@ output() { :; }
 each_output prepare_output
 interpreter
 reserve_space
-find_timer
+read -r timer <"$lib/timer"
+[ -x "$timer" ] || timer=
+# with our umask; time(1) has the user's
+true >"$scratch/usage"
 if true >"$scratch/words"; then exec 4>>"$scratch/words"; else exec 4>/dev/null; fi
 
 if [ -z "$reason" ]; then
@@ -173,4 +186,3 @@ until write_record && publish_record; do
   [ "$tries" -lt 300 ] || exit 1
   pause
 done
-rm -rf "$scratch" "$SJ_ENVIRONMENT"
