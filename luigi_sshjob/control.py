@@ -18,7 +18,8 @@ from luigi_sshjob.request import JobRequest
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.remote_shell import Answer, Part
 
-_BLOCK = 65536  # bytes; `job_poll` in remote/jobs.sh reads whole ones
+_BLOCK = 1024  # bytes; `tell_job` in remote/jobs.sh reads whole ones,
+_PIECE = 1024 * _BLOCK  # and at most so many at once
 
 
 def whoami() -> str:
@@ -89,13 +90,31 @@ class JobControl:
             parts[part.index][part.kind] = part
         return [_observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
 
+    def watch(
+        self, job: JobRef, offset: int, known: State | None, *, more: bool, interval: float
+    ) -> Observation | None:
+        """Waits until there is something to tell of a job that was `known` to stand so: with its log from `offset` on.
+
+        `more`: that there is more of the log is known. `interval` is the longest pause between two looks in seconds.
+        Returns None after some seconds without news.
+        """
+        words = (job.directory, str(offset // _BLOCK), known.value if known else "", "yes" if more else "")
+        try:
+            answer = self._connection.watch(job.directory, *words, interval=interval, urgent=more)
+        except SSHJobError as error:
+            error.job = job.id
+            raise
+        return _observation({part.kind: part for part in answer.parts}, offset) if answer else None
+
     def look(self, job: JobRef) -> Observation:
         """How one job stands, without its log."""
         return self.poll([(job, None)])[0]
 
     def cancel(self, job: JobRef, grace: float) -> tuple[State, str]:
         """Asks the host to end the job, and says how and why so it stood then. To be repeated until it has ended."""
-        (part,) = self._check(job, "job_cancel", job.directory, str(math.ceil(grace)), whoami()).parts
+        # where there is no supervisor any more it takes as long as the killing
+        words = (job.directory, str(math.ceil(grace)), whoami())
+        (part,) = self._check(job, "job_cancel", *words, bounded=False).parts
         return State(part.value), shell.decode(part.content)[:-1]
 
     def collect(self, job: JobRef) -> None:
@@ -160,9 +179,9 @@ class JobControl:
             )
             raise
 
-    def _check(self, job: JobRef, verb: str, *words: str) -> Answer:
+    def _check(self, job: JobRef, verb: str, *words: str, bounded: bool = True) -> Answer:
         try:
-            return self._connection.check(verb, *words)
+            return self._connection.check(verb, *words, bounded=bounded)
         except SSHJobError as error:
             error.job = job.id
             raise
@@ -203,4 +222,5 @@ def _observation(found: Mapping[str, Part], offset: int | None) -> Observation:
         progress=found["progress"].content.decode("utf-8", "replace").rstrip("\n") if "progress" in found else "",
         # the host sends whole blocks; the beginning of the first may be known
         log=found["log"].content[(offset or 0) % _BLOCK :] if "log" in found else b"",
+        more="log" in found and len(found["log"].content) >= _PIECE,
     )

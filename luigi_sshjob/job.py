@@ -167,3 +167,5 @@ class Observation:
     progress: str = ""
     log: bytes = b""
     """The bytes of the log behind the offset that was asked for, as many as fitted."""
+    more: bool = False
+    """Whether that was not all there was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import random
@@ -17,7 +18,6 @@ logger = logging.getLogger("luigi-interface")
 
 Result = TypeVar("Result")
 
-_FIRST_PAUSE = 0.1  # seconds; a short job is known to have ended soon, a long one is asked about less often
 _LONGEST_BACKOFF = 30.0
 _LAUNCHES = 6
 
@@ -56,36 +56,42 @@ class Monitor:
     def wait(
         self, job: JobRef, observe: Callable[[Observation], None], go_on: Callable[[], None] = lambda: None
     ) -> Outcome:
-        """Until the job has ended and all of its log was seen. Every look is given to `observe`; `go_on` is called
-        before each and may raise.
+        """Until the job has ended and all of its log was seen. All news is given to `observe`, and what is known
+        already every few seconds; `go_on` is called before each and may raise.
 
         Raises `HostUnreachable` when the host did not answer for too long, `LoginRefused` when it will
         not let us in any more, `JobError` when the job cannot be started there or its directory cannot be seen for
         as long. The job is not touched by any of them.
         """
-        offset = 0
-        pause = _FIRST_PAUSE
+        offset, more = 0, False
+        seen: Observation | None = None
         stalled = relaunched = time.monotonic()
         obstacle = ""
         while True:
             go_on()
-            observation = self._patience.with_host(lambda: self._control.poll([(job, offset)])[0])  # noqa: B023
-            offset += len(observation.log)
-            observe(observation)
-            outcome = observation.outcome
-            if outcome and not (observation.log and _may_have_more(outcome, offset)):
+            news = self._patience.with_host(lambda: self._news(job, offset, seen, more))  # noqa: B023
+            # without news what was seen before is still so, but for the log
+            seen = news or (seen and dataclasses.replace(seen, log=b""))
+            if seen is None:
+                continue
+            offset += len(seen.log)
+            observe(seen)
+            outcome = seen.outcome
+            more = seen.more or bool(outcome and seen.log and _may_have_more(outcome, offset))
+            if outcome and not more:
                 return outcome
             now = time.monotonic()
-            if observation.state not in (State.CLAIMED, State.UNKNOWN):
+            if seen.state not in (State.CLAIMED, State.UNKNOWN):
                 stalled = relaunched = now
-            elif now - stalled > self._limit(observation.state):
-                raise self._stuck(job, observation, now - stalled, obstacle)
-            elif observation.state is State.CLAIMED and now - relaunched > self._start_timeout:
+            elif now - stalled > self._limit(seen.state):
+                raise self._stuck(job, seen, now - stalled, obstacle)
+            elif seen.state is State.CLAIMED and now - relaunched > self._start_timeout:
                 relaunched = now
                 obstacle = self._patience.with_host(lambda: self._control.relaunch(job))
-            if not observation.log:
-                time.sleep(pause)
-                pause = min(pause * 1.5, self._poll_interval)
+
+    def _news(self, job: JobRef, offset: int, seen: Observation | None, more: bool) -> Observation | None:
+        known = seen.state if seen else None
+        return self._control.watch(job, offset, known, more=more, interval=self._poll_interval)
 
     def cancel(self, job: JobRef, grace: float) -> Outcome:
         """Ends the job and waits until nothing of it is left, then says how it ended.

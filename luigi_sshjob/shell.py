@@ -16,7 +16,10 @@ BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r line && eval \"$line\"'"
 
 # Sourced or sent in this order: each may use what stands before it.
 _SUPERVISOR = ("layout.sh", "common.sh", "process.sh", "outputs.sh", "ending.sh", "record.sh", "supervise.sh")
-_AGENT = ("layout.sh", "common.sh", "process.sh", "agent.sh", "submit.sh", "jobs.sh", "cleanup.sh", "files.sh")
+_AGENT = (
+    *("layout.sh", "common.sh", "process.sh", "agent.sh"),
+    *("submit.sh", "jobs.sh", "watch.sh", "cleanup.sh", "files.sh"),
+)
 
 _HOME = re.compile(r"~[A-Za-z0-9_.-]*(?=/|$)")
 
@@ -102,6 +105,12 @@ def supervisor_hash() -> str:
     for name, text in supervisor().items():
         digest.update(f"{name}\0{text}\0".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def agent_hash() -> str:
+    """Tells versions of the agent apart."""
+    return hashlib.sha256(agent().encode()).hexdigest()[:16]
 
 
 @cache

@@ -20,6 +20,7 @@ from shim import Shim
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.job import State
 from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.ssh.remote_shell import RemoteShell, request_text
 
 fork = multiprocessing.get_context("fork")
 
@@ -106,16 +107,16 @@ def test_a_connection_cut_anywhere_during_submit_costs_nothing(proxy, bench, led
 
 def test_a_request_that_is_cut_off_at_the_end_of_a_word_is_not_run(bench):
     """A shell runs the last line of its input also without the newline; of a submit that could be half a job."""
-    shell = bench.control._connection
-    shell.check("echo_back", "up")
-    session = shell._shell._session
-    request = "{ serve 7 job_latest ~ x\n}\n"
-    session.write(request.encode()[:-2], deadline=time.monotonic() + 5)
+    remote = RemoteShell(bench.control._connection.transport, deadline=time.monotonic() + 20)
+    session = remote.session
+    request = remote.conversation.request(request_text("job_latest", "~", "x"))
+    session.write(request[:-3], deadline=time.monotonic() + 5)
     session.close_stdin()
     answer = b""
     while chunk := session.read(1000, deadline=time.monotonic() + 10):
         answer += chunk
-    assert b"end 7" not in answer
+    assert b" end 1 " not in answer
+    remote.close()
 
 
 # -- lost, or not

@@ -16,7 +16,7 @@ from masters import kill_master
 
 from luigi_sshjob import RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import ConnectionFailed, ConnectionLost, RemoteCommandFailed, UnsafeValue
-from luigi_sshjob.ssh.remote_shell import RemoteShell
+from luigi_sshjob.ssh.connection import Connection
 
 HOSTILE = [
     "two words",
@@ -275,15 +275,15 @@ def test_what_may_not_be_known_is_not_said_to_be_absent(host, files):
 
 def lose_an_answer(monkeypatch):
     """The connection is lost after a request was carried out and before its answer arrived, once."""
-    receive, left = RemoteShell._receive, [True]
+    call, left = Connection._call, [True]
 
-    def lose(shell, deadline):
-        answer = receive(shell, deadline)
+    def lose(connection, text, repeatable, bounded):
+        answer = call(connection, text, repeatable, bounded)
         if left and left.pop():
             raise ConnectionLost("lost by the test")
         return answer
 
-    monkeypatch.setattr(RemoteShell, "_receive", lose)
+    monkeypatch.setattr(Connection, "_call", lose)
 
 
 def test_a_change_whose_answer_is_lost_is_neither_repeated_nor_misreported(host, files, folder, monkeypatch):

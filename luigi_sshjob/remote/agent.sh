@@ -15,10 +15,33 @@ SJ_MARK=$newline$SJ_TOKEN
 SJ_UMASK=$(umask)
 machine_identity
 SJ_MACHINE=$machine SJ_BOOT=$boot
+# names what only this session uses, so that others can tell when it is nobody's any more
+process_start $$
+SJ_SELF=$machine.$$.$start
+SJ_SWEPT=$newline
 trap 'leave' EXIT
 
-# leave: what only this session uses.
-leave() { [ -z "${stage-}" ] || rm -rf "$stage"; }
+# sweep BASE: removes there, once, what sessions that were killed have left, and remembers where this one may leave things.
+sweep() {
+  case $SJ_SWEPT in *"$newline$1$newline"*) return 0 ;; esac
+  SJ_SWEPT=$SJ_SWEPT$1$newline
+  for leftover in "$1"/lib/.stage."$SJ_MACHINE".* "$1"/lib/.look."$SJ_MACHINE".*; do
+    whose=${leftover##*/.*."$SJ_MACHINE".}
+    [ -e "$leftover" ] || continue
+    process_start "${whose%%.*}" || start=
+    case $whose. in "${whose%%.*}.$start."*) ;; *) rm -rf "$leftover" ;; esac
+  done
+}
+
+# leave: nothing of this session stays.
+leave() {
+  while [ "$SJ_SWEPT" != "$newline" ]; do
+    SJ_SWEPT=${SJ_SWEPT#"$newline"}
+    swept=${SJ_SWEPT%%"$newline"*}
+    SJ_SWEPT=${SJ_SWEPT#"$swept"}
+    rm -rf "$swept/lib/.stage.$SJ_SELF" "$swept/lib/.look.$SJ_SELF".[01]
+  done
+}
 
 # serve REQUEST VERB [ARGUMENT]...: one call; its status stands behind the answer.
 serve() {

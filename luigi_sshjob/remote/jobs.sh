@@ -3,20 +3,20 @@
 # answers in parts.
 
 # job_poll [DIR BLOCK]...: for each job its state, its progress, its exit record, and up to 1 MiB of its log from
-# that block of 64 KiB on, or nothing of it for "-". The blocks are counted by whoever asks: numbers end at 2 GiB in mksh.
+# that block of 1 KiB on, or nothing of it for "-". The blocks are counted by whoever asks: numbers end at 2 GiB in mksh.
 job_poll() {
   job_index=0
   while [ $# -ge 2 ]; do
-    poll_job "$1" "$2"
+    job_state "$1"
+    tell_job "$1" "$2"
     job_index=$((job_index + 1))
     shift 2
   done
 }
 
-# poll_job DIR BLOCK: the state comes first, the log after it: what was read of the log after the record
+# tell_job DIR BLOCK: the state comes first, the log after it: what was read of the log after the record
 # was seen is all of it.
-poll_job() {
-  job_state "$1"
+tell_job() {
   part state "$job_index" "$job_state"
   case $job_state in
     ended) show "$job_record" ;;
@@ -30,7 +30,7 @@ poll_job() {
   if [ "$2" != - ] && [ -s "$1/$SJ_LOG" ]; then
     # whole blocks, as dd can skip no other way by POSIX; the reader drops what it has
     part log "$job_index"
-    dd if="$1/$SJ_LOG" bs=65536 skip="$2" count=16 2>/dev/null
+    dd if="$1/$SJ_LOG" bs=1024 skip="$2" count=1024 2>/dev/null
   fi
 }
 

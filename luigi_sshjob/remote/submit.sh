@@ -13,7 +13,7 @@ install_supervisor() {
 
 install_files() {
   own_directory "$base" && own_directory "$base/lib" || return 1
-  stage=$base/lib/.stage.$SJ_TOKEN
+  stage=$base/lib/.stage.$SJ_SELF
   mkdir -p "$stage/$hash" || return 1
   while [ $# -ge 2 ]; do
     emit "$2" >"$stage/$hash/$1" || return 1
@@ -63,6 +63,7 @@ job_submit() {
     part uninstalled 0
     return 0
   }
+  sweep "$base"
   privately find_or_claim "$@"
 }
 
@@ -115,7 +116,7 @@ is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac 
 # claim DIGESTS SPEC COMMAND ENVIRONMENT: the whole job directory is made aside, then renamed into its place. That is
 # the claim: renaming onto a directory that is not empty fails (POSIX rename), so one of us wins.
 claim() {
-  stage=$base/lib/.stage.$SJ_TOKEN
+  stage=$base/lib/.stage.$SJ_SELF
   if ! write_attempt "$@"; then
     rm -rf "$stage"
     unwritable "$base/jobs"

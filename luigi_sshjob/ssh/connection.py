@@ -1,32 +1,30 @@
 """What the rest of the package knows of a host: one connection per process and destination.
 
-Processes share the ControlMaster; each has at most one remote shell, and gives its session back as soon
-as another process waits for one.
+All processes share the ControlMaster, and the remote shell that one of them, the leader, holds.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import math
+import multiprocessing.util
 import os
-import threading
 import time
 
-from luigi_sshjob import config
+from luigi_sshjob import config, shell
 from luigi_sshjob.errors import ConfigurationError, ConnectionLost, RemoteCommandFailed
 from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.exchange import Exchange
 from luigi_sshjob.ssh.openssh import OpenSSH
-from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in
+from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.session import Session
 
 logger = logging.getLogger("luigi-interface")
 
 # A new transport is its own file and a line here.
 TRANSPORTS = {"openssh": OpenSSH}
-
-_IDLE_CLOSE = 60.0  # seconds an unused shell keeps its session while nobody waits for it
-_ATTENTION = 0.25  # seconds between two looks at whether somebody waits
 
 
 class Connection:
@@ -35,10 +33,7 @@ class Connection:
     def __init__(self, destination: Destination, settings: config.sshjob):
         self.transport = _transport(settings.transport)(destination, settings)
         self._settings = settings
-        self._lock = threading.Lock()
-        self._shell: RemoteShell | None = None
-        self._used = 0.0
-        self._keeper: threading.Thread | None = None
+        self._exchange = Exchange(self.transport, shell.agent_hash())
 
     @property
     def host(self) -> str:
@@ -49,18 +44,27 @@ class Connection:
         """One request to the agent, whatever status it answers.
 
         A `repeatable` verb whose answer got lost is asked once more on a new connection. A `bounded` one must
-        answer within request_timeout. Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
+        answer within request_timeout; any other has a session of its own, as it would hold up what others ask.
+        Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
         """
-        with self._lock:
-            fresh, deadline = self._shell is None, self.request_deadline()
-            try:
-                return self._call(verb, arguments, bounded)
-            except ConnectionLost as error:
-                # a master that has just died takes a new session with it; silence would only be waited for once more
-                if not repeatable or (fresh and time.monotonic() >= deadline):
-                    raise
-                logger.info("%s: %s; asking again", self.host, error.problem)
-                return self._call(verb, arguments, bounded)
+        text = request_text(verb, *arguments)
+        since = time.monotonic()
+        try:
+            return self._call(text, repeatable, bounded)
+        except ConnectionLost as error:
+            # a master that has just died takes a new session with it; silence would only be waited for once more
+            if not repeatable or time.monotonic() - since > self._settings.request_timeout:
+                raise
+            logger.info("%s: %s; asking again", self.host, error.problem)
+            return self._call(text, repeatable, bounded)
+
+    def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Answer | None:
+        """What is new of a job, see `watch_arm` in remote/watch.sh; None now and then while there is nothing.
+
+        `interval` is the longest pause in seconds between two looks; an `urgent` one is looked at without a pause.
+        Raises as `call`.
+        """
+        return self._exchange.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
 
     def check(self, verb: str, *arguments: str | int | float, repeatable: bool = True, bounded: bool = True) -> Answer:
         """Like `call`; raises `RemoteCommandFailed` unless the status is 0."""
@@ -89,60 +93,18 @@ class Connection:
 
     def close_shell(self) -> None:
         """Gives this process's session back; the connection stays for others."""
-        with self._lock:
-            self._drop()
+        self._exchange.close()
 
     def abandon(self) -> None:
         """For a forked child."""
-        if self._shell:
-            self._shell.abandon()
-        self._shell = self._keeper = None
-        self._lock = threading.Lock()
+        self._exchange.abandon()
 
-    def _call(self, verb: str, arguments: tuple[str | int | float, ...], bounded: bool) -> Answer:
-        if self._shell and self._shell.ended():
-            self._drop()
-        try:
-            if self._shell is None:
-                self._shell = RemoteShell(self.transport, deadline=self.request_deadline())
-            deadline = self.request_deadline() if bounded else math.inf
-            answer = self._shell.call(verb, *arguments, deadline=deadline)
-        except BaseException:
-            # whatever it was, an answer may be half read
-            self._drop()
-            raise
-        self._used = time.monotonic()
-        self._attend()
-        return answer
-
-    def _drop(self) -> None:
-        if self._shell:
-            self._shell.close()
-            self._shell = None
-
-    def _attend(self) -> None:
-        if self.transport.gate.contended():
-            self._drop()
-        elif self._keeper is None or not self._keeper.is_alive():
-            self._keeper = threading.Thread(target=self._keep, name=f"sshjob {self.host}", daemon=True)
-            self._keeper.start()
-
-    def _keep(self) -> None:
-        # a process that is busy with something else must not sit on a session
-        while True:
-            time.sleep(_ATTENTION)
-            with self._lock:
-                if self._shell and self._unwanted():
-                    self._drop()
-                if self._shell is None:
-                    self._keeper = None
-                    return
-
-    def _unwanted(self) -> bool:
-        try:
-            return time.monotonic() - self._used > _IDLE_CLOSE or self.transport.gate.contended()
-        except OSError:  # the runtime directory was removed
-            return True
+    def _call(self, text: str, repeatable: bool, bounded: bool) -> Answer:
+        if bounded:
+            return self._exchange.call(text, repeatable=repeatable)
+        own = RemoteShell(self.transport, deadline=self.request_deadline())
+        with contextlib.closing(own):
+            return own.call(text, deadline=math.inf)
 
 
 def _transport(name: str) -> type[OpenSSH]:
@@ -182,3 +144,11 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 atexit.register(close_shells)
+
+
+def _close_at_exit() -> None:
+    # a forked child of multiprocessing ends without atexit
+    multiprocessing.util.Finalize(None, close_shells, exitpriority=10)
+
+
+multiprocessing.util.register_after_fork(_close_at_exit, lambda close: close())

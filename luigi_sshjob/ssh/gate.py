@@ -21,6 +21,7 @@ class SessionGate:
     """`size` slots named after one connection in the runtime directory."""
 
     def __init__(self, directory: Path, key: str, size: int):
+        self.size = size
         self._slots = [directory / f"{key}.slot{number}" for number in range(size)]
         self._waiters = directory / f"{key}.waiters"
 

@@ -1,4 +1,4 @@
-"""A persistent shell on the host that answers framed requests, one round trip each."""
+"""A persistent shell on the host that answers framed requests, in their order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import re
 import secrets
 import time
+from collections.abc import Iterator
 
 from luigi_sshjob import shell
 from luigi_sshjob.ssh.openssh import OpenSSH
@@ -27,7 +28,7 @@ class Answer:
     """What a verb answered: its exit status, what it printed, and the parts it marked."""
 
     status: int
-    output: bytes
+    output: bytes = b""
     parts: tuple[Part, ...] = ()
 
     @property
@@ -36,66 +37,94 @@ class Answer:
         return shell.decode(self.output).rstrip("\n")
 
 
-class RemoteShell:
-    """The agent of `remote/*.sh`, loaded once.
+def request_text(verb: str, *arguments: str | int | float) -> str:
+    """A call of a function of the agent; plain arguments are quoted, `shell.Word`s taken as they are."""
+    return " ".join([verb, *(shell.word(argument) for argument in arguments)])
 
-    An answer ends with a mark that holds a token of ours; without it there is no answer, only
-    `ConnectionLost`. A job cannot know the token, so nothing it writes can look like a mark.
+
+class Conversation:
+    """Requests and answers as bytes; no I/O.
+
+    An answer ends with a mark that holds a token of ours; without it there is no answer. A job cannot know the token,
+    so nothing it writes can look like a mark.
     """
 
-    def __init__(self, transport: OpenSSH, *, deadline: float):
+    def __init__(self) -> None:
         self._token = secrets.token_hex(16)
         self._part_mark = re.compile(rb"(?:^|\n)%s part (\S+) (\d+) ([^\n]*)\n" % self._token.encode())
-        self._requests = 0
-        self._buffer = b""
-        self._session = Session(transport, "exec /bin/sh -s", deadline=deadline)
-        self._send(f"SJ_TOKEN={self._token}\n{shell.agent()}serve 0 echo_back ready\n", deadline)
-        self._receive(deadline)
+        self._asked = self._answered = 0
+        self._buffer = bytearray()
+        self._searched = 0
 
-    def call(self, verb: str, *arguments: str | int | float, deadline: float) -> Answer:
-        """Runs a function of the agent; plain arguments are quoted, `shell.Word`s taken as they are."""
-        self._requests += 1
-        words = " ".join(shell.word(argument) for argument in arguments)
+    def opening(self) -> bytes:
+        """Loads the agent, and is answered when it is there."""
+        return shell.encode(f"SJ_TOKEN={self._token}\n{shell.agent()}serve 0 echo_back ready\n")
+
+    def request(self, text: str) -> bytes:
+        """One request, see `request_text`."""
+        self._asked += 1
         # in braces: of a request that is cut off in the middle, at the end of a word say, not a part is run
-        self._send(f"{{ serve {self._requests} {verb} {words}\n}}\n", deadline)
-        return self._receive(deadline)
+        return shell.encode(f"{{ serve {self._asked} {text}\n}}\n")
 
-    def ended(self) -> bool:
-        """Whether the session is over already, so that a request would not be heard."""
-        return self._session.process.poll() is not None
+    def feed(self, data: bytes) -> Iterator[Answer]:
+        """The answers that are whole with `data`, in the order of the requests."""
+        self._buffer += data
+        while True:
+            mark = b"\n%s end %d " % (self._token.encode(), self._answered)
+            found = self._buffer.find(mark, self._searched)
+            line_end = self._buffer.find(b"\n", found + len(mark)) if found >= 0 else -1
+            if line_end < 0:
+                # a mark may be cut in two by the end of what has arrived
+                self._searched = max(0, len(self._buffer) - len(mark) - 8)
+                return
+            answer = bytes(self._buffer[:found])
+            status = int(self._buffer[found + len(mark) : line_end])
+            del self._buffer[: line_end + 1]
+            self._searched = 0
+            self._answered += 1
+            yield self._parsed(answer, status)
 
-    def close(self) -> None:
-        """Ends the session."""
-        self._session.close()
-
-    def abandon(self) -> None:
-        """For a forked child, see `Session.abandon`."""
-        self._session.abandon()
-
-    def _send(self, text: str, deadline: float) -> None:
-        self._session.write(shell.encode(text), deadline=deadline)
-
-    def _receive(self, deadline: float) -> Answer:
-        mark = b"\n%s end %d " % (self._token.encode(), self._requests)
-        searched = 0
-        while (found := self._buffer.find(mark, searched)) < 0 or b"\n" not in self._buffer[found + len(mark) :]:
-            # a mark may be cut in two by the end of what has arrived
-            searched = max(0, len(self._buffer) - len(mark) - 8)
-            chunk = self._session.read(1 << 18, deadline=deadline)
-            if not chunk:
-                raise self._session.lost()
-            self._buffer += chunk
-        answer, rest = self._buffer[:found], self._buffer[found + len(mark) :]
-        status, _, self._buffer = rest.partition(b"\n")
+    def _parsed(self, answer: bytes, status: int) -> Answer:
         output, *marks = self._part_mark.split(answer)
         parts = zip(marks[::4], marks[1::4], marks[2::4], marks[3::4], strict=True)
         return Answer(
-            int(status),
+            status,
             output,
             tuple(
                 Part(kind.decode(), int(index), shell.decode(value), content) for kind, index, value, content in parts
             ),
         )
+
+
+class RemoteShell:
+    """The agent of `remote/*.sh`, loaded once in a session; `call` waits for the answer, the leader does not."""
+
+    def __init__(self, transport: OpenSSH, *, deadline: float):
+        self.conversation = Conversation()
+        self.session = Session(transport, "exec /bin/sh -s", deadline=deadline)
+        self.session.write(self.conversation.opening(), deadline=deadline)
+        self._receive(deadline)
+
+    def call(self, text: str, *, deadline: float) -> Answer:
+        """One request and its answer. Raises `ConnectionLost`; what is half read then is nobody's."""
+        self.session.write(self.conversation.request(text), deadline=deadline)
+        return self._receive(deadline)
+
+    def close(self) -> None:
+        """Ends the session."""
+        self.session.close()
+
+    def abandon(self) -> None:
+        """For a forked child, see `Session.abandon`."""
+        self.session.abandon()
+
+    def _receive(self, deadline: float) -> Answer:
+        while True:
+            chunk = self.session.read(1 << 18, deadline=deadline)
+            if not chunk:
+                raise self.session.lost()
+            for answer in self.conversation.feed(chunk):
+                return answer
 
 
 def deadline_in(seconds: float) -> float:

@@ -60,15 +60,29 @@ class FileLock:
         fd = self._open()
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            # a file that was removed meanwhile is locked by nobody who opens it now
+            taken = self._is_at_path(fd)
         except BlockingIOError:
-            os.close(fd)
-            return False
+            taken = False
         except BaseException:
             os.close(fd)
             raise
+        if not taken:
+            os.close(fd)
+            return False
         self._fd = fd
         _held.add(self)
         return True
+
+    def stands(self) -> bool:
+        """Whether it is held, and nobody has removed its file to put another in its place."""
+        return self._fd is not None and self._is_at_path(self._fd)
+
+    def _is_at_path(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(self.path))
+        except OSError:
+            return False
 
     def acquire(self, *, deadline: float, waiting: Callable[[], None] = lambda: None) -> bool:
         """Waits for the lock until `deadline` (`time.monotonic()`); `waiting` is called before each new try."""

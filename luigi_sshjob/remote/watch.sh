@@ -1,0 +1,116 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# One look at many jobs, with builtins alone for those that have nothing new to say. A watch has a number that whoever
+# asks has given it; it is armed, tells once, and is armed again with what was understood.
+
+SJ_WATCHES='' SJ_WATCHED_BASES=0 SJ_LOOKS=0
+
+# how many logs are read in one look, so that none of them keeps the others waiting
+SJ_READS=4
+
+# watch_arm NUMBER DIR BLOCK STATE MORE: a look tells when the job's state is not STATE, when its progress has changed,
+# and when its log has more behind that block of 1 KiB; MORE is yes where that is known. Blocks are counted by whoever
+# asks: numbers end at 2 GiB in mksh.
+watch_arm() {
+  case " $SJ_WATCHES " in
+    *" $1 "*) ;;
+    *)
+      SJ_WATCHES="$SJ_WATCHES $1"
+      watched_base "${2%/jobs/*}"
+      eval "dir_$1=\$2 base_$1=$watched_base log_$1=yes progress_$1=yes pid_$1="
+      ;;
+  esac
+  eval "block_$1=\$3 known_$1=\$4 armed_$1=yes"
+  [ "$5" != yes ] || eval "log_$1=yes"
+}
+
+# watch_drop NUMBER...: nobody asks about these any more.
+watch_drop() {
+  for dropped; do
+    kept=
+    for watch in $SJ_WATCHES; do
+      [ "$watch" = "$dropped" ] || kept="$kept $watch"
+    done
+    SJ_WATCHES=$kept
+    unset "dir_$dropped" "base_$dropped" "log_$dropped" "progress_$dropped" "pid_$dropped" "start_$dropped" \
+      "block_$dropped" "known_$dropped" "armed_$dropped"
+  done
+}
+
+# watched_base BASE: sets $watched_base to its number.
+watched_base() {
+  watched_base=0
+  while [ "$watched_base" -lt "$SJ_WATCHED_BASES" ]; do
+    eval "[ \"\$watched_base_$watched_base\" != \"\$1\" ]" || return 0
+    watched_base=$((watched_base + 1))
+  done
+  SJ_WATCHED_BASES=$((SJ_WATCHED_BASES + 1))
+  eval "watched_base_$watched_base=\$1"
+  sweep "$1"
+}
+
+# watch_look: parts for each armed watch that has something to tell, as of poll_job.
+watch_look() {
+  privately stamp_bases
+  reads=$SJ_READS
+  quiet='' told=''
+  for watch in $SJ_WATCHES; do
+    eval "watched=\$dir_$watch base=\$base_$watch armed=\$armed_$watch"
+    eval "since=\$since_$base"
+    # what was written since the last look has a time that is not before that look's stamp
+    # shellcheck disable=SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
+    [ "$since" -nt "$watched/$SJ_LOG" ] || eval "log_$watch=yes"
+    # shellcheck disable=SC3013
+    [ "$since" -nt "$watched/$SJ_PROGRESS" ] || eval "progress_$watch=yes"
+    if [ "$armed" = yes ] && look_at "$watched"; then
+      told="$told $watch"
+    else
+      quiet="$quiet $watch"
+    fi
+  done
+  # who was told of something comes last the next time
+  SJ_WATCHES=$quiet$told
+}
+
+# stamp_bases: sets $since_N to the file that was written at the last look, and writes another one. Where that is not
+# possible everything counts as new.
+stamp_bases() {
+  SJ_LOOKS=$((1 - SJ_LOOKS))
+  stamped=0
+  while [ "$stamped" -lt "$SJ_WATCHED_BASES" ]; do
+    eval "stamp=\$watched_base_$stamped/lib/.look.$SJ_SELF since=\${next_since_$stamped-}"
+    eval "since_$stamped=\$since"
+    { emit x >"$stamp.$SJ_LOOKS"; } 2>/dev/null || stamp=/nowhere
+    eval "next_since_$stamped=\$stamp.$SJ_LOOKS"
+    stamped=$((stamped + 1))
+  done
+}
+
+# look_at DIR: tells of $watch if there is anything; fails where not.
+look_at() {
+  eval "known=\$known_$watch new_log=\$log_$watch new_progress=\$progress_$watch"
+  watched_state "$1"
+  [ "$new_log" = yes ] && [ -s "$1/$SJ_LOG" ] && [ "$reads" -gt 0 ] || [ "$job_state" = ended ] || new_log=
+  [ "$new_progress" = yes ] && [ -s "$1/$SJ_PROGRESS" ] || new_progress=
+  [ "$job_state" != "$known" ] || [ -n "$new_log$new_progress" ] || return 1
+  eval "armed_$watch= progress_$watch= block=\$block_$watch"
+  if [ -n "$new_log" ] || [ "$job_state" != "$known" ]; then
+    eval "log_$watch="
+    reads=$((reads - 1))
+  else
+    block=-
+  fi
+  job_index=$watch
+  tell_job "$1" "$block"
+}
+
+# watched_state DIR: as job_state; of one that was seen running it asks only whether that has changed.
+watched_state() {
+  eval "pid=\$pid_$watch start_known=\${start_$watch-}"
+  if [ -n "$pid" ] && [ ! -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_STARTED" ] &&
+    process_start "$pid" && [ "$start" = "$start_known" ]; then
+    job_state=running job_reason=
+    return
+  fi
+  job_state "$1"
+  [ "$job_state" != running ] || eval "pid_$watch=\$job_pid start_$watch=\$job_start"
+}

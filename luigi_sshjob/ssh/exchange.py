@@ -1,0 +1,218 @@
+"""A process's way to the leader of its host, or to becoming it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+import weakref
+
+from luigi_sshjob.errors import ConnectionLost
+from luigi_sshjob.ssh.frames import Unpacker, pack
+from luigi_sshjob.ssh.leader import BEAT, Leader
+from luigi_sshjob.ssh.openssh import OpenSSH
+from luigi_sshjob.ssh.remote_shell import Answer
+from luigi_sshjob.ssh.runtime import FileLock, socket_path
+
+_HUNG = 10 * BEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
+
+
+class Exchange:
+    """Asks the leader; each thread has a link of its own. Whoever finds no leader becomes it."""
+
+    def __init__(self, transport: OpenSSH, protocol: str):
+        self._transport = transport
+        # another version of this package may be in use beside this one, and speak otherwise
+        name = f"{transport.master.key}.{protocol[:4]}"
+        self._lock_path = transport.master.directory / f"{name}.lead"
+        self._address = socket_path(transport.master.directory, name)
+        self._local = threading.local()
+        self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
+        self._leader: Leader | None = None
+        self._lock = threading.Lock()
+
+    def call(self, text: str, *, repeatable: bool) -> Answer:
+        """One request of the remote shell, see `request_text`. Raises what the leader met with.
+
+        One that is not `repeatable` raises `ConnectionLost` where the leader ended before it answered.
+        """
+        while True:
+            try:
+                link = self._link()
+                number = link.ask("call", text)
+                while (answer := link.reply(number)) is None:
+                    pass
+                return answer
+            except _Gone as gone:
+                self._unlink(gone)
+                if not repeatable and not gone.moved:
+                    raise ConnectionLost(
+                        "the process that held the connection ended",
+                        host=str(self._transport.destination),
+                        next_step="look whether it was done before you do it again",
+                    ) from None
+
+    def watch(self, topic: str, words: str, *, interval: float, urgent: bool) -> Answer | None:
+        """What there is to tell of a watched thing (see remote/watch.sh), or None after `BEAT` seconds without news.
+
+        After None the same call goes on waiting.
+        """
+        try:
+            link = self._link()
+            if link.watching is None or link.watching[1:] != (topic, words):
+                link.watching = (link.ask("watch", topic, words, interval, urgent), topic, words)
+            answer = link.reply(link.watching[0])
+            if answer is not None:
+                link.watching = None
+            return answer
+        except _Gone as gone:
+            self._unlink(gone)
+            return None
+        except BaseException:
+            self._unlink(None)
+            raise
+
+    def close(self) -> None:
+        """Ends this process's part in it; whoever still asks goes to another leader."""
+        with self._lock:
+            leader, self._leader = self._leader, None
+        if leader:
+            leader.close()
+        self._unlink(None)
+
+    def abandon(self) -> None:
+        """For a forked child: lets go of what is its parent's."""
+        for link in list(self._links):
+            link.close()
+        if self._leader:
+            self._leader.abandon()
+
+    def _link(self) -> _Link:
+        link: _Link | None = getattr(self._local, "link", None)
+        if link is None:
+            link = self._local.link = self._connected()
+            self._links.add(link)
+        return link
+
+    def _unlink(self, gone: _Gone | None) -> None:
+        link: _Link | None = getattr(self._local, "link", None)
+        if link:
+            link.close()
+            self._local.link = None
+            if gone and gone.stuck:
+                self._depose(link.leader)
+
+    def _connected(self) -> _Link:
+        since = time.monotonic()
+        while True:
+            leader = _inode(self._lock_path)
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(self._address)
+                return _Link(connection, leader)
+            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+                connection.close()
+            except BaseException:
+                connection.close()
+                raise
+            self._lead()
+            if time.monotonic() - since > _HUNG:
+                self._depose(leader)
+            time.sleep(random.uniform(0.002, 0.02))
+
+    def _lead(self) -> None:
+        with self._lock:
+            if self._leader and self._leader.serves:
+                return
+            lock = FileLock(self._lock_path)
+            if lock.try_acquire():
+                try:
+                    self._leader = Leader(self._transport, lock, self._address)
+                except BaseException:
+                    lock.release()
+                    raise
+
+    def _depose(self, leader: int | None) -> None:
+        """Makes room for another leader; the stuck one sees that, should it ever go on."""
+        guard = FileLock(self._lock_path.with_suffix(".depose"))
+        if guard.try_acquire():
+            if leader is not None and _inode(self._lock_path) == leader:
+                for path in (self._address, self._lock_path):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(guard.path)
+            guard.release()
+
+
+class _Gone(Exception):
+    """There is no leader behind this link any more."""
+
+    def __init__(self, *, moved: bool = False, stuck: bool = False):
+        super().__init__()
+        self.moved = moved  # it has not begun with what it was asked
+        self.stuck = stuck
+
+
+class _Link:
+    """A socket to the leader; replies may come in another order than they were asked for."""
+
+    def __init__(self, connection: socket.socket, leader: int | None):
+        self._socket = connection
+        self._socket.settimeout(_HUNG)
+        self._unpacker = Unpacker()
+        self._count = 0
+        self._replies: dict[int, tuple[str, object]] = {}
+        self.leader = leader
+        self.watching: tuple[int, str, str] | None = None
+
+    def ask(self, kind: str, *details: object) -> int:
+        self._count += 1
+        try:
+            self._socket.sendall(pack((kind, self._count, *details)))
+        except TimeoutError:
+            raise _Gone(stuck=True) from None
+        except OSError:
+            # whoever reads no more has not understood it whole
+            raise _Gone(moved=True) from None
+        return self._count
+
+    def reply(self, number: int) -> Answer | None:
+        """The answer, or None for a sign of life. Raises `_Gone`, and the error that the leader replied."""
+        while number not in self._replies:
+            try:
+                data = self._socket.recv(1 << 18)
+            except TimeoutError:
+                raise _Gone(stuck=True) from None
+            except OSError:
+                data = b""
+            if not data:
+                raise _Gone
+            alive = False
+            for kind, answered, content in self._unpacker.feed(data):
+                alive = alive or kind == "beat"
+                if kind != "beat":
+                    self._replies[answered] = (kind, content)
+            if alive and number not in self._replies:
+                return None
+        kind, content = self._replies.pop(number)
+        if kind == "moved":
+            raise _Gone(moved=True)
+        if kind == "error":
+            assert isinstance(content, Exception)
+            raise content
+        assert isinstance(content, Answer)
+        return content
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _inode(path: os.PathLike[str]) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
