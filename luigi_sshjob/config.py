@@ -23,7 +23,7 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
         description="where jobs live on the host; private to the account, made 0700",
     )
     poll_interval = luigi.FloatParameter(
-        default=0.4, description="longest pause between two looks at all jobs of a host together"
+        default=0.3, description="longest pause between two looks at all jobs of a host together"
     )
     time_limit = luigi.FloatParameter(default=0.0, description="the host ends a job that runs longer; 0: no limit")
     kill_grace = luigi.FloatParameter(default=10.0, description="between TERM and KILL when a job is ended")

@@ -200,7 +200,8 @@ class Chaos:
         return [int(pid) for pid in self.host.run("pgrep", "-x", "sshd", user="root").split()]
 
     def _sockets(self) -> list[Path]:
-        return [path for path in self.runtime_dir.glob("*") if path.is_socket()]
+        # the leader has one too, with a suffix
+        return [path for path in self.runtime_dir.glob("*") if path.is_socket() and not path.suffix]
 
     def _masters(self) -> list[int]:
         return [pid for pid, args in self._ssh().items() if "[mux]" in args or " -M " in args]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import luigi
 
 from luigi_sshjob import RemoteJobTask
@@ -99,3 +102,30 @@ class Restlessness(luigi.WrapperTask):
 
     def requires(self):
         return [Restless(self.host, self.folder, number, pieces) for number, pieces in self.numbers]
+
+
+class Sleeper(RemoteJobTask):
+    """A silent job of the benchmark; it is noted here when its end was known."""
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+    number = luigi.IntParameter()
+    seconds = luigi.IntParameter()
+
+    def command(self):
+        return f"echo {self.number} >>{self.folder}/ledger\nsleep {self.seconds}"
+
+    def on_success(self):
+        Path(self.notes, str(self.number)).write_text(str(time.time()))
+
+
+class Sleepers(luigi.WrapperTask):
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+    count = luigi.IntParameter()
+    seconds = luigi.IntParameter()
+
+    def requires(self):
+        return [Sleeper(self.host, self.folder, self.notes, number, self.seconds) for number in range(self.count)]

@@ -3,6 +3,15 @@
 # other. $SJ_TOKEN, which the other side made up, marks what is an answer, so that nothing else that prints
 # (an rc file, a job's log) can be taken for one. Nothing here may read standard input: that is the script.
 
+# own_umask: sets $SJ_UMASK; proc(5) has told it since Linux 4.7.
+own_umask() {
+  SJ_UMASK=
+  [ ! -r "/proc/$$/status" ] || while read -r status_name status_value; do
+    case $status_name in Umask:) SJ_UMASK=$status_value && return ;; esac
+  done <"/proc/$$/status"
+  SJ_UMASK=$(umask)
+}
+
 unset CDPATH ENV
 IFS=' 	
 '
@@ -12,7 +21,7 @@ LC_ALL=C
 export LC_ALL
 # begins a line of its own whatever was printed before, in one write
 SJ_MARK=$newline$SJ_TOKEN
-SJ_UMASK=$(umask)
+own_umask
 machine_identity
 SJ_MACHINE=$machine SJ_BOOT=$boot
 # names what only this session uses, so that others can tell when it is nobody's any more

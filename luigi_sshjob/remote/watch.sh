@@ -2,7 +2,7 @@
 # One look at many jobs, with builtins alone for those that have nothing new to say. A watch has a number that whoever
 # asks has given it; it is armed, tells once, and is armed again with what was understood.
 
-SJ_WATCHES='' SJ_WATCHED_BASES=0 SJ_LOOKS=0
+SJ_WATCHES='' SJ_WATCHED_BASES=0 SJ_LOOKS=0 SJ_TURN=0
 
 # how many logs are read in one look, so that none of them keeps the others waiting
 SJ_READS=4
@@ -51,6 +51,7 @@ watched_base() {
 # watch_look: parts for each armed watch that has something to tell, as of poll_job.
 watch_look() {
   privately stamp_bases
+  SJ_TURN=$(((SJ_TURN + 1) % 8))
   reads=$SJ_READS
   quiet='' told=''
   for watch in $SJ_WATCHES; do
@@ -103,14 +104,15 @@ look_at() {
   tell_job "$1" "$block"
 }
 
-# watched_state DIR: as job_state; of one that was seen running it asks only whether that has changed.
+# watched_state DIR: as job_state; of one that was seen running it asks only whether that has changed. Whether the
+# process of that number is still the same, or nobody has waited for, takes a read, so it is asked less often.
 watched_state() {
   eval "pid=\$pid_$watch start_known=\${start_$watch-}"
-  if [ -n "$pid" ] && [ ! -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_STARTED" ] &&
-    process_start "$pid" && [ "$start" = "$start_known" ]; then
+  if [ -n "$pid" ] && [ ! -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_STARTED" ] && [ -e "/proc/$pid/stat" ] &&
+    { [ "$SJ_TURN" -gt 0 ] || { process_start "$pid" && [ "$start" = "$start_known" ]; }; }; then
     job_state=running job_reason=
     return
   fi
   job_state "$1"
-  [ "$job_state" != running ] || eval "pid_$watch=\$job_pid start_$watch=\$job_start"
+  [ "$job_state" != running ] || [ ! -e /proc/self/stat ] || eval "pid_$watch=\$job_pid start_$watch=\$job_start"
 }

@@ -17,7 +17,7 @@ from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.ssh.runtime import FileLock, socket_path
 
-_HUNG = 10 * BEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
+_HUNG = 5 * BEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
 
 
 class Exchange:

@@ -232,7 +232,12 @@ class Leader:
         if not data:
             self._forget(peer)
             return
-        for kind, number, *details in peer.unpacker.feed(data):
+        try:
+            messages = list(peer.unpacker.feed(data))
+        except Exception:  # not one of us
+            self._forget(peer)
+            return
+        for kind, number, *details in messages:
             peer.waits_for.add(number)
             if kind == "call":
                 self._ask(peer, number, *details)

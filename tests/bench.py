@@ -1,0 +1,224 @@
+"""What many jobs at once cost, counted on a dockerised default sshd: `tox -e bench`.
+
+Counts come from sshd's log and from the numbers that the container's kernel gives to processes; times are of this run
+and this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import engine
+import processes
+from hosts import ACCEPTED, DockerHost
+
+TESTS = Path(__file__).parent
+OWN_PROCESSES = 2  # of one Sleeper: its shell, its sleep
+
+
+@dataclass
+class Figures:
+    """One run of N jobs."""
+
+    jobs: int
+    logins: int
+    drops: int
+    failed: int
+    sessions: int
+    processes: float
+    known: list[float]
+    overhead: float
+
+
+class Bench:
+    """A host of its own, and what is measured on it."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
+        self.host = DockerHost(self.root / "host", client=engine.connect())
+        self.host.start()
+        self.runtime_dir = self.root / "r"
+        configuration = self.root / "luigi.cfg"
+        configuration.write_text(f"[sshjob]\nssh_config={self.host.ssh_config}\nruntime_dir={self.runtime_dir}\n")
+        os.environ["LUIGI_CONFIG_PATH"] = str(configuration)
+        # what a look at the counter itself costs
+        first, second = self._started(), self._started()
+        self._look = second - first
+        self.bare = self._bare()
+
+    def _started(self) -> int:
+        return int(self.host.run("cat", "/proc/sys/kernel/ns_last_pid"))
+
+    def _bare(self, seconds: int = 9) -> float:
+        begin = time.monotonic()
+        subprocess.run(
+            ["ssh", "-F", self.host.ssh_config, self.host.alias, f"sleep {seconds}"],
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+        return time.monotonic() - begin
+
+    def start(self, jobs: int, folder: str, seconds: int = 9) -> tuple[subprocess.Popen[bytes], Path]:
+        """The `luigi` command on so many jobs at once, and the folder of its notes."""
+        notes = Path(tempfile.mkdtemp(dir=self.root))
+        self.log = notes / "log"
+        with self.log.open("wb") as out:
+            luigi = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "luigi", "--module", "pipeline", "Sleepers", "--local-scheduler"),
+                    *("--host", self.host.alias, "--folder", folder, "--notes", str(notes)),
+                    *("--count", str(jobs), "--seconds", str(seconds), "--workers", str(jobs), "--no-lock"),
+                    *("--retcode-task-failed", "30"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+                start_new_session=True,
+            )
+        return luigi, notes
+
+    def folder(self) -> str:
+        """A new one on the host."""
+        return self.host.run("mktemp", "-d").strip()
+
+    def measure(self, jobs: int) -> Figures:
+        """N jobs of 9 seconds at once."""
+        self.disconnect()
+        log_length = len(self.host.log_text())
+        folder = self.folder()
+        started, begin = self._started(), time.monotonic()
+        luigi, notes = self.start(jobs, folder)
+        luigi.wait()
+        took = time.monotonic() - begin
+        started = self._started() - started - self._look
+        log = self.host.log_text()[log_length:]
+        ledger = self.host.run("cat", f"{folder}/ledger").split()
+        bad = set(range(jobs)) ^ {int(note.name) for note in notes.iterdir() if note.name.isdigit()}
+        return Figures(
+            jobs=jobs,
+            logins=len(ACCEPTED.findall(log)),
+            drops=len(re.findall(r"MaxStartups|no more sessions|drop connection", log)),
+            failed=len(bad) + len(ledger) - len(set(ledger)),
+            sessions=_most_sessions(log),
+            processes=started / jobs - OWN_PROCESSES,
+            known=self._delays(folder, notes),
+            overhead=took - self.bare,
+        )
+
+    def _delays(self, folder: str, notes: Path) -> list[float]:
+        # time(1) writes there when the command is over, before anything of ours happens
+        script = (
+            f"cd .luigi-sshjob/jobs && grep -l {folder} */1/command | while read -r c; do "
+            "sed -n 's/^echo \\([0-9]*\\) .*/\\1/p' $c; date -r ${c%command}run/usage +%s.%N; done"
+        )
+        words = self.host.run("sh", "-c", script).split()
+        ends = dict(zip(map(int, words[::2]), map(float, words[1::2]), strict=True))
+        return [float((notes / str(number)).read_text()) - end for number, end in ends.items()]
+
+    def minute_of_waiting(self, jobs: int) -> tuple[int, list[str]]:
+        """Processes started on the host by a minute in which nothing happens; what a waiting task takes here."""
+        luigi, _ = self.start(jobs, self.folder(), seconds=90)
+        processes.wait_until(
+            lambda: self.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 60
+        )
+        time.sleep(5)
+        first, cpu = self._started(), _cpu(luigi.pid)
+        time.sleep(60)
+        count = self._started() - first - self._look
+        family = processes.family(luigi.pid)
+        cpu = _cpu(luigi.pid) - cpu
+        waiting = [member.pid for member in family[1:] if "luigi" in member.args]
+        memory = [_memory(pid) for pid in waiting]
+        luigi.wait()
+        return count, [
+            f"private memory of a waiting task process, median: {statistics.median(memory) / 1024:.1f} MiB",
+            f"CPU of all {len(family)} local processes in that minute: {cpu:.1f} s",
+        ]
+
+    def disconnect(self) -> None:
+        """The next run logs in anew."""
+        for path in self.runtime_dir.glob("*"):
+            if path.is_socket() and not path.suffix:
+                argv = ["ssh", "-F", self.host.ssh_config, "-S", path, "-O", "exit", self.host.alias]
+                subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True)
+
+    def close(self) -> None:
+        """Nothing stays behind."""
+        self.disconnect()
+        own = [p.pid for p in processes.running() if p.names(str(self.root)) and p.pid != os.getpid()]
+        processes.kill(own)
+        self.host.stop()
+        shutil.rmtree(self.root)
+
+
+def _most_sessions(log: str) -> int:
+    now = most = 0
+    for word in re.findall("(Starting|Close) session: ", log):
+        now += 1 if word == "Starting" else -1
+        most = max(most, now)
+    return most
+
+
+def _memory(pid: int) -> int:
+    """KiB that the process shares with nobody."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(value) for value in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.MULTILINE))
+
+
+def _cpu(pid: int) -> float:
+    ticks = 0
+    for member in processes.family(pid):
+        fields = Path(f"/proc/{member.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 120, 200])
+    parser.add_argument("--silent", type=int, default=200, help="jobs that say nothing for a minute")
+    arguments = parser.parse_args()
+    bench = Bench()
+    try:
+        # the scripts are installed on the host once, by whoever comes first
+        bench.measure(1)
+        runs = [bench.measure(jobs) for jobs in arguments.jobs]
+        rows = [
+            ("jobs of 9 s at once", [str(run.jobs) for run in runs]),
+            ("accepted logins", [str(run.logins) for run in runs]),
+            ("drops and refused sessions", [str(run.drops) for run in runs]),
+            ("failed or doubled jobs", [str(run.failed) for run in runs]),
+            ("sessions open at one time", [str(run.sessions) for run in runs]),
+            ("remote processes a job, its own aside", [f"{run.processes:.1f}" for run in runs]),
+            ("end to known, median", [f"{statistics.median(run.known):.2f} s" for run in runs]),
+            ("end to known, 95th percentile", [f"{_percentile(run.known, 0.95):.2f} s" for run in runs]),
+            ("overhead over a bare ssh", [f"{run.overhead:.1f} s" for run in runs]),
+        ]
+        for name, cells in rows:
+            print(f"{name:40}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
+        if arguments.silent:
+            count, lines = bench.minute_of_waiting(arguments.silent)
+            print(f"remote processes started by one minute of waiting for {arguments.silent} silent jobs: {count}")
+            print("\n".join(lines))
+    finally:
+        bench.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

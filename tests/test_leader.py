@@ -1,0 +1,207 @@
+"""One process asks for all: what it costs, and what happens when it ends, is killed or stops."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import re
+import signal
+import socket
+import time
+
+import processes
+import pytest
+from settings import configure
+
+from luigi_sshjob import RemoteFileSystem, RemoteTarget
+from luigi_sshjob.ssh.connection import close_shells
+
+fork = multiprocessing.get_context("fork")
+
+
+def watch_to_the_end(bench, key: str, command: str, results) -> None:
+    """A task process: submits, follows the log, and says what it has seen."""
+    bench.key = key
+    job = bench.submit(command).job
+    seen = bytearray()
+    outcome = bench.monitor.wait(job, lambda observation: seen.extend(observation.log))
+    results.put((key, outcome.state, bytes(seen)))
+
+
+class Watchers:
+    """So many processes, each with a job that writes its number in pieces until it is let go."""
+
+    def __init__(self, bench, count: int):
+        self.bench = bench
+        self.results = fork.Queue()
+        self.go = f"{bench.host.home}/{bench.folder}-go"
+        self.processes = [
+            fork.Process(target=watch_to_the_end, args=(bench, f"Watched{n}", self.command(n), self.results))
+            for n in range(count)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def command(self, number: int) -> str:
+        return f"i=0; while ! [ -e {self.go} ]; do echo {number} $i; i=$((i+1)); sleep 0.1; done; echo end {number}"
+
+    def all_run(self) -> None:
+        running = [f"/jobs/Watched{n}/1/command" for n in range(len(self.processes))]
+        processes.wait_until(lambda: all(self.bench.running(text) for text in running), "all jobs", 60)
+
+    def leader(self) -> int:
+        """The process of ours that has the ssh client of the shared shell."""
+        own = {process.pid for process in self.processes}
+        clients = [p for p in processes.running() if p.parent in own and p.args.startswith("ssh ") and "-T" in p.args]
+        return clients[0].parent if clients else 0
+
+    def let_go(self) -> dict[str, tuple[str, bytes]]:
+        """What each has seen."""
+        self.bench.host.run("touch", self.go)
+        alive = [process for process in self.processes if process.is_alive()]
+        found = [self.results.get(timeout=60) for _ in alive]
+        for process in self.processes:
+            process.join(30)
+        self.bench.host.run("rm", self.go)
+        return {key: (state, seen) for key, state, seen in found}
+
+
+def check_whole(bench, found) -> None:
+    for key, (state, seen) in found.items():
+        assert state == "succeeded"
+        assert seen.decode() == bench.host.run("sh", "-c", f"cat {bench.base}/jobs/{key}/1/log")
+
+
+def test_all_processes_share_one_session(bench):
+    log = len(bench.host.log_text())
+    logins = bench.host.accepted_logins()
+    watchers = Watchers(bench, 12)
+    watchers.all_run()
+    check_whole(bench, watchers.let_go())
+    assert bench.host.accepted_logins() == logins + 1
+    # when the leader has ended another one opens its own
+    assert len(re.findall("Starting session: ", bench.host.log_text()[log:])) <= 6
+
+
+@pytest.mark.parametrize("end", ["killed", "finished"])
+def test_when_the_leader_ends_another_carries_on_without_losing_or_repeating_a_byte(bench, end):
+    watchers = Watchers(bench, 6)
+    watchers.all_run()
+    for _ in range(3):
+        processes.wait_until(lambda: watchers.leader() != 0, "a leader")
+        leader = next(process for process in watchers.processes if process.pid == watchers.leader())
+        if end == "killed":
+            leader.kill()
+        else:
+            # its own job ends, and it with it
+            number = watchers.processes.index(leader)
+            pids = [pid for pid, args in bench.host.processes() if f"/jobs/Watched{number}/1/command" in args]
+            bench.host.run("kill", *map(str, pids))
+            assert watchers.results.get(timeout=30)[:2] == (f"Watched{number}", "killed")
+        leader.join(30)
+        time.sleep(random.uniform(0, 0.3))
+    found = watchers.let_go()
+    assert len(found) == 3
+    check_whole(bench, found)
+
+
+def test_a_leader_that_is_stopped_is_replaced(bench):
+    watchers = Watchers(bench, 3)
+    watchers.all_run()
+    processes.wait_until(lambda: watchers.leader() != 0, "a leader")
+    stopped = watchers.leader()
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        bench.host.run("touch", watchers.go)
+        others = [watchers.results.get(timeout=60) for _ in range(2)]
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    # it goes on, sees that it leads no more, and asks as the others do
+    found = [*others, watchers.results.get(timeout=60)]
+    for process in watchers.processes:
+        process.join(30)
+    bench.host.run("rm", watchers.go)
+    check_whole(bench, {key: (state, seen) for key, state, seen in found})
+
+
+@pytest.mark.needs_docker
+def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
+    def started() -> int:
+        return int(bench.host.run("cat", "/proc/sys/kernel/ns_last_pid"))
+
+    for number in range(5):
+        bench.key = f"Silent{number}"
+        bench.submit("sleep 300")
+    jobs = [job for job, _, _ in bench.control.list()]
+    look = -started() + started()
+    watchers = [fork.Process(target=bench.monitor.wait, args=(job, lambda _: None)) for job in jobs]
+    for watcher in watchers:
+        watcher.start()
+    time.sleep(2)
+    first = started()
+    time.sleep(4)
+    assert started() - first - look == 0
+    for watcher in watchers:
+        watcher.kill()
+        watcher.join()
+
+
+def test_a_chatty_job_does_not_keep_the_others_waiting(bench):
+    results = fork.Queue()
+    chatty = [
+        fork.Process(target=watch_to_the_end, args=(bench, f"Chatty{n}", "exec yes | head -c 300000000", results))
+        for n in range(2)
+    ]
+    for process in chatty:
+        process.start()
+    processes.wait_until(lambda: bench.running("yes"), "chatter")
+    bench.key = "Quiet"
+    delays = []
+    for _ in range(3):
+        job = bench.submit("date +%s.%N").job
+        seen = bytearray()
+        bench.monitor.wait(job, lambda observation: seen.extend(observation.log))  # noqa: B023
+        delays.append(time.time() - float(seen))
+        bench.control.collect(job)
+    assert min(delays) < 3, delays
+    for process in chatty:
+        process.kill()
+        process.join()
+
+
+def test_whoever_speaks_otherwise_is_not_listened_to(bench, luigi_cfg):
+    files = RemoteFileSystem(bench.host.alias)
+    assert files.exists("/")
+    (address,) = [path for path in luigi_cfg.runtime_dir.iterdir() if path.is_socket() and path.suffix]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
+        stranger.connect(str(address))
+        stranger.sendall(b"\0\0\0\4\0\0\0\1garbage")
+        stranger.settimeout(10)
+        assert stranger.recv(100) == b""
+    assert files.exists("/")
+
+
+def test_nothing_of_the_leader_is_left_when_it_has_ended(bench, luigi_cfg):
+    assert RemoteFileSystem(bench.host.alias).exists("/")
+    job = bench.submit("true").job
+    bench.monitor.wait(job, lambda _: None)
+    close_shells()
+    assert not [path for path in luigi_cfg.runtime_dir.iterdir() if ".lead" in path.name or path.suffix == ".sock"]
+    processes.wait_until(lambda: not bench.running("/bin/sh -s"), "the end of the shared shell")
+    assert bench.host.run("sh", "-c", f"ls -A {bench.base}/lib | grep '^[.]' || true") == ""
+
+
+def test_one_session_is_enough(bench):
+    """Watching pauses while a file is read, and the other way round."""
+    configure(max_sessions=1)
+    results = fork.Queue()
+    watcher = fork.Process(target=watch_to_the_end, args=(bench, "Watched", "sleep 2; echo x", results))
+    watcher.start()
+    bench.host.run("sh", "-c", "echo text >text")
+    for _ in range(3):
+        with RemoteTarget("text", bench.host.alias).open() as reader:
+            assert reader.read() == "text\n"
+    assert results.get(timeout=60) == ("Watched", "succeeded", b"x\n")
+    watcher.join(30)
+    bench.host.run("rm", "text")
