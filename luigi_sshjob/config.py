@@ -45,6 +45,11 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
         description="lines of a job's log that go to Luigi's logger in a minute; the rest is counted",
     )
     transport = luigi.Parameter(default="openssh", description="how hosts are reached")
+    existing_master = luigi.ChoiceParameter(
+        default="no",
+        choices=("no", "require"),
+        description="require: use the connection that you have made yourself, and never log in",
+    )
     ssh_config = luigi.Parameter(default="", description="a file for ssh -F in place of ~/.ssh/config")
     runtime_dir = luigi.Parameter(
         default="", description="local sockets and locks, private; default /tmp/luigi-sshjob-<uid>"

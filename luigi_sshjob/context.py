@@ -80,6 +80,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             # others use the connection's sessions too; a refused command has not begun
             if not isinstance(error, SessionRefused) or time.monotonic() > deadline:
                 raise error
+            transport.gate.refused()
             time.sleep(random.uniform(0.1, 0.5))
         if process.returncode == 0:
             sys.stderr.write(said)

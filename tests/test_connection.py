@@ -27,6 +27,7 @@ from luigi_sshjob.errors import (
     LoginRefused,
     RemoteCommandFailed,
 )
+from luigi_sshjob.ssh.gate import SessionGate
 
 fork = multiprocessing.get_context("fork")
 
@@ -396,3 +397,88 @@ def test_a_master_ends_by_itself_when_nobody_uses_it(host, luigi_cfg):
     pid = master_pid(context)
     processes.wait_until(lambda: not processes.alive(pid), "the end of the unused master")
     assert not Path(context.connection.transport.master.control_path).exists()
+
+
+def sshd_option(host, text: str) -> None:
+    """From now on, for new connections."""
+    config = "/etc/ssh/sshd_config.d/test.conf"
+    host.run("sh", "-c", f"echo '{text}' >>{config} && kill -HUP $(pgrep -x -o sshd)", user="root")
+    host.wait_until_up()
+
+
+@pytest.mark.needs_docker
+def test_a_server_that_allows_one_session_gets_one_at_a_time(special_bench, luigi_cfg):
+    """Less than max_sessions says: the refusals are learnt from."""
+    bench = special_bench()
+    sshd_option(bench.host, "MaxSessions 1")
+    context = RemoteContext(bench.host.alias)
+    assert in_processes(6, context) == [b"hi\n"] * 6
+    assert context.connection.transport.gate.size == 1
+    assert RemoteFileSystem(bench.host.alias).exists("/")
+    outcome, seen = bench.run("sleep 1; echo done")
+    assert (outcome.state, seen) == ("succeeded", b"done\n")
+    assert bench.host.accepted_logins() == 1
+
+
+@pytest.mark.needs_docker
+def test_a_server_that_allows_one_login_at_a_time_gets_one(special_bench, luigi_cfg):
+    bench = special_bench()
+    sshd_option(bench.host, "MaxStartups 1")
+    assert in_processes(40, RemoteContext(bench.host.alias)) == [b"hi\n"] * 40
+    assert bench.host.accepted_logins() == 1
+    assert "MaxStartups" not in bench.host.log_text()
+
+
+def test_the_users_own_connection_is_used_where_required_and_nothing_ever_logs_in(host, luigi_cfg, tmp_path):
+    configure(existing_master="require")
+    with pytest.raises(ConfigurationError, match=r"no ControlPath[\s\S]*Next: "):
+        RemoteFileSystem(host.alias).exists("/")
+    path = luigi_cfg.runtime_dir / "mine"
+    ssh_config(luigi_cfg, f"Host {host.alias}\n  ControlPath {path}")
+    files = RemoteFileSystem(host.alias)
+    before = host.accepted_logins()
+    with pytest.raises(HostUnreachable, match=r"no connection of yours[\s\S]*Next: log in with `ssh "):
+        files.exists("/")
+    assert host.accepted_logins() == before
+    mine = luigi.configuration.get_config().get("sshjob", "ssh_config")
+    subprocess.run(["ssh", "-F", mine, "-M", "-N", "-f", host.alias], check=True, stdin=subprocess.DEVNULL)
+    assert files.exists("/")
+    files.remote_context.close()
+    # it is the user's
+    assert subprocess.run(["ssh", "-F", mine, "-O", "check", host.alias], capture_output=True).returncode == 0
+    assert host.accepted_logins() == before + 1
+
+
+def test_a_refused_login_is_not_tried_again_by_each_task(host, refused_key):
+    tries = "Connection closed by authenticating user"
+    before = len(re.findall(tries, host.log_text()))
+    for _ in range(5):
+        with pytest.raises(LoginRefused):
+            RemoteFileSystem(host.alias).exists("/")
+    assert len(re.findall(tries, host.log_text())) <= before + 1
+
+
+def test_sessions_are_given_first_come_first_served(tmp_path):
+    gate = SessionGate(tmp_path, "key", 1)
+    deadline = time.monotonic() + 20
+    slot = gate.acquire(deadline=deadline, host="h")
+    order = fork.Queue()
+
+    def wait(number: int) -> None:
+        mine = gate.acquire(deadline=deadline, host="h")
+        order.put(number)
+        mine.release(remove=True)
+
+    waiters = []
+    for number in range(5):
+        waiters.append(fork.Process(target=wait, args=(number,)))
+        waiters[-1].start()
+        processes.wait_until(lambda: len(list(tmp_path.glob("*.wait.*"))) == len(waiters), "the next in the queue")
+    # who is killed does not hold up the others
+    waiters[1].kill()
+    slot.release(remove=True)
+    assert [order.get(timeout=20) for _ in range(4)] == [0, 2, 3, 4]
+    for waiter in waiters:
+        waiter.join(20)
+    gate.sweep()
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ itself cannot, as ssh closes every descriptor it was not started for (closefrom(
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import time
@@ -16,54 +17,90 @@ from typing import Any
 from luigi_sshjob.errors import HostUnreachable
 from luigi_sshjob.ssh.runtime import FileLock
 
+_REMEMBERED = 60.0  # seconds; whose sessions were too many may have ended since
+
 
 class SessionGate:
-    """`size` slots named after one connection in the runtime directory."""
+    """At most `most` slots named after one connection in the runtime directory, first come first served."""
 
-    def __init__(self, directory: Path, key: str, size: int):
-        self.size = size
-        self._slots = [directory / f"{key}.slot{number}" for number in range(size)]
-        self._waiters = directory / f"{key}.waiters"
+    def __init__(self, directory: Path, key: str, most: int):
+        self._directory = directory
+        self._key = key
+        self._most = most
+        self._learnt = directory / f"{key}.sessions"
+
+    @property
+    def size(self) -> int:
+        """How many slots there are: fewer for a while after the server has refused one of so many."""
+        try:
+            if time.time() - self._learnt.stat().st_mtime < _REMEMBERED:
+                return max(1, min(self._most, int(self._learnt.read_text())))
+        except (OSError, ValueError):
+            pass
+        return self._most
 
     def acquire(self, *, deadline: float, host: str) -> FileLock:
         """A free slot; raises `HostUnreachable` when there was none until `deadline` (`time.monotonic()`)."""
-        slot = self._try_all()
-        if slot:
-            return slot
-        waiter = FileLock(self._waiters)
-        # fails only while somebody asks whether anyone waits
-        while not waiter.try_acquire(shared=True) and time.monotonic() < deadline:
-            time.sleep(0.001)
+        # a clock that all processes of this machine share; a name never used before, so nobody else can hold it
+        ticket = FileLock(self._directory / f"{self._key}.wait.{time.monotonic_ns():020d}.{os.getpid()}")
+        ticket.try_acquire()
         try:
-            while time.monotonic() < deadline:
-                slot = self._try_all()
-                if slot:
-                    return slot
-                time.sleep(random.uniform(0.01, 0.05))
+            while True:
+                if self._first() == ticket.path:
+                    slot = self._free_slot()
+                    if slot:
+                        return slot
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(random.uniform(0.005, 0.03))
         finally:
-            waiter.release()
+            ticket.release(remove=True)
         raise HostUnreachable(
-            f"all {len(self._slots)} sessions on the shared connection stayed in use",
+            f"all {self.size} sessions on the shared connection stayed in use",
             host=host,
             next_step="try again, or raise max_sessions in [sshjob] if the server's MaxSessions allows it",
         )
 
+    def refused(self) -> None:
+        """The server has refused the session of one who holds a slot: there were too many, here or of others."""
+        used = sum(not self._is_free(path) for path in self._slots(self._most))
+        self._learnt.write_text(str(max(1, used - 1)))
+
     def contended(self) -> bool:
         """Whether somebody waits for a slot, so that whoever holds one idly should give it back."""
-        if not self._waiters.exists():
-            return False
-        asked = FileLock(self._waiters)
-        if asked.try_acquire():
-            asked.release()
-            return False
-        return True
+        return self._first() is not None
 
-    def _try_all(self) -> FileLock | None:
-        for path in random.sample(self._slots, len(self._slots)):
+    def sweep(self) -> None:
+        """Removes the files that nobody holds: whoever was killed has left some."""
+        for path in [*self._slots(self._most), *self._tickets()]:
+            self._is_free(path)
+
+    def _first(self) -> Path | None:
+        return next((path for path in self._tickets() if not self._is_free(path)), None)
+
+    def _free_slot(self) -> FileLock | None:
+        for path in self._slots(self.size):
             slot = FileLock(path)
             if slot.try_acquire():
                 return slot
         return None
+
+    def _slots(self, count: int) -> list[Path]:
+        return [self._directory / f"{self._key}.slot{number}" for number in range(count)]
+
+    def _tickets(self) -> list[Path]:
+        return sorted(self._directory.glob(f"{self._key}.wait.*"))
+
+    @staticmethod
+    def _is_free(path: Path) -> bool:
+        """Whether nobody holds it; then it is gone."""
+        if not path.exists():
+            return True
+        lock = FileLock(path)
+        if not lock.try_acquire():
+            return False
+        lock.release(remove=True)
+        return True
 
 
 class Client(subprocess.Popen[Any]):
@@ -85,6 +122,6 @@ class Client(subprocess.Popen[Any]):
 
     def _settle(self) -> int | None:
         if self.returncode is not None and self.slot:
-            self.slot.release()
+            self.slot.release(remove=True)
             self.slot = None
         return self.returncode

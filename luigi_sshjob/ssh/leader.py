@@ -150,6 +150,8 @@ class Leader:
         self._close_opened()
         if self._shell:
             self._shell.close()
+        with contextlib.suppress(OSError):
+            self._transport.gate.sweep()
         self._selector.close()
         self._wake.close()
         self._woken.close()
@@ -196,8 +198,8 @@ class Leader:
         gate = self._transport.gate
         if self._shell and not self._asked:
             # with one session for all even watching has to pause while somebody transfers a file
-            idle = not self._armed() or gate.size == 1
-            if now - self._used > _IDLE_CLOSE or (idle and gate.contended()):
+            idle = not self._armed()
+            if now - self._used > _IDLE_CLOSE or ((idle or gate.size == 1) and gate.contended()):
                 self._drop_shell("moved", None)
 
     def _armed(self) -> bool:

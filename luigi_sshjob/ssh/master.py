@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from luigi_sshjob.config import sshjob
-from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable
 from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.failures import Failures
 from luigi_sshjob.ssh.messages import login_error
-from luigi_sshjob.ssh.runtime import FileLock, runtime_dir, socket_path
+from luigi_sshjob.ssh.runtime import FileLock, private, runtime_dir, socket_path
 
 Process = TypeVar("Process", bound="subprocess.Popen[Any]")
 
@@ -42,6 +43,9 @@ class ControlMaster:
         # an edited configuration may lead elsewhere: a connection made before is not the same one
         self.key = destination.key(*_configuration(settings.ssh_config))
         self.control_path = socket_path(self.directory, self.key)
+        self._failures = Failures(self.directory / f"{self.key}.failed", str(destination))
+        if settings.existing_master == "require":
+            self.control_path = self._users_control_path()
 
     def alive(self) -> bool:
         """Whether the master answers on its socket; starts no process."""
@@ -64,6 +68,8 @@ class ControlMaster:
         if self.alive():
             return
         since = time.time()
+        if self.settings.existing_master == "require":
+            raise self._no_master()
         lock = FileLock(self.directory / f"{self.key}.lock")
         if not lock.acquire(deadline=time.monotonic() + self._patience(), waiting=self._say_waiting()):
             raise HostUnreachable(
@@ -73,14 +79,14 @@ class ControlMaster:
             )
         try:
             if not self.alive():
-                self._raise_failure_since(since)
+                self._failures.heed(since)
                 self._log_in_or_raise()
         finally:
-            lock.release()
+            lock.release(remove=True)
 
     def close(self) -> None:
-        """Ends the shared connection, for every process; running jobs are not touched."""
-        if self.alive():
+        """Ends the shared connection, for every process; running jobs are not touched. The user's own one stays."""
+        if self.settings.existing_master != "require" and self.alive():
             self.control("exit")
             deadline = time.monotonic() + 5
             while self.alive() and time.monotonic() < deadline:
@@ -104,11 +110,11 @@ class ControlMaster:
                 # may be room. Anything slower than that is the caller's to wait for.
                 dropped = re.search(r"reset by|closed by|kex_exchange|refused", str(error))
                 if not dropped or attempt == self.settings.connect_attempts:
-                    self._note_failure(error)
+                    self._failures.note(error)
                     raise
                 time.sleep(random.uniform(0.5, 1.0) * attempt)
             except ConnectionFailed as error:
-                self._note_failure(error)
+                self._failures.note(error)
                 raise
 
     def _log_in(self) -> None:
@@ -123,7 +129,7 @@ class ControlMaster:
             os.unlink(self.control_path)
         logger.debug("logging in on %s", self.destination)
         said = self.directory / f"{self.key}.said"
-        with open(said, "w+b", opener=_private) as log:
+        with open(said, "w+b", opener=private) as log:
             # a file, not a pipe: the master keeps it open after -f has returned
             process: subprocess.Popen[bytes] = spawn(
                 self.destination, subprocess.Popen, self._login_argv(), stdout=log, stderr=log
@@ -131,8 +137,11 @@ class ControlMaster:
             status = self._await_login(process)
             log.seek(0)
             words = log.read().decode("utf-8", "replace")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(said)
         if status != 0 or not self.alive():
             raise login_error(words, self.destination, self.settings.ssh_config)
+        self._failures.forget()
 
     def _await_login(self, process: subprocess.Popen[Any]) -> int:
         # ConnectTimeout ends with the key exchange; a host that stops after it would hold us for ever
@@ -190,20 +199,35 @@ class ControlMaster:
 
         return waiting
 
-    def _note_failure(self, error: SSHJobError) -> None:
-        with open(self.directory / f"{self.key}.failed", "w", encoding="utf-8", opener=_private) as note:
-            note.write(f"{type(error).__name__}\n{error.problem}\n{error.next_step}\n")
+    def _users_control_path(self) -> str:
+        destination, settings = self.destination, self.settings
+        argv = ["ssh", "-G", *(("-F", settings.ssh_config) if settings.ssh_config else ())]
+        argv += ["-p", str(destination.port)] if destination.port else []
+        process: subprocess.Popen[bytes] = spawn(
+            destination,
+            subprocess.Popen,
+            [*argv, destination.reference],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        said = process.communicate()[0].decode("utf-8", "replace")
+        if process.returncode != 0:
+            raise login_error(said, destination, settings.ssh_config)
+        found = re.search(r"^controlpath (.+)$", said, re.MULTILINE)
+        if not found or found[1] == "none":
+            raise ConfigurationError(
+                "existing_master is require, but the ssh configuration has no ControlPath for this host",
+                host=str(destination),
+                next_step="give it ControlMaster auto and a ControlPath there, and log in once by hand",
+            )
+        return found[1]
 
-    def _raise_failure_since(self, since: float) -> None:
-        note = self.directory / f"{self.key}.failed"
-        try:
-            if note.stat().st_mtime < since:
-                return
-            name, problem, next_step = note.read_text("utf-8").splitlines()[:3]
-        except (FileNotFoundError, ValueError):
-            return
-        kind = LoginRefused if name == LoginRefused.__name__ else HostUnreachable
-        raise kind(problem, host=str(self.destination), next_step=next_step)
+    def _no_master(self) -> HostUnreachable:
+        return HostUnreachable(
+            f"there is no connection of yours at {self.control_path}, and existing_master is require",
+            host=str(self.destination),
+            next_step=f"log in with `{self.destination.by_hand(self.settings.ssh_config)}`; it is waited for",
+        )
 
     def control(self, verb: str, forwarding: str | None = None) -> None:
         """`ssh -O verb`; raises `ConnectionFailed` where the master says no."""
@@ -250,7 +274,3 @@ def spawn(destination: Destination, kind: type[Process], argv: list[str], **kwar
             host=str(destination),
             next_step=f"install it (Debian: apt-get install {'openssh-client' if argv[0] == 'ssh' else argv[0]})",
         ) from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -55,7 +55,7 @@ class OpenSSH:
         try:
             client = spawn(self.destination, Client, self.client_argv(command), **kwargs)
         except BaseException:
-            slot.release()
+            slot.release(remove=True)
             raise
         client.slot = slot
         return client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -43,6 +44,11 @@ def socket_path(directory: Path, name: str) -> str:
             next_step="set runtime_dir in [sshjob] to a shorter path",
         )
     return path
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for `open`: the file is this account's alone."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 class FileLock:
@@ -93,9 +99,12 @@ class FileLock:
             time.sleep(0.02)
         return True
 
-    def release(self) -> None:
-        """Frees the lock, also where a process forked in between has a copy of the descriptor."""
+    def release(self, *, remove: bool = False) -> None:
+        """Frees the lock, also where a process forked in between has a copy of the descriptor; `remove`s its file."""
         if self._fd is not None:
+            if remove and self._is_at_path(self._fd):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path)
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         self.forget()
 

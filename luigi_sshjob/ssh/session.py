@@ -129,6 +129,7 @@ class Session:
                 return self.process
             except SessionRefused:
                 # the server allows fewer sessions than our gate does, or others use them
+                self._transport.gate.refused()
                 if time.monotonic() > deadline:
                     raise
                 self._said.truncate(0)
