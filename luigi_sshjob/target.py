@@ -67,8 +67,13 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def remove(self, path: str, recursive: bool = True, skip_trash: bool = True) -> None:
         """Removes what is at `path`; there is no trash to skip."""
-        verb = "fs_remove" if recursive else "fs_remove_file"
-        self._check(verb, path, repeatable=False, bounded=False)
+        try:
+            # what is no directory is gone at once, and needs no session of its own
+            self._check("fs_remove_file", path, repeatable=False)
+        except RemoteCommandFailed as error:
+            if not recursive or error.problem != "a directory":
+                raise
+            self._check("fs_remove", path, repeatable=False, bounded=False)
 
     def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
         """Makes a directory, as `luigi.target.FileSystem.mkdir` describes."""

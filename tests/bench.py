@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import re
 import shutil
 import statistics
@@ -55,6 +56,10 @@ class Bench:
         first, second = self._started(), self._started()
         self._look = second - first
         self.bare = self._bare()
+        # the second time, as it does more at its first
+        first = self._started()
+        self.bare = self._bare()
+        self.bare_processes = self._started() - first - self._look - 1
 
     def _started(self) -> int:
         return int(self.host.run("cat", "/proc/sys/kernel/ns_last_pid"))
@@ -146,6 +151,44 @@ class Bench:
             f"CPU of all {len(family)} local processes in that minute: {cpu:.1f} s",
         ]
 
+    def with_faults(self, jobs: int, seed: int) -> tuple[int, int, int, int]:
+        """Leaders killed with -9, another one each time, then the master ended, while so many jobs run.
+
+        Returns the numbers of leaders killed, of jobs that did not succeed or ran twice, of logins, and of all jobs.
+        """
+        self.disconnect()
+        chance = random.Random(seed)
+        log_length = len(self.host.log_text())
+        folder = self.folder()
+        leaders = [self._process_that_asks() for _ in range(3)]
+        luigi, notes = self.start(jobs, folder)
+        for leader in leaders:
+            # those that asked before luigi did lead one after the other, then luigi itself
+            time.sleep(chance.uniform(1, 3))
+            leader.kill()
+            leader.wait()
+        time.sleep(chance.uniform(0, 2))
+        self.disconnect()
+        luigi.wait()
+        ledger = self.host.run("cat", f"{folder}/ledger").split()
+        known = {int(note.name) for note in notes.iterdir() if note.name.isdigit()}
+        bad = len(set(range(jobs)) ^ known) + len(ledger) - len(set(ledger))
+        return len(leaders), bad, len(ACCEPTED.findall(self.host.log_text()[log_length:])), jobs
+
+    def _process_that_asks(self) -> subprocess.Popen[str]:
+        """Leads, or will when those before it have ended."""
+        script = (
+            "import sys, time\nfrom luigi_sshjob import RemoteFileSystem\nfiles = RemoteFileSystem(sys.argv[1])\n"
+            "files.exists('/')\nprint('asked', flush=True)\nwhile True:\n  files.exists('/')\n  time.sleep(0.1)"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, self.host.alias], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        return process
+
     def disconnect(self) -> None:
         """The next run logs in anew."""
         for path in self.runtime_dir.glob("*"):
@@ -192,12 +235,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 120, 200])
     parser.add_argument("--silent", type=int, default=200, help="jobs that say nothing for a minute")
+    parser.add_argument("--faults", type=int, default=200, help="jobs during which leaders are killed")
     arguments = parser.parse_args()
     bench = Bench()
     try:
         # the scripts are installed on the host once, by whoever comes first
         bench.measure(1)
         runs = [bench.measure(jobs) for jobs in arguments.jobs]
+        print(f"a bare ssh, its login and all: {bench.bare_processes} remote processes, {bench.bare:.1f} s")
         rows = [
             ("jobs of 9 s at once", [str(run.jobs) for run in runs]),
             ("accepted logins", [str(run.logins) for run in runs]),
@@ -215,6 +260,11 @@ def main() -> int:
             count, lines = bench.minute_of_waiting(arguments.silent)
             print(f"remote processes started by one minute of waiting for {arguments.silent} silent jobs: {count}")
             print("\n".join(lines))
+        if arguments.faults:
+            killed, bad, logins, jobs = bench.with_faults(arguments.faults, seed=1)
+            print(
+                f"with {killed} leaders killed and the master ended during {jobs} jobs: {bad} bad jobs, {logins} logins"
+            )
     finally:
         bench.close()
     return 0

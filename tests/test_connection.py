@@ -375,10 +375,10 @@ def test_a_tunnel_is_a_port_of_the_connection_that_is_there(host, luigi_cfg):
 
 
 def test_a_tunnel_that_nobody_uses_stays_open(host, luigi_cfg):
-    configure(control_persist=1)
+    configure(control_persist=2)
     inside = 22 if host.kind == "docker" else host.port
     with RemoteContext(host.alias).tunnel(0, inside, "127.0.0.1") as port:
-        time.sleep(3)  # longer than an unused master lives
+        time.sleep(4)  # longer than an unused master lives
         with socket.create_connection(("127.0.0.1", port), timeout=10) as through:
             assert through.recv(4) == b"SSH-"
 

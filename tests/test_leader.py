@@ -138,14 +138,16 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
     watchers = [fork.Process(target=bench.monitor.wait, args=(job, lambda _: None)) for job in jobs]
     for watcher in watchers:
         watcher.start()
-    time.sleep(2)
-    first = started()
-    time.sleep(4)
-    # some fifteen looks; asking costs a few processes itself, not always as many
-    assert started() - first - look < 5
-    for watcher in watchers:
-        watcher.kill()
-        watcher.join()
+    try:
+        time.sleep(2)
+        first = started()
+        time.sleep(4)
+        # some fifteen looks; asking costs a few processes itself, not always as many
+        assert started() - first - look < 5
+    finally:
+        for watcher in watchers:
+            watcher.kill()
+            watcher.join()
 
 
 def test_a_chatty_job_does_not_keep_the_others_waiting(bench):

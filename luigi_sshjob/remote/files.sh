@@ -32,7 +32,10 @@ fs_exists_many() {
 
 fs_remove() { rm -r -- "$1"; }
 
-fs_remove_file() { rm -- "$1"; }
+fs_remove_file() {
+  [ ! -d "$1" ] || [ -h "$1" ] || refuse "a directory" || return
+  rm -- "$1"
+}
 
 # fs_mkdir PATH PARENTS RAISE_IF_EXISTS
 fs_mkdir() {

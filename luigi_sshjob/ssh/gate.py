@@ -7,6 +7,7 @@ itself cannot, as ssh closes every descriptor it was not started for (closefrom(
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any
 
 from luigi_sshjob.errors import HostUnreachable
 from luigi_sshjob.ssh.runtime import FileLock
+
+logger = logging.getLogger("luigi-interface")
 
 _REMEMBERED = 60.0  # seconds; whose sessions were too many may have ended since
 
@@ -44,6 +47,7 @@ class SessionGate:
         # a clock that all processes of this machine share; a name never used before, so nobody else can hold it
         ticket = FileLock(self._directory / f"{self._key}.wait.{time.monotonic_ns():020d}.{os.getpid()}")
         ticket.try_acquire()
+        say_at = time.monotonic() + 5
         try:
             while True:
                 if self._first() == ticket.path:
@@ -52,6 +56,9 @@ class SessionGate:
                         return slot
                 if time.monotonic() > deadline:
                     break
+                if time.monotonic() > say_at:
+                    say_at += 30
+                    logger.info("%s: waiting for one of %d sessions; all are in use", host, self.size)
                 time.sleep(random.uniform(0.005, 0.03))
         finally:
             ticket.release(remove=True)
