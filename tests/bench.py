@@ -7,6 +7,8 @@ and this machine.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import random
 import re
@@ -16,12 +18,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import engine
+import luigi.configuration
+import luigi.contrib.ssh
 import processes
 from hosts import ACCEPTED, DockerHost
+from proxy import Proxy, through
+
+from luigi_sshjob import RemoteFileSystem
 
 TESTS = Path(__file__).parent
 OWN_PROCESSES = 2  # of one Sleeper: its shell, its sleep
@@ -40,6 +48,26 @@ class Figures:
     known: list[float]
     overhead: float
 
+    def rows(self) -> list[str]:
+        """As they stand below each other in the table."""
+        known = [statistics.median(self.known), _percentile(self.known, 0.95)] if self.known else []
+        counts = [self.jobs, self.logins, self.drops, self.failed, self.sessions]
+        times = [f"{seconds:.2f} s" for seconds in known] or ["", ""]
+        return [*map(str, counts), f"{self.processes:.1f}", *times, f"{self.overhead:.1f} s"]
+
+
+ROWS = (
+    "jobs of 9 s at once",
+    "accepted logins",
+    "drops and refused sessions",
+    "failed or doubled jobs",
+    "sessions open at one time",
+    "remote processes a job, its own aside",
+    "end to known, median",
+    "end to known, 95th percentile",
+    "overhead over a bare ssh",
+)
+
 
 class Bench:
     """A host of its own, and what is measured on it."""
@@ -52,6 +80,7 @@ class Bench:
         configuration = self.root / "luigi.cfg"
         configuration.write_text(f"[sshjob]\nssh_config={self.host.ssh_config}\nruntime_dir={self.runtime_dir}\n")
         os.environ["LUIGI_CONFIG_PATH"] = str(configuration)
+        luigi.configuration.add_config_path(str(configuration))
         # what a look at the counter itself costs
         first, second = self._started(), self._started()
         self._look = second - first
@@ -73,17 +102,23 @@ class Bench:
         )
         return time.monotonic() - begin
 
-    def start(self, jobs: int, folder: str, seconds: int = 9) -> tuple[subprocess.Popen[bytes], Path]:
+    def start(
+        self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours"
+    ) -> tuple[subprocess.Popen[bytes], Path]:
         """The `luigi` command on so many jobs at once, and the folder of its notes."""
         notes = Path(tempfile.mkdtemp(dir=self.root))
+        if kind == "ours":
+            tasks = ["Sleepers", "--host", self.host.alias, "--seconds", str(seconds)]
+        else:
+            tasks = ["Peers", "--kind", kind, "--port", str(self.host.port), "--user", self.host.username]
+            tasks += ["--key", str(self.host.key_file)]
         self.log = notes / "log"
         with self.log.open("wb") as out:
-            luigi = subprocess.Popen(
+            process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "luigi", "--module", "pipeline", "Sleepers", "--local-scheduler"),
-                    *("--host", self.host.alias, "--folder", folder, "--notes", str(notes)),
-                    *("--count", str(jobs), "--seconds", str(seconds), "--workers", str(jobs), "--no-lock"),
-                    *("--retcode-task-failed", "30"),
+                    *(sys.executable, "-m", "luigi", "--module", "pipeline", *tasks, "--local-scheduler"),
+                    *("--folder", folder, "--notes", str(notes)),
+                    *("--count", str(jobs), "--workers", str(jobs), "--no-lock"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -91,20 +126,20 @@ class Bench:
                 env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
                 start_new_session=True,
             )
-        return luigi, notes
+        return process, notes
 
     def folder(self) -> str:
         """A new one on the host."""
         return self.host.run("mktemp", "-d").strip()
 
-    def measure(self, jobs: int) -> Figures:
+    def measure(self, jobs: int, kind: str = "ours") -> Figures:
         """N jobs of 9 seconds at once."""
         self.disconnect()
         log_length = len(self.host.log_text())
         folder = self.folder()
         started, begin = self._started(), time.monotonic()
-        luigi, notes = self.start(jobs, folder)
-        luigi.wait()
+        run, notes = self.start(jobs, folder, kind=kind)
+        run.wait()
         took = time.monotonic() - begin
         started = self._started() - started - self._look
         log = self.host.log_text()[log_length:]
@@ -117,7 +152,7 @@ class Bench:
             failed=len(bad) + len(ledger) - len(set(ledger)),
             sessions=_most_sessions(log),
             processes=started / jobs - OWN_PROCESSES,
-            known=self._delays(folder, notes),
+            known=self._delays(folder, notes) if kind == "ours" else [],
             overhead=took - self.bare,
         )
 
@@ -133,23 +168,51 @@ class Bench:
 
     def minute_of_waiting(self, jobs: int) -> tuple[int, list[str]]:
         """Processes started on the host by a minute in which nothing happens; what a waiting task takes here."""
-        luigi, _ = self.start(jobs, self.folder(), seconds=90)
+        run, _ = self.start(jobs, self.folder(), seconds=90)
         processes.wait_until(
             lambda: self.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 60
         )
         time.sleep(5)
-        first, cpu = self._started(), _cpu(luigi.pid)
+        first, cpu = self._started(), _cpu(run.pid)
         time.sleep(60)
         count = self._started() - first - self._look
-        family = processes.family(luigi.pid)
-        cpu = _cpu(luigi.pid) - cpu
+        family = processes.family(run.pid)
+        cpu = _cpu(run.pid) - cpu
         waiting = [member.pid for member in family[1:] if "luigi" in member.args]
         memory = [_memory(pid) for pid in waiting]
-        luigi.wait()
+        run.wait()
         return count, [
             f"private memory of a waiting task process, median: {statistics.median(memory) / 1024:.1f} MiB",
             f"CPU of all {len(family)} local processes in that minute: {cpu:.1f} s",
         ]
+
+    def exists(self, delay: float) -> tuple[float, float, float]:
+        """Seconds for `exists()` of a path: Luigi's own, ours, and ours with all paths in one question."""
+        wire = Proxy((self.host.hostname, self.host.port), delay)
+        config = self.root / f"through-{wire.port}"
+        config.write_text(through(wire, self.host.ssh_config, self.host.port))
+        luigis = luigi.contrib.ssh.RemoteFileSystem(
+            "127.0.0.1",
+            port=str(wire.port),
+            username=self.host.username,
+            key_file=str(self.host.key_file),
+            no_host_key_check=True,
+        )
+        luigi.configuration.get_config().set("sshjob", "ssh_config", str(config))
+        ours = RemoteFileSystem(self.host.alias)
+        ours.exists("/")
+        paths = [f"/tmp/nothing-{number}" for number in range(1000)]
+        # ssh says each time that it has a new known host
+        with contextlib.redirect_stderr(io.StringIO()):
+            theirs = _timed(lambda: [luigis.exists(path) for path in paths[:10]]) / 10
+        seconds = (
+            theirs,
+            _timed(lambda: [ours.exists(path) for path in paths]) / 1000,
+            _timed(lambda: ours.exists_many(paths)) / 1000,
+        )
+        ours.remote_context.close()
+        wire.close()
+        return seconds
 
     def with_faults(self, jobs: int, seed: int) -> tuple[int, int, int, int]:
         """Leaders killed with -9, another one each time, then the master ended, while so many jobs run.
@@ -161,7 +224,7 @@ class Bench:
         log_length = len(self.host.log_text())
         folder = self.folder()
         leaders = [self._process_that_asks() for _ in range(3)]
-        luigi, notes = self.start(jobs, folder)
+        run, notes = self.start(jobs, folder)
         for leader in leaders:
             # those that asked before luigi did lead one after the other, then luigi itself
             time.sleep(chance.uniform(1, 3))
@@ -169,7 +232,7 @@ class Bench:
             leader.wait()
         time.sleep(chance.uniform(0, 2))
         self.disconnect()
-        luigi.wait()
+        run.wait()
         ledger = self.host.run("cat", f"{folder}/ledger").split()
         known = {int(note.name) for note in notes.iterdir() if note.name.isdigit()}
         bad = len(set(range(jobs)) ^ known) + len(ledger) - len(set(ledger))
@@ -227,14 +290,27 @@ def _cpu(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def _timed(work: Callable[[], object]) -> float:
+    begin = time.monotonic()
+    work()
+    return time.monotonic() - begin
+
+
 def _percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def _table(runs: list[Figures]) -> None:
+    columns = [run.rows() for run in runs]
+    for number, name in enumerate(ROWS):
+        print(f"{name:40}" + "".join(f"{column[number]:>12}" for column in columns), flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 120, 200])
     parser.add_argument("--silent", type=int, default=200, help="jobs that say nothing for a minute")
+    parser.add_argument("--peers", type=int, default=20, help="jobs that other ways of doing it are given")
     parser.add_argument("--faults", type=int, default=200, help="jobs during which leaders are killed")
     arguments = parser.parse_args()
     bench = Bench()
@@ -243,19 +319,18 @@ def main() -> int:
         bench.measure(1)
         runs = [bench.measure(jobs) for jobs in arguments.jobs]
         print(f"a bare ssh, its login and all: {bench.bare_processes} remote processes, {bench.bare:.1f} s")
-        rows = [
-            ("jobs of 9 s at once", [str(run.jobs) for run in runs]),
-            ("accepted logins", [str(run.logins) for run in runs]),
-            ("drops and refused sessions", [str(run.drops) for run in runs]),
-            ("failed or doubled jobs", [str(run.failed) for run in runs]),
-            ("sessions open at one time", [str(run.sessions) for run in runs]),
-            ("remote processes a job, its own aside", [f"{run.processes:.1f}" for run in runs]),
-            ("end to known, median", [f"{statistics.median(run.known):.2f} s" for run in runs]),
-            ("end to known, 95th percentile", [f"{_percentile(run.known, 0.95):.2f} s" for run in runs]),
-            ("overhead over a bare ssh", [f"{run.overhead:.1f} s" for run in runs]),
-        ]
-        for name, cells in rows:
-            print(f"{name:40}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
+        _table(runs)
+        if arguments.peers:
+            print("\nside by side: this package, luigi.contrib.ssh polling by hand, one blocking ssh a job")
+            _table([bench.measure(arguments.peers, kind) for kind in ("ours", "by hand", "blocking")])
+        for delay in (0.0, 0.02):
+            theirs, ours, together = bench.exists(delay)
+            print(
+                f"exists() of a path, {delay * 1000:.0f} ms of delay each way: "
+                f"luigi.contrib.ssh {theirs * 1000:.0f} ms; "
+                f"ours {ours * 1000:.2f} ms, {theirs / ours:.0f} times faster; "
+                f"1,000 in one question {together * 1000:.3f} ms, {theirs / together:.0f} times faster"
+            )
         if arguments.silent:
             count, lines = bench.minute_of_waiting(arguments.silent)
             print(f"remote processes started by one minute of waiting for {arguments.silent} silent jobs: {count}")

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import luigi
+import luigi.contrib.ssh
 
 from luigi_sshjob import RemoteJobTask
 
@@ -129,3 +130,62 @@ class Sleepers(luigi.WrapperTask):
 
     def requires(self):
         return [Sleeper(self.host, self.folder, self.notes, number, self.seconds) for number in range(self.count)]
+
+
+class ByHand(luigi.Task):
+    """What a Luigi user does today, with luigi.contrib.ssh: a login for the launch, and one for each look."""
+
+    port = luigi.Parameter()
+    key = luigi.Parameter()
+    user = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+    number = luigi.IntParameter()
+
+    def context(self):
+        return luigi.contrib.ssh.RemoteContext(
+            "127.0.0.1", port=self.port, username=self.user, key_file=self.key, no_host_key_check=True
+        )
+
+    def run(self):
+        done = f"{self.folder}/done-{self.number}"
+        self.context().check_output(
+            [f"nohup sh -c 'echo {self.number} >>{self.folder}/ledger; sleep 9; touch {done}'", ">/dev/null 2>&1 &"]
+        )
+        while True:
+            time.sleep(1)
+            try:
+                self.context().check_output([f"test -e {done}"])
+                break
+            except luigi.contrib.ssh.RemoteCalledProcessError as error:
+                if error.returncode != 1:
+                    raise
+        self.note()
+
+    def note(self):
+        Path(self.notes, str(self.number)).write_text(str(time.time()))
+
+    def complete(self):
+        return Path(self.notes, str(self.number)).exists()
+
+
+class Blocking(ByHand):
+    """One ssh that stays for as long as the job runs."""
+
+    def run(self):
+        self.context().check_output([f"echo {self.number} >>{self.folder}/ledger; sleep 9"])
+        self.note()
+
+
+class Peers(luigi.WrapperTask):
+    kind = luigi.Parameter()
+    port = luigi.Parameter()
+    key = luigi.Parameter()
+    user = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+    count = luigi.IntParameter()
+
+    def requires(self):
+        kind = {"by hand": ByHand, "blocking": Blocking}[self.kind]
+        return [kind(self.port, self.key, self.user, self.folder, self.notes, n) for n in range(self.count)]

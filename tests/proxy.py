@@ -6,14 +6,17 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from pathlib import Path
 
 
 class Proxy:
     """Passes bytes on between a port of its own and `target`, until it is told not to."""
 
-    def __init__(self, target: tuple[str, int]):
+    def __init__(self, target: tuple[str, int], delay: float = 0.0):
+        """What passes is late by `delay` seconds, each way."""
         self._target = target
+        self._delay = delay
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -110,6 +113,7 @@ class Proxy:
     def _pass_on(self, source: socket.socket) -> None:
         try:
             data = source.recv(65536)
+            time.sleep(self._delay)
             if data and self._is_whole(self._selector.get_key(source).data, len(data)):
                 self._pairs[source].sendall(data)
                 return

@@ -198,13 +198,12 @@ def test_nothing_of_the_leader_is_left_when_it_has_ended(bench, luigi_cfg):
 def test_one_session_is_enough(bench):
     """Watching pauses while a file is read, and the other way round."""
     configure(max_sessions=1)
-    results = fork.Queue()
-    watcher = fork.Process(target=watch_to_the_end, args=(bench, "Watched", "sleep 2; echo x", results))
-    watcher.start()
+    watchers = Watchers(bench, 1)
+    watchers.all_run()
     bench.host.run("sh", "-c", "echo text >text")
     for _ in range(3):
         with RemoteTarget("text", bench.host.alias).open() as reader:
             assert reader.read() == "text\n"
-    assert results.get(timeout=60) == ("Watched", "succeeded", b"x\n")
-    watcher.join(30)
+    assert watchers.results.empty()
+    check_whole(bench, watchers.let_go())
     bench.host.run("rm", "text")
