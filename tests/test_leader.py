@@ -151,26 +151,23 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
 
 
 def test_a_chatty_job_does_not_keep_the_others_waiting(bench):
+    """Two of them write more than can be fetched."""
     results = fork.Queue()
-    chatty = [
-        fork.Process(target=watch_to_the_end, args=(bench, f"Chatty{n}", "exec yes | head -c 300000000", results))
-        for n in range(2)
-    ]
-    for process in chatty:
-        process.start()
-    processes.wait_until(lambda: bench.running("yes"), "chatter")
-    bench.key = "Quiet"
-    delays = []
-    for _ in range(3):
-        job = bench.submit("date +%s.%N").job
+    command = "yes | head -c 300000000; while :; do yes | head -c 20000000; sleep 0.05; done"
+    chatty = [fork.Process(target=watch_to_the_end, args=(bench, f"Chatty{n}", command, results)) for n in range(2)]
+    try:
+        for process in chatty:
+            process.start()
+        processes.wait_until(lambda: bench.running("/jobs/Chatty1/1/command"), "chatter")
+        bench.key = "Quiet"
+        job = bench.submit("sleep 0.5; date +%s.%N").job
         seen = bytearray()
-        bench.monitor.wait(job, lambda observation: seen.extend(observation.log))  # noqa: B023
-        delays.append(time.time() - float(seen))
-        bench.control.collect(job)
-    assert min(delays) < 3, delays
-    for process in chatty:
-        process.kill()
-        process.join()
+        bench.monitor.wait(job, lambda observation: seen.extend(observation.log))
+        assert time.time() - float(seen) < 2
+    finally:
+        for process in chatty:
+            process.kill()
+            process.join()
 
 
 def test_whoever_speaks_otherwise_is_not_listened_to(bench, luigi_cfg):
@@ -196,14 +193,20 @@ def test_nothing_of_the_leader_is_left_when_it_has_ended(bench, luigi_cfg):
 
 
 def test_one_session_is_enough(bench):
-    """Watching pauses while a file is read, and the other way round."""
+    """Watching, here of a silent job, pauses while a file is read, and the other way round."""
     configure(max_sessions=1)
-    watchers = Watchers(bench, 1)
-    watchers.all_run()
+    results = fork.Queue()
+    go = f"{bench.host.home}/{bench.folder}-go"
+    command = f"while ! [ -e {go} ]; do sleep 0.1; done; echo went"
+    watcher = fork.Process(target=watch_to_the_end, args=(bench, "Watched", command, results))
+    watcher.start()
+    processes.wait_until(lambda: bench.running("/jobs/Watched/1/command"), "the job")
     bench.host.run("sh", "-c", "echo text >text")
-    for _ in range(3):
-        with RemoteTarget("text", bench.host.alias).open() as reader:
-            assert reader.read() == "text\n"
-    assert watchers.results.empty()
-    check_whole(bench, watchers.let_go())
-    bench.host.run("rm", "text")
+    since = time.monotonic()
+    with RemoteTarget("text", bench.host.alias).open() as reader:
+        assert reader.read() == "text\n"
+    assert time.monotonic() - since < 10
+    bench.host.run("touch", go)
+    assert results.get(timeout=60) == ("Watched", "succeeded", b"went\n")
+    watcher.join(30)
+    bench.host.run("rm", "text", go)
