@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import random
 import socket
 import subprocess
@@ -45,7 +44,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
     @property
     def options(self) -> dict[str, Any]:
         """The keywords that make an equal context of `host`."""
-        return {name: value for name, value in dataclasses.asdict(self.destination).items() if name != "host"}
+        return {name: value for name, value in vars(self.destination).items() if name != "host"}
 
     @property
     def connection(self) -> Connection:

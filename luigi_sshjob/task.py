@@ -184,7 +184,7 @@ class RemoteJobTask(luigi.Task):
 
     def _request(self) -> JobRequest:
         try:
-            declared = self._declared()
+            declared, shows_record = self._declared()
             if type(self).run is RemoteJobTask.run:
                 outputs.refuse_others(declared, self.remote_context)
             return JobRequest(
@@ -193,7 +193,7 @@ class RemoteJobTask(luigi.Task):
                 environment=dict(self.environment or {}),
                 working_directory=str(self.working_directory or "~"),
                 outputs=outputs.made_by_command(declared, self.remote_context),
-                publish=self._shows_record(),
+                publish=shows_record,
                 time_limit=self._seconds("time_limit"),
                 kill_grace=self._seconds("kill_grace"),
                 success_exit_codes=_codes(self.success_exit_codes),
@@ -206,21 +206,19 @@ class RemoteJobTask(luigi.Task):
         except (TypeError, ValueError) as error:
             raise self._wrong(f"environment or success_exit_codes: {error}", "give a dict and a tuple") from error
 
-    def _declared(self) -> Any:
-        """What `output()` says, without what the job directory shows by itself."""
-        declared = self.output()
-        if not self._shows_record():
-            return declared
+    def _declared(self) -> tuple[Any, bool]:
+        """What `output()` says without what the job directory shows by itself, and whether it says that too."""
+        declared, paths = self.output(), self._paths()
+        own = {paths.published_record, paths.published_log}
+
+        def is_own(target: Any) -> bool:
+            return getattr(target, "path", None) in own
+
+        if not any(map(is_own, flatten(declared))):
+            return declared, False
         if isinstance(declared, Mapping):
-            return {key: target for key, target in declared.items() if not self._is_own(target)}
-        return [target for target in flatten(declared) if not self._is_own(target)]
-
-    def _shows_record(self) -> bool:
-        return any(self._is_own(target) for target in flatten(self.output()))
-
-    def _is_own(self, target: Any) -> bool:
-        paths = self._paths()
-        return getattr(target, "path", None) in (paths.published_record, paths.published_log)
+            return {key: target for key, target in declared.items() if not is_own(target)}, True
+        return [target for target in flatten(declared) if not is_own(target)], True
 
     def _made(self, request: JobRequest) -> bool | None:
         """Whether all that the job makes is there; None for a job that makes nothing that could be looked for."""
