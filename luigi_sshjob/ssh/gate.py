@@ -44,9 +44,7 @@ class SessionGate:
 
     def acquire(self, *, deadline: float, host: str) -> FileLock:
         """A free slot; raises `HostUnreachable` when there was none until `deadline` (`time.monotonic()`)."""
-        # a clock that all processes of this machine share; a name never used before, so nobody else can hold it
-        ticket = FileLock(self._directory / f"{self._key}.wait.{time.monotonic_ns():020d}.{os.getpid()}")
-        ticket.try_acquire()
+        ticket = self._ticket()
         say_at = time.monotonic() + 5
         try:
             while True:
@@ -81,6 +79,14 @@ class SessionGate:
         """Removes the files that nobody holds: whoever was killed has left some."""
         for path in [*self._slots(self._most), *self._tickets()]:
             self._is_free(path)
+
+    def _ticket(self) -> FileLock:
+        while True:
+            # a clock that all processes of this machine share
+            ticket = FileLock(self._directory / f"{self._key}.wait.{time.monotonic_ns():020d}.{os.getpid()}")
+            # fails where somebody has tidied it up before it was held
+            if ticket.try_acquire():
+                return ticket
 
     def _first(self) -> Path | None:
         return next((path for path in self._tickets() if not self._is_free(path)), None)
