@@ -25,12 +25,13 @@ import engine
 import luigi.configuration
 import luigi.contrib.ssh
 import processes
+from commands import Luigi
 from hosts import ACCEPTED, DockerHost
+from masters import exit_masters
 from proxy import Proxy, through
 
 from luigi_sshjob import RemoteFileSystem
 
-TESTS = Path(__file__).parent
 OWN_PROCESSES = 2  # of one Sleeper: its shell, its sleep
 
 
@@ -83,8 +84,8 @@ class Bench:
         # what a look at the counter itself costs
         first, second = self._started(), self._started()
         self._look = second - first
-        self.bare = self._bare()
-        # the second time, as it does more at its first
+        # an account's first login does more than the next
+        self._bare(0)
         first = self._started()
         self.bare = self._bare()
         self.bare_processes = self._started() - first - self._look - 1
@@ -101,9 +102,7 @@ class Bench:
         )
         return time.monotonic() - begin
 
-    def start(
-        self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours"
-    ) -> tuple[subprocess.Popen[bytes], Path]:
+    def start(self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours") -> tuple[Luigi, Path]:
         """The `luigi` command on so many jobs at once, and the folder of its notes."""
         notes = Path(tempfile.mkdtemp(dir=self.root))
         if kind == "ours":
@@ -111,21 +110,8 @@ class Bench:
         else:
             tasks = ["Peers", "--kind", kind, "--port", str(self.host.port), "--user", self.host.username]
             tasks += ["--key", str(self.host.key_file)]
-        self.log = notes / "log"
-        with self.log.open("wb") as out:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "luigi", "--module", "pipeline", *tasks, "--local-scheduler"),
-                    *("--folder", folder, "--notes", str(notes)),
-                    *("--count", str(jobs), "--workers", str(jobs), "--no-lock"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-                start_new_session=True,
-            )
-        return process, notes
+        arguments = ["--folder", folder, "--notes", str(notes), "--count", str(jobs), "--workers", str(jobs)]
+        return Luigi(notes / "log", *tasks, *arguments, "--local-scheduler"), notes
 
     def folder(self) -> str:
         """A new one on the host."""
@@ -142,18 +128,22 @@ class Bench:
         took = time.monotonic() - begin
         started = self._started() - started - self._look
         log = self.host.log_text()[log_length:]
-        ledger = self.host.run("cat", f"{folder}/ledger").split()
-        bad = set(range(jobs)) ^ {int(note.name) for note in notes.iterdir() if note.name.isdigit()}
         return Figures(
             jobs=jobs,
             logins=len(ACCEPTED.findall(log)),
             drops=len(re.findall(r"MaxStartups|no more sessions|drop connection", log)),
-            failed=len(bad) + len(ledger) - len(set(ledger)),
+            failed=self._bad(jobs, folder, notes),
             sessions=_most_sessions(log),
             processes=started / jobs - OWN_PROCESSES,
             known=self._delays(folder, notes) if kind == "ours" else [],
             overhead=took - self.bare,
         )
+
+    def _bad(self, jobs: int, folder: str, notes: Path) -> int:
+        """How many jobs did not succeed, or ran twice."""
+        ledger = self.host.run("cat", f"{folder}/ledger").split()
+        known = {int(note.name) for note in notes.iterdir() if note.name.isdigit()}
+        return len(set(range(jobs)) ^ known) + len(ledger) - len(set(ledger))
 
     def _delays(self, folder: str, notes: Path) -> list[float]:
         # time(1) writes there when the command is over, before anything of ours happens
@@ -169,7 +159,7 @@ class Bench:
         """Processes started on the host by a minute in which nothing happens; what a waiting task takes here."""
         run, _ = self.start(jobs, self.folder(), seconds=90)
         processes.wait_until(
-            lambda: self.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 60
+            lambda: run.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 60
         )
         time.sleep(5)
         first, cpu = self._started(), _cpu(run.pid)
@@ -232,10 +222,12 @@ class Bench:
         time.sleep(chance.uniform(0, 2))
         self.disconnect()
         run.wait()
-        ledger = self.host.run("cat", f"{folder}/ledger").split()
-        known = {int(note.name) for note in notes.iterdir() if note.name.isdigit()}
-        bad = len(set(range(jobs)) ^ known) + len(ledger) - len(set(ledger))
-        return len(leaders), bad, len(ACCEPTED.findall(self.host.log_text()[log_length:])), jobs
+        return (
+            len(leaders),
+            self._bad(jobs, folder, notes),
+            len(ACCEPTED.findall(self.host.log_text()[log_length:])),
+            jobs,
+        )
 
     def _process_that_asks(self) -> subprocess.Popen[str]:
         """Leads, or will when those before it have ended."""
@@ -253,10 +245,7 @@ class Bench:
 
     def disconnect(self) -> None:
         """The next run logs in anew."""
-        for path in self.runtime_dir.glob("*"):
-            if path.is_socket() and not path.suffix:
-                argv = ["ssh", "-F", self.host.ssh_config, "-S", path, "-O", "exit", self.host.alias]
-                subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True)
+        exit_masters(self.runtime_dir, self.host)
 
     def close(self) -> None:
         """Nothing stays behind."""

@@ -11,7 +11,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +20,14 @@ from pathlib import Path
 
 import engine
 import processes
+from commands import Luigi
 from hosts import DockerHost, Host, LoopbackHost
+from luigi.configuration import add_config_path
+from masters import exit_masters
+from pipeline import Restless
 
-TESTS = Path(__file__).parent
+from luigi_sshjob.ssh.connection import close_shells
+
 RUNS = 2  # `luigi` commands that want the same tasks at the same time
 WORKERS = 6
 
@@ -46,9 +50,10 @@ class Chaos:
             f"base_dir={self.folder}/base\npoll_interval=1\nrequest_timeout=10\n"
         )
         os.environ["LUIGI_CONFIG_PATH"] = str(self.configuration)
+        add_config_path(str(self.configuration))
         self.faults: Counter[str] = Counter()
         self.complaints: list[str] = []
-        self.luigis: list[subprocess.Popen[bytes]] = []
+        self.luigis: list[Luigi] = []
         self.started = 0
 
     def _make_host(self) -> Host:
@@ -88,40 +93,25 @@ class Chaos:
             if time.monotonic() < end:
                 self._do_something_bad()
         for luigi in self.luigis:
-            self._kill(luigi)
+            luigi.kill_all()
         self.luigis = []
 
-    def _settle(self, luigi: subprocess.Popen[bytes]) -> bool:
+    def _settle(self, luigi: Luigi) -> bool:
         """Whether an ended luigi is to be replaced: it or one of its tasks was killed, or it could not ask the host."""
-        text = luigi.log.read_text(errors="replace")  # type: ignore[attr-defined]
+        text = luigi.log.read_text(errors="replace")
         failed = re.search(r"Worker .* failed +Restless", text)
         if failed:
             self.complaints.append(f"a task failed:\n{text[failed.start() :][:3000]}")
         return luigi.returncode != 0
 
-    def _start_luigi(self, numbers: list[tuple[int, int]]) -> subprocess.Popen[bytes]:
-        log = self.root / f"luigi-{sum(self.faults.values())}-{len(self.luigis)}-{time.monotonic_ns()}.log"
-        with log.open("wb") as out:
-            luigi = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "luigi", "--module", "pipeline", "Restlessness", "--local-scheduler"),
-                    *("--host", self.host.alias, "--folder", self.folder, "--numbers", json.dumps(numbers)),
-                    *("--workers", str(WORKERS), "--no-lock"),
-                    *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
-                    *("--retcode-unhandled-exception", "4"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-                start_new_session=True,
-            )
-        luigi.log = log  # type: ignore[attr-defined]
-        return luigi
-
-    def _kill(self, luigi: subprocess.Popen[bytes]) -> None:
-        processes.kill([member.pid for member in processes.family(luigi.pid)])
-        luigi.wait()
+    def _start_luigi(self, numbers: list[tuple[int, int]]) -> Luigi:
+        return Luigi(
+            self.root / f"luigi-{time.monotonic_ns()}.log",
+            *("Restlessness", "--local-scheduler", "--workers", str(WORKERS)),
+            *("--host", self.host.alias, "--folder", self.folder, "--numbers", json.dumps(numbers)),
+            *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
+            *("--retcode-unhandled-exception", "4"),
+        )
 
     # -- what goes wrong
 
@@ -142,7 +132,7 @@ class Chaos:
             self.faults[fault.__name__.replace("_", " ")] += 1
 
     def kill_a_luigi_with_all_its_tasks(self) -> bool:
-        self._kill(self.random.choice(self.luigis))
+        self.random.choice(self.luigis).kill_all()
         return True
 
     def kill_a_luigi_alone(self) -> bool:
@@ -158,12 +148,7 @@ class Chaos:
         return bool(masters) and _kill_9(self.random.choice(masters))
 
     def end_the_master(self) -> bool:
-        for path in self._sockets():
-            subprocess.run(
-                ["ssh", "-F", self.host.ssh_config, "-S", path, "-O", "exit", self.host.alias],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-            )
+        exit_masters(self.runtime_dir, self.host)
         return True
 
     def kill_a_client(self) -> bool:
@@ -199,10 +184,6 @@ class Chaos:
     def _sshd(self) -> list[int]:
         return [int(pid) for pid in self.host.run("pgrep", "-x", "sshd", user="root").split()]
 
-    def _sockets(self) -> list[Path]:
-        # the leader has one too, with a suffix
-        return [path for path in self.runtime_dir.glob("*") if path.is_socket() and not path.suffix]
-
     def _masters(self) -> list[int]:
         return [pid for pid, args in self._ssh().items() if "[mux]" in args or " -M " in args]
 
@@ -217,8 +198,6 @@ class Chaos:
             f"job {number} ran {ran[str(number)]} times" for number, _ in numbers if ran[str(number)] != 1
         ]
         # imported here, as they read the configuration
-        from pipeline import Restless
-
         for number, pieces in numbers:
             task = Restless(self.host.alias, self.folder, number, pieces)
             log = task.output()["log"]
@@ -241,10 +220,8 @@ class Chaos:
 
     def close(self) -> None:
         """Nothing of this run stays behind."""
-        from luigi_sshjob.ssh.connection import close_shells
-
         for luigi in self.luigis:
-            self._kill(luigi)
+            luigi.kill_all()
         close_shells()
         own = [p.pid for p in processes.running() if p.names(str(self.root)) and p.pid != os.getpid()]
         processes.kill(own)

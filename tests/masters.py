@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import processes
+from hosts import Host
 
 from luigi_sshjob import RemoteContext
 
@@ -20,3 +22,11 @@ def master_pid(context: RemoteContext) -> int:
 def kill_master(context: RemoteContext) -> None:
     """The connection breaks, without a word to anybody."""
     processes.kill([master_pid(context)])
+
+
+def exit_masters(runtime_dir: Path, host: Host) -> None:
+    """The connections in that runtime directory end in order; nobody waits for it."""
+    # the leader has a socket too, with a suffix
+    for path in [path for path in runtime_dir.glob("*") if path.is_socket() and not path.suffix]:
+        argv = ["ssh", "-F", host.ssh_config, "-S", path, "-O", "exit", host.alias]
+        subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True)

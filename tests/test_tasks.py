@@ -9,19 +9,17 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import luigi
 import processes
 import pytest
+from commands import Luigi
 from pipeline import Count, Failing, Slow
 from settings import configure
 
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobFailed, JobNotFound
 from luigi_sshjob.job import job_key
-
-LUIGI = [sys.executable, "-m", "luigi"]
 
 
 @pytest.fixture
@@ -37,32 +35,17 @@ def start_luigi(luigi_cfg, tmp_path):
     """Starts the `luigi` command; its log is `.log` of what is returned."""
     started = []
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
+    def start(*arguments: str) -> Luigi:
         log = tmp_path / f"luigi-{len(started)}.log"
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        }
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [*LUIGI, "--module", "pipeline", *arguments, "--retcode-task-failed", "30", "--no-lock"],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=environment,
-                start_new_session=True,
-            )
-        process.log = log
-        started.append(process)
-        return process
+        started.append(Luigi(log, *arguments, "--retcode-task-failed", "30"))
+        return started[-1]
 
     yield start
     for process in started:
-        processes.kill([member.pid for member in processes.family(process.pid)])
-        process.wait()
+        process.kill_all()
 
 
-def finished(process: subprocess.Popen[bytes], status: int = 0) -> str:
+def finished(process: Luigi, status: int = 0) -> str:
     found = process.wait(120)
     text = process.log.read_text()
     assert found == status, text

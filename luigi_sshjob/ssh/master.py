@@ -11,26 +11,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from luigi_sshjob.config import sshjob
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable
+from luigi_sshjob.ssh import command
+from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.failures import Failures
 from luigi_sshjob.ssh.messages import login_error
 from luigi_sshjob.ssh.runtime import FileLock, private, runtime_dir, socket_path
 
-Process = TypeVar("Process", bound="subprocess.Popen[Any]")
-
 logger = logging.getLogger("luigi-interface")
-
-# The multiplexed way is tried before the proxy, so a client with a session never runs it, and one without
-# ends here instead of logging in (measured with OpenSSH 9.2; see ssh_config(5), ControlPath).
-CLIENT_OPTIONS = tuple(
-    word
-    for option in ("ControlMaster=no", "ProxyCommand=false", "RemoteCommand=none", "BatchMode=yes")
-    for word in ("-o", option)
-)
 
 
 class ControlMaster:
@@ -41,11 +33,11 @@ class ControlMaster:
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
         # an edited configuration may lead elsewhere: a connection made before is not the same one
-        self.key = destination.key(*_configuration(settings.ssh_config))
+        self.key = destination.key(*command.configuration(settings.ssh_config))
         self.control_path = socket_path(self.directory, self.key)
         self._failures = Failures(self.directory / f"{self.key}.failed", str(destination))
         if settings.existing_master == "require":
-            self.control_path = self._users_control_path()
+            self.control_path = command.users_control_path(destination, settings)
 
     def alive(self) -> bool:
         """Whether the master answers on its socket; starts no process."""
@@ -172,18 +164,8 @@ class ControlMaster:
 
     def ssh_argv(self) -> list[str]:
         """The beginning of every ssh command line for this connection."""
-        destination = self.destination
         # the words that tell one failure from another must not be silenced by the user's LogLevel
-        argv = ["ssh", "-S", self.control_path, "-o", "LogLevel=ERROR"]
-        if self.settings.ssh_config:
-            argv += ["-F", self.settings.ssh_config]
-        if destination.port:
-            argv += ["-p", str(destination.port)]
-        if destination.key_file:
-            argv += ["-i", destination.key_file]
-        if destination.no_host_key_check:
-            argv += ["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no"]
-        return argv
+        return ["ssh", "-S", self.control_path, "-o", "LogLevel=ERROR", *command.way(self.destination, self.settings)]
 
     def _patience(self) -> float:
         return (self._timeout() + 2) * self.settings.connect_attempts + self.settings.request_timeout
@@ -198,29 +180,6 @@ class ControlMaster:
                 logger.info("%s: waiting for another process to log in", self.destination)
 
         return waiting
-
-    def _users_control_path(self) -> str:
-        destination, settings = self.destination, self.settings
-        argv = ["ssh", "-G", *(("-F", settings.ssh_config) if settings.ssh_config else ())]
-        argv += ["-p", str(destination.port)] if destination.port else []
-        process: subprocess.Popen[bytes] = spawn(
-            destination,
-            subprocess.Popen,
-            [*argv, destination.reference],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        said = process.communicate()[0].decode("utf-8", "replace")
-        if process.returncode != 0:
-            raise login_error(said, destination, settings.ssh_config)
-        found = re.search(r"^controlpath (.+)$", said, re.MULTILINE)
-        if not found or found[1] == "none":
-            raise ConfigurationError(
-                "existing_master is require, but the ssh configuration has no ControlPath for this host",
-                host=str(destination),
-                next_step="give it ControlMaster auto and a ControlPath there, and log in once by hand",
-            )
-        return found[1]
 
     def _no_master(self) -> HostUnreachable:
         return HostUnreachable(
@@ -248,29 +207,3 @@ class ControlMaster:
                 host=str(self.destination),
                 next_step="check that the local port is free and that the server allows forwarding",
             )
-
-
-def _configuration(ssh_config: str) -> tuple[str, ...]:
-    path = os.path.expanduser(ssh_config or "~/.ssh/config")
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (path,)
-    return path, str(found.st_mtime_ns), str(found.st_size)
-
-
-def spawn(destination: Destination, kind: type[Process], argv: list[str], **kwargs: Any) -> Process:
-    """Starts a local process.
-
-    Standard input is /dev/null unless the caller says otherwise: an ssh that reads the terminal in the
-    background is stopped (spotify/luigi#2349).
-    """
-    kwargs.setdefault("stdin", subprocess.DEVNULL)
-    try:
-        return kind(argv, **kwargs)
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"there is no {argv[0]} on this machine",
-            host=str(destination),
-            next_step=f"install it (Debian: apt-get install {'openssh-client' if argv[0] == 'ssh' else argv[0]})",
-        ) from error

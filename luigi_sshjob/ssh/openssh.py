@@ -14,9 +14,10 @@ from typing import Any
 
 from luigi_sshjob.config import sshjob
 from luigi_sshjob.errors import SSHJobError
+from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.gate import Client, SessionGate
-from luigi_sshjob.ssh.master import CLIENT_OPTIONS, ControlMaster, spawn
+from luigi_sshjob.ssh.master import ControlMaster
 from luigi_sshjob.ssh.messages import client_error, client_failed
 
 

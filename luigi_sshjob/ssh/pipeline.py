@@ -71,7 +71,10 @@ class Pipeline:
         """Sends the request on, or keeps it until there is a shell."""
         if self._shell is None:
             self._waiting.append(request)
-            self.require()
+            if not self._opening:
+                self._opening = True
+                name = f"sshjob login {self._transport.destination}"
+                threading.Thread(target=self._open, name=name, daemon=True).start()
             return
         if not self._asked:
             self._heard = time.monotonic()
@@ -80,13 +83,6 @@ class Pipeline:
         self._outgoing += self._shell.conversation.request(request.text)
         if idle:
             self._speak(0)
-
-    def require(self) -> None:
-        """Opens a shell if there is none."""
-        if self._shell is None and not self._opening:
-            self._opening = True
-            name = f"sshjob login {self._transport.destination}"
-            threading.Thread(target=self._open, name=name, daemon=True).start()
 
     def tend(self) -> None:
         """Takes a shell that was opened meanwhile; gives up one that has been silent for too long."""

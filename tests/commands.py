@@ -1,0 +1,33 @@
+"""The `luigi` command on the tasks of pipeline.py, as a user would start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import processes
+
+TESTS = Path(__file__).parent
+
+
+class Luigi(subprocess.Popen[bytes]):
+    """Runs in a session of its own; all it says is in `log`."""
+
+    def __init__(self, log: Path, *arguments: str):
+        self.log = log
+        with log.open("wb") as out:
+            super().__init__(
+                [sys.executable, "-m", "luigi", "--module", "pipeline", *arguments, "--no-lock"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+                start_new_session=True,
+            )
+
+    def kill_all(self) -> None:
+        """It and the processes of its tasks, at once."""
+        processes.kill([member.pid for member in processes.family(self.pid)])
+        self.wait()
