@@ -54,7 +54,8 @@ write_record() {
   [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
   true >"$scratch/reserve"
   now
-  log_bytes=$(wc -c <"$SJ_LOG")
+  log_bytes=0
+  [ ! -s "$SJ_LOG" ] || log_bytes=$(wc -c <"$SJ_LOG")
   # wc may pad with blanks
   emit "job: $key/$attempt
 outcome: $outcome

@@ -2,7 +2,7 @@
 # Installing, claiming and launching. Each verb may be called again after any doubt about whether it was heard. What
 # they answer is in parts: anything may print a line besides, the dynamic linker for one.
 
-SJ_DETACH='' SJ_NEW_BASES=$newline
+SJ_DETACH='' SJ_NEW_BASES=$newline SJ_COUNTED=''
 
 # install_supervisor BASE HASH [NAME TEXT]...: puts the supervisor's files at BASE/lib/HASH, all or none.
 install_supervisor() {
@@ -170,6 +170,18 @@ job_relaunch() {
 
 launch_job() { "launch_$launcher" "$1"; }
 
+# recent_oom_kills: sets $oom_kills to what it was within this second. A count costs dash a read for each of some 2,000
+# bytes, too much for each of many jobs.
+recent_oom_kills() {
+  uptime=
+  [ ! -r /proc/uptime ] || read -r uptime _ </proc/uptime
+  if [ "${uptime%%.*}" != "$SJ_COUNTED" ] || [ -z "$uptime" ]; then
+    oom_kills
+    SJ_COUNTED=${uptime%%.*} SJ_OOM_KILLS=$oom_kills
+  fi
+  oom_kills=$SJ_OOM_KILLS
+}
+
 # launch_nohup DIR: a process of its own that outlives this session. All three of its files are redirected:
 # sshd keeps a session open while somebody holds one of them.
 launch_nohup() {
@@ -178,9 +190,10 @@ launch_nohup() {
     ! command -v setsid >/dev/null 2>&1 || SJ_DETACH=setsid
     boot_time
   }
+  recent_oom_kills
   {
     LC_ALL=$SJ_LC_ALL
     [ -n "$LC_ALL" ] || unset LC_ALL
-    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK" "$boot_time"
+    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK" "$boot_time" "$oom_kills"
   } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
 }

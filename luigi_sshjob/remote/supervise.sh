@@ -1,10 +1,10 @@
 #!/bin/sh
-# supervise.sh JOB_DIRECTORY UMASK BOOT_TIME: runs one attempt and writes its record. Started detached; may be started
-# any number of times: the first to make the file `started` runs the command, any other leaves at once. What it starts
-# besides the command is counted: hosts run many jobs.
+# supervise.sh JOB_DIRECTORY UMASK BOOT_TIME [OOM_KILLS]: runs one attempt and writes its record. Started detached; may be
+# started any number of times: the first to make the file `started` runs the command, any other leaves at once. What it
+# starts besides the command is counted: hosts run many jobs. OOM_KILLS is what oom_kills said a moment ago.
 # shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
 umask 077
-dir=$1 user_umask=$2 boot_time=${3-}
+dir=$1 user_umask=$2 boot_time=${3-} oom_kills=${4-}
 lib=${0%/*}
 # shellcheck source=/dev/null
 . "$lib/layout.sh"
@@ -34,7 +34,7 @@ mark=SSHJOB_LOG=$dir/$SJ_LOG
 # dies at once is known all the same, see supervised_state.
 claim_run() {
   machine_identity
-  oom_kills
+  [ -n "$oom_kills" ] || oom_kills
   oom_kills_before=$oom_kills
   process_start $$ || return 1
   identity="pid: $$
