@@ -13,7 +13,8 @@ from luigi_sshjob.control import JobControl
 from luigi_sshjob.errors import JobNotFound, SSHJobError
 from luigi_sshjob.job import JobRef, Observation
 from luigi_sshjob.launchers import launcher_named
-from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.monitor import Monitor
+from luigi_sshjob.patience import Patience
 
 
 def main(argv: Sequence[str] | None = None) -> int:

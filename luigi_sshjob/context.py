@@ -92,6 +92,10 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             output=output,
         )
 
+    def check_output_argv(self, argv: Sequence[str]) -> bytes:
+        """As `check_output`, for a program and its arguments, which may hold any character but NUL."""
+        return self.check_output(self.quoted(*argv))
+
     def _communicate(self, cmd: Sequence[str]) -> tuple[subprocess.Popen[bytes], bytes, str]:
         with tempfile.TemporaryFile() as errors:
             process = self.Popen(cmd, stdout=subprocess.PIPE, stderr=errors)

@@ -8,40 +8,15 @@ import math
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 from luigi_sshjob.control import JobControl
-from luigi_sshjob.errors import HostUnreachable, JobError
+from luigi_sshjob.errors import JobError
 from luigi_sshjob.job import JobRef, Observation, Outcome, State
+from luigi_sshjob.patience import Patience
 
 logger = logging.getLogger("luigi-interface")
 
-Result = TypeVar("Result")
-
-_LONGEST_BACKOFF = 30.0
 _LAUNCHES = 6
-
-
-class Patience:
-    """Repeats what may be repeated for as long as a host does not answer, up to `timeout` seconds in a row."""
-
-    def __init__(self, timeout: float):
-        self.timeout = timeout
-
-    def with_host(self, request: Callable[[], Result]) -> Result:
-        """The answer to `request`. Raises `HostUnreachable` when the time is up; no job is the worse for it."""
-        since = time.monotonic()
-        pause = 0.5
-        while True:
-            try:
-                return request()
-            except HostUnreachable as error:
-                if time.monotonic() - since > self.timeout:
-                    raise
-                logger.warning("%s\nTrying again; what runs on the host goes on meanwhile.", error)
-                # full jitter, so that many who lost the same host do not come back at once
-                time.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, _LONGEST_BACKOFF)
 
 
 class Monitor:

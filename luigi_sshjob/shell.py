@@ -15,11 +15,15 @@ from luigi_sshjob.errors import UnsafeValue
 BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r line && eval \"$line\"'"
 
 # Sourced or sent in this order: each may use what stands before it.
-_SUPERVISOR = ("layout.sh", "common.sh", "process.sh", "outputs.sh", "ending.sh", "record.sh", "supervise.sh")
+_SUPERVISOR = (
+    *("layout.sh", "common.sh", "identity.sh", "process.sh"),
+    *("outputs.sh", "ending.sh", "record.sh", "supervise.sh"),
+)
 _AGENT = (
-    *("layout.sh", "common.sh", "process.sh", "agent.sh"),
+    *("layout.sh", "common.sh", "identity.sh", "process.sh", "agent.sh"),
     *("submit.sh", "jobs.sh", "watch.sh", "cleanup.sh", "files.sh"),
 )
+_TRANSFER = ("identity.sh", "transfer.sh")
 
 _HOME = re.compile(r"~[A-Za-z0-9_.-]*(?=/|$)")
 
@@ -90,6 +94,18 @@ def script(name: str) -> str:
 def agent() -> str:
     """The functions that a remote shell loads once, as one text."""
     return "".join(script(name) for name in _AGENT)
+
+
+def transfer(verb: str, *arguments: str) -> str:
+    """A line for a session of its own that calls a function of `transfer.sh`."""
+    return " ".join((f"eval {quote(_transfer())};", verb, *map(word, arguments)))
+
+
+@cache
+def _transfer() -> str:
+    # each byte of it costs a system call there
+    lines = "".join(script(name) for name in _TRANSFER).splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 @cache

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
+import posixpath
 from typing import Any
 
 from luigi_sshjob import shell
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.session import Session
 
-_CHUNK = 1 << 18  # bytes
+PIECE = 1 << 18  # bytes; a deadline each: a slow host is not one that does not answer
 
 
 class RemoteReader(io.RawIOBase):
-    """The bytes of one remote file. The end is the end of the file; anything else that ends it raises.
+    """The bytes of one remote file from `offset` on. The end is the end of the file; anything else that ends it raises.
 
     Raises `FileNotFoundError` where there is no such file, `RemoteCommandFailed` for another reason not to
     read it, `ConnectionLost` when the connection breaks.
     """
 
-    def __init__(self, connection: Connection, path: str):
+    def __init__(self, connection: Connection, path: str, offset: int = 0, *, tree: bool = False):
         super().__init__()
         self._connection = connection
         self._path = path
         self._ended = self._lent = False
-        # opened before the first byte is asked for, so that a missing file is known where LocalTarget's is
         word = shell.quote_path(path)
+        line = shell.transfer("give_tree", word) if tree else shell.transfer("give_file", word, str(offset + 1))
+        # opened before the first byte is asked for, so that a missing file is known where LocalTarget's is;
         # in C, as _failure reads what the shell says of a file that is not there
-        self._session = connection.session(f"LC_ALL=C; exec 3<{word} && echo open && exec cat <&3")
-        if self._read(5) != b"open\n":
+        self._session = connection.session(f"LC_ALL=C; {line}")
+        widen(self._session.stdout)
+        if _line(self._session, connection) != b"open":
             raise self._failure()
-
-    def _read(self, size: int) -> bytes:
-        return self._session.read(size, deadline=self._connection.request_deadline())
 
     def readable(self) -> bool:
         return True
@@ -42,13 +44,18 @@ class RemoteReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if self._ended:
             return 0
-        data = self._read(len(buffer))
+        data = self._session.read(len(buffer), deadline=self._connection.request_deadline())
         buffer[: len(data)] = data
         if not data:
-            self._ended = True
-            if self._session.wait(deadline=self._connection.request_deadline()) != 0:
-                raise self._failure()
+            self._end()
         return len(data)
+
+    def receive(self, local: int) -> int:
+        """A piece of it into an open local file at its position; how many bytes, 0 at the end."""
+        count = self._session.receive(local, PIECE, deadline=self._connection.request_deadline())
+        if not count:
+            self._end()
+        return count
 
     def fileno(self) -> int:
         """For a process that reads in our place (a format's gzip); `close` then tells how it ended."""
@@ -63,6 +70,11 @@ class RemoteReader(io.RawIOBase):
         if self._lent and self._session.process.returncode == 255:
             raise self._session.lost()
 
+    def _end(self) -> None:
+        self._ended = True
+        if self._session.wait(deadline=self._connection.request_deadline()) != 0:
+            raise self._failure()
+
     def _failure(self) -> Exception:
         status = self._session.wait(deadline=self._connection.request_deadline())
         said = self._session.said().strip()
@@ -72,31 +84,45 @@ class RemoteReader(io.RawIOBase):
         if "No such file" in said or "nonexistent" in said or "not found" in said:
             return FileNotFoundError(2, f"no such file on {self._connection.host}", self._path)
         return RemoteCommandFailed(
-            f"{self._path} cannot be read: {said}", host=self._connection.host, returncode=status, cmd="cat"
+            f"{self._path} cannot be read: {said}", host=self._connection.host, returncode=status, cmd="read"
         )
 
 
 class RemoteSink(io.RawIOBase):
-    """Bytes into the standard input of a line that the host runs to write `path`; `finish` tells whether it did."""
+    """Bytes into the standard input of what the host runs to write `temporary`; `finish` tells whether it did.
 
-    def __init__(self, connection: Connection, line: str, path: str):
+    `line` is one of `remote/transfer.sh`, and writes in `folder` in the place of `path`. Raises `RemoteCommandFailed`
+    where the host cannot write there, `ConnectionLost` when the connection breaks.
+    """
+
+    def __init__(self, connection: Connection, line: str, folder: str, path: str):
         super().__init__()
         self._connection = connection
-        self._session = connection.session(line)
         self._path = path
+        self._session = connection.session(line)
         self.written = 0
         self.lent = False
+        name = shell.decode(_line(self._session, connection))
+        if not name:
+            self.finish()
+            raise self._session.lost()
+        self.temporary = posixpath.join(folder, name)
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        for start in range(0, len(view), _CHUNK):
-            # a deadline each: a slow host is not one that does not answer
-            self._session.write(bytes(view[start : start + _CHUNK]), deadline=self._connection.request_deadline())
+        for start in range(0, len(view), PIECE):
+            self._session.write(view[start : start + PIECE], deadline=self._connection.request_deadline())
         self.written += len(view)
         return len(view)
+
+    def send(self, local: int, offset: int, count: int) -> int:
+        """At most `count` bytes of an open local file from `offset` on; how many, 0 where it has no more."""
+        sent = self._session.send(local, offset, min(count, PIECE), deadline=self._connection.request_deadline())
+        self.written += sent
+        return sent
 
     def fileno(self) -> int:
         """For a process that writes in our place; its bytes are not counted."""
@@ -132,13 +158,14 @@ class AtomicRemoteWriter(io.BufferedWriter):
     `path`. `close` raises `RemoteCommandFailed` or `ConnectionLost` where the file is not in its place.
     """
 
-    def __init__(self, connection: Connection, path: str, tmp_path: str, executable: bool = False):
+    def __init__(self, connection: Connection, path: str):
         self._connection = connection
-        word = shell.quote_path(tmp_path)
-        made = f"true >{word} && chmod +x {word} && " if executable else ""
-        self._writer = RemoteSink(connection, f"{made}exec cat >{word}", tmp_path)
+        folder = posixpath.dirname(path)
+        self._writer = RemoteSink(
+            connection, shell.transfer("take_file", shell.quote_path(folder or ".")), folder, path
+        )
         self.path = path
-        self.tmp_path = tmp_path
+        self.tmp_path = self._writer.temporary
         self._done = False
         super().__init__(self._writer, 1 << 16)
 
@@ -193,3 +220,20 @@ class AtomicRemoteWriter(io.BufferedWriter):
         # the buffer must not be flushed to a session that is over
         with contextlib.suppress(Exception):
             super().close()
+
+
+def widen(pipe: int) -> None:
+    """Lets more stand in a pipe than the usual 64 KiB, where the system allows it: less waiting for each other."""
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+
+
+def _line(session: Session, connection: Connection) -> bytes:
+    """Up to a line break; what ended before is empty. Byte by byte: what follows is for whoever reads on."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = session.read(1, deadline=connection.request_deadline())
+        if not byte:
+            return b""
+        line += byte
+    return line[:-1]

@@ -19,7 +19,8 @@ from luigi_sshjob.errors import ConfigurationError, JobNotFound, RemoteCommandFa
 from luigi_sshjob.handle import Job
 from luigi_sshjob.job import JobPaths, JobRef, job_key
 from luigi_sshjob.launchers import Launcher, launcher_named
-from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.monitor import Monitor
+from luigi_sshjob.patience import Patience
 from luigi_sshjob.report import Reporter, failure
 from luigi_sshjob.request import JobRequest
 from luigi_sshjob.target import RemoteTarget

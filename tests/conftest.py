@@ -18,9 +18,11 @@ import luigi.task_register
 import processes
 import pytest
 from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
+from proxy import Proxy, through
 from settings import configure
 from workbench import Bench
 
+from luigi_sshjob import RemoteFileSystem
 from luigi_sshjob.ssh.connection import close_shells
 
 
@@ -172,6 +174,32 @@ def end_masters(runtime_dir: Path, host: Host) -> None:
             check=True,
         )
         processes.wait_until(lambda pid=pid: not processes.alive(pid), f"the end of ControlMaster {pid}")
+
+
+@pytest.fixture
+def files(host: Host, luigi_cfg: LuigiConfiguration) -> RemoteFileSystem:
+    """Those of the host of this run."""
+    return RemoteFileSystem(host.alias)
+
+
+@pytest.fixture
+def folder(host: Host) -> Iterator[str]:
+    """A new folder on the host."""
+    path = host.run("mktemp", "-d").strip()
+    yield path
+    host.run("rm", "-rf", path)
+
+
+@pytest.fixture
+def proxy(host: Host, luigi_cfg: LuigiConfiguration, tmp_path: Path) -> Iterator[Proxy]:
+    """All connections to the host go through it."""
+    wire = Proxy((host.hostname, host.port))
+    ssh_config = tmp_path / "through"
+    ssh_config.write_text(through(wire, host.ssh_config, host.port))
+    configure(ssh_config=ssh_config)
+    yield wire
+    wire.restore()
+    wire.close()
 
 
 @pytest.fixture

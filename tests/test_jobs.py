@@ -15,7 +15,8 @@ from settings import configure
 from luigi_sshjob import RemoteTarget
 from luigi_sshjob.errors import JobError, JobMismatch, RemoteCommandFailed
 from luigi_sshjob.job import State
-from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.monitor import Monitor
+from luigi_sshjob.patience import Patience
 from luigi_sshjob.request import Output
 
 fork = multiprocessing.get_context("fork")

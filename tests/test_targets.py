@@ -6,15 +6,19 @@ import gc
 import os
 import shutil
 import subprocess
+import sys
 
+import luigi
 import luigi.contrib.ssh
 import luigi.format
 import luigi.target
 import processes
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from masters import kill_master
 
-from luigi_sshjob import RemoteFileSystem, RemoteTarget
+from luigi_sshjob import RemoteBulkComplete, RemoteTarget
 from luigi_sshjob.errors import ConnectionFailed, ConnectionLost, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.ssh.connection import Connection
 
@@ -32,21 +36,9 @@ HOSTILE = [
     "x || true",
     "tab\tbell\a",
     "ends in space ",
-    "n" * 200,
+    "n" * 255,
+    "é" * 127,
 ]
-
-
-@pytest.fixture
-def files(host, luigi_cfg):
-    return RemoteFileSystem(host.alias)
-
-
-@pytest.fixture
-def folder(host, files):
-    """A new folder on the host."""
-    path = host.run("mktemp", "-d").strip()
-    yield path
-    host.run("rm", "-rf", path)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -59,10 +51,10 @@ def test_any_name_is_only_a_name(host, files, folder, name):
     assert target.open().read() == "content\n"
     assert files.listdir(folder) == [f"{folder}/{name}"]
     assert not files.isdir(target.path)
-    files.move(target.path, f"{folder}/{name} moved")
-    assert host.run("ls", "-A", folder).count("moved") == 1
-    files.remove(f"{folder}/{name} moved")
-    assert host.run("ls", "-A", folder) == ""
+    files.move(target.path, f"{folder}/moved/{name}")
+    assert host.run("ls", "-A", folder) == "moved\n"
+    files.remove(f"{folder}/moved/{name}")
+    assert host.run("ls", "-A", f"{folder}/moved") == ""
     assert "owned" not in host.run("ls", "-A")
 
 
@@ -233,41 +225,11 @@ def test_renaming_does_not_move_into_a_directory_nor_over_a_file(host, files, fo
     assert host.run("cat", f"{folder}/made") == "new\n"
 
 
-def test_files_and_directories_are_put_and_got(host, files, folder, tmp_path):
-    (tmp_path / "tree" / "sub").mkdir(parents=True)
-    (tmp_path / "tree" / "sub" / "a b").write_bytes(os.urandom(100_000))
-    (tmp_path / "tree" / "empty").touch()
-    files.put(str(tmp_path / "tree"), f"{folder}/put/tree")
-    assert sorted(files.listdir(f"{folder}/put")) == [f"{folder}/put/tree/empty", f"{folder}/put/tree/sub/a b"]
-    target = RemoteTarget(f"{folder}/put/tree/sub/a b", host.alias)
-    target.get(str(tmp_path / "back" / "file"))
-    assert (tmp_path / "back" / "file").read_bytes() == (tmp_path / "tree" / "sub" / "a b").read_bytes()
-    target.put(str(tmp_path / "tree" / "empty"))
-    assert host.run("stat", "-c", "%s", target.path).strip() == "0"
-    with pytest.raises(FileNotFoundError):
-        RemoteTarget(f"{folder}/missing", host.alias).get(str(tmp_path / "nothing"))
-    assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "tree"]
-
-
-def test_programs_stay_programs(host, files, folder, tmp_path):
-    (tmp_path / "program").write_text("#!/bin/sh\necho ran\n")
-    (tmp_path / "program").chmod(0o755)
-    files.put(str(tmp_path / "program"), f"{folder}/program")
-    assert host.run(f"{folder}/program") == "ran\n"
-    files.get(f"{folder}/program", str(tmp_path / "back"))
-    assert subprocess.run([tmp_path / "back"], capture_output=True, check=True).stdout == b"ran\n"
-    (tmp_path / "text").touch()
-    files.put(str(tmp_path / "text"), f"{folder}/text")
-    files.get(f"{folder}/text", str(tmp_path / "text"))
-    assert host.run("stat", "-c", "%a", f"{folder}/text") == "644\n"
-    assert not os.access(tmp_path / "text", os.X_OK)
-
-
 @pytest.mark.needs_docker
 def test_what_may_not_be_known_is_not_said_to_be_absent(host, files):
     host.run("install", "-d", "-m", "700", "/var/tmp/closed/in", user="root")
     host.run("chmod", "700", "/var/tmp/closed", user="root")
-    for question in (files.exists, files.isdir):
+    for question in (files.exists, files.isdir, lambda path: files.exists_many(["/", path])):
         with pytest.raises(RemoteCommandFailed, match="may not be searched"):
             question("/var/tmp/closed/in/deep")
     assert not files.exists("/var/tmp/nothing/here")
@@ -313,6 +275,125 @@ def test_a_writer_whose_last_answer_is_lost_has_still_written(host, files, folde
         out.flush()
         lose_an_answer(monkeypatch)
     assert host.run("cat", f"{folder}/written") == "all of it"
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "dir/", "plain"])
+def test_a_temporary_path_becomes_the_target(host, files, folder, name):
+    with RemoteTarget(f"{folder}/deep/{name}", host.alias).temporary_path() as path:
+        assert os.path.dirname(path.rstrip("/")) == f"{folder}/deep"
+        host.run("mkdir" if name == "dir/" else "touch", path)
+    assert files.exists(f"{folder}/deep/{name}")
+    with pytest.raises(KeyError), RemoteTarget(f"{folder}/other", host.alias).temporary_path() as path:
+        raise KeyError
+    assert host.run("ls", "-A", folder, f"{folder}/deep").split()[-1] == name.rstrip("/")
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "tree"])
+def test_what_is_copied_is_there_twice(host, files, folder, name):
+    if name == "tree":
+        host.run("sh", "-c", f"mkdir -p {folder}/tree/sub; echo content >{folder}/tree/sub/file")
+    else:
+        with RemoteTarget(f"{folder}/{name}", host.alias).open("w") as out:
+            out.write("content")
+    files.copy(f"{folder}/{name}", f"{folder}/made/{name}")
+    assert files.exists(f"{folder}/{name}")
+    assert len(files.listdir(f"{folder}/made")) == 1
+    assert host.run("grep", "-r", "content", f"{folder}/made").count("content") == 1
+    with pytest.raises(luigi.target.FileAlreadyExists):
+        files.copy(f"{folder}/{name}", f"{folder}/made")
+    with pytest.raises(RemoteCommandFailed, match="No such file"):
+        files.copy(f"{folder}/none", f"{folder}/to")
+    assert ".sshjob" not in host.run("ls", "-A", folder, f"{folder}/made")
+
+
+def test_a_pattern_stands_for_the_names_that_match(host, files, folder):
+    names = ["a\nb", "a 1", "a$(x)2", "b*", "b?"]
+    for name in names:
+        RemoteTarget(f"{folder}/{name}", host.alias).open("w").close()
+    assert files.glob(f"{folder}/a*") == [f"{folder}/{name}" for name in names[:3]]
+    assert files.glob(f"{folder}/a[ x]1") == [f"{folder}/a 1"]
+    assert files.glob(f"{folder}/a 1") == [f"{folder}/a 1"]
+    assert files.glob(f"{folder}/none*") == []
+    assert files.glob(f"{folder}/$(touch owned)*; touch owned") == []
+    assert "owned" not in host.run("ls", "-A")
+
+
+def test_size_and_time_are_those_of_the_host(host, files, folder):
+    host.run("sh", "-c", f"printf 12345 >{folder}/file; touch -d @1234567890 {folder}/file {folder}")
+    assert (files.size(f"{folder}/file"), files.mtime(f"{folder}/file")) == (5, 1_234_567_890)
+    assert files.mtime(folder) == 1_234_567_890
+    with pytest.raises(IsADirectoryError):
+        files.size(folder)
+    for question in (files.size, files.mtime):
+        with pytest.raises(FileNotFoundError):
+            question(f"{folder}/missing")
+
+
+def test_arguments_reach_a_program_as_they_are(host, files):
+    argv = ["printf", "%s\n", *HOSTILE]
+    assert files.remote_context.check_output_argv(argv).decode() == "".join(f"{name}\n" for name in HOSTILE)
+    with pytest.raises(RemoteCommandFailed):
+        files.remote_context.check_output_argv(["false"])
+
+
+class Made(RemoteBulkComplete, luigi.Task):
+    folder = luigi.Parameter()
+    host = luigi.Parameter()
+    number = luigi.IntParameter()
+
+    def output(self):
+        remote = [RemoteTarget(f"{self.folder}/{self.number}.{part}", self.host) for part in "ab"]
+        return [remote, luigi.LocalTarget("/dev/null")]
+
+
+def test_completeness_of_many_tasks_is_one_question(host, files, folder, monkeypatch):
+    host.run("sh", "-c", f"cd {folder}; touch 1.a 1.b 2.a 4.a 4.b")
+    asked = []
+    call = Connection.call
+    monkeypatch.setattr(Connection, "call", lambda *args, **more: asked.append(args) or call(*args, **more))
+    wanted = [(folder, host.alias, number) for number in range(200)]
+    assert Made.bulk_complete(wanted) == [(folder, host.alias, number) for number in (1, 4)]
+    assert len(asked) == 1
+    assert Made.bulk_complete([{"folder": folder, "host": host.alias, "number": 4}]) == [
+        {"folder": folder, "host": host.alias, "number": 4}
+    ]
+    assert Made.bulk_complete([]) == []
+
+
+def test_no_ssh_process_reads_the_terminal(host, files, folder, tmp_path):
+    """In the background of a terminal it would be stopped: spotify/luigi#2349."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import luigi.format, sys\n"
+        "from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget\n"
+        f"host, folder = {host.alias!r}, {folder!r}\n"
+        "files = RemoteFileSystem(host)\n"
+        "files.remote_context.check_output(['cat'])\n"
+        "with RemoteTarget(folder + '/made', host, format=luigi.format.Gzip).open('w') as out: out.write(b'x')\n"
+        "RemoteTarget(folder + '/made', host, format=luigi.format.Gzip).open().read()\n"
+        "files.put(__file__, folder + '/put'); files.get(folder + '/put', __file__ + '.back')\n"
+        "print('typed:', sys.stdin.readline().strip())\n"
+    )
+    typescript = ["script", "-qec", f"{sys.executable} {program}", "/dev/null"]
+    done = subprocess.run(typescript, input=b"what was typed\n", capture_output=True, timeout=60)
+    assert b"typed: what was typed" in done.stdout
+
+
+names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=names.filter(lambda name: name not in (".", "..")), content=st.binary(max_size=300_000))
+def test_any_bytes_under_any_name_come_back(host, files, folder, name, content):
+    target = RemoteTarget(f"{folder}/{name}", host.alias, format=luigi.format.Nop)
+    with target.open("w") as out:
+        out.write(content)
+    with target.open() as back:
+        assert back.read() == content
+    assert files.listdir(folder) == [target.path]
+    assert files.exists_many([target.path, f"{target.path}x"]) == [True, False]
+    target.remove()
+    assert not target.exists()
 
 
 def test_many_questions_are_one_answer(host, files, folder):

@@ -7,7 +7,8 @@ import processes
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.control import JobControl
 from luigi_sshjob.launchers import launcher_named
-from luigi_sshjob.monitor import Monitor, Patience
+from luigi_sshjob.monitor import Monitor
+from luigi_sshjob.patience import Patience
 from luigi_sshjob.request import JobRequest
 
 

@@ -6,8 +6,6 @@ fs_exists() { [ -e "$1" ] || fs_absent "$1"; }
 
 fs_isdir() { [ -d "$1" ] || fs_absent "$1"; }
 
-fs_isexecutable() { [ -x "$1" ]; }
-
 # fs_absent PATH: below a directory that may not be searched everything looks as if it were not there.
 fs_absent() {
   above=$1
@@ -21,12 +19,47 @@ fs_absent() {
   return 2
 }
 
-# fs_exists_many PATH...: a part for each, yes or no.
+# fs_exists_many PATH...: a part for each: yes, no or unknown.
 fs_exists_many() {
   path_index=0
   for path; do
-    if [ -e "$path" ]; then part exists "$path_index" yes; else part exists "$path_index" no; fi
+    if [ -e "$path" ]; then path_exists=yes; else path_exists=no; fi
+    [ "$path_exists" = yes ] || fs_absent "$path" >/dev/null || [ $? -ne 2 ] || path_exists=unknown
+    part exists "$path_index" "$path_exists"
     path_index=$((path_index + 1))
+  done
+}
+
+# fs_stat PATH: its size in bytes, its time of change in seconds of 1970, its mode, what it takes in blocks of 512 bytes,
+# and what tells it from others and from itself in another state: device and inode, when it was changed. GNU's and
+# busybox's stat, that of the BSDs; "-" is not known.
+fs_stat() {
+  [ -e "$1" ] || refuse no-such-file || return
+  { stat -Lc '%s %Y %a %b %d.%i %z' "$1" || stat -Lf '%z %m %Lp %b %d.%i %Fm' "$1"; } 2>/dev/null && return
+  listed=$(ls -lidnL "$1") || return
+  # inode, mode, links, user, group, size and a date (POSIX)
+  # shellcheck disable=SC2086
+  set -f && set -- $listed && set +f
+  emit "$6 - - - $1 $7 $8 $9"
+}
+
+# fs_sha256 FILE: 64 digits first.
+fs_sha256() {
+  { sha256sum <"$1" || shasum -a 256 <"$1" || openssl dgst -sha256 -r <"$1" || sha256 <"$1"; } 2>/dev/null ||
+    refuse "the host has no sha256sum, shasum or openssl that could read $1"
+}
+
+# fs_glob PATTERN: a part for each path that it stands for.
+fs_glob() {
+  pattern=$1 separators=$IFS
+  IFS=
+  # shellcheck disable=SC2086
+  set -- $pattern
+  IFS=$separators
+  for found; do
+    [ -e "$found" ] || [ -h "$found" ] || continue
+    part path 0
+    emit "$found"
   done
 }
 
@@ -59,6 +92,31 @@ fs_listdir() {
   find -L "$1" -type f -exec printf '%s\0' {} +
 }
 
+# fs_prepare DIRECTORY: makes it, to write something in it, and tidies it up.
+fs_prepare() { fs_mkdir "$1" yes no && sweep_directory "$1"; }
+
+# sweep_directory DIRECTORY: removes what writers have left there that have died; some hours later, as one that lost its
+# connection goes on when it has another.
+sweep_directory() {
+  for leftover in "$1"/.sshjob-tmp."$SJ_MACHINE".*; do
+    [ -e "$leftover" ] || continue
+    whose=${leftover##*/.sshjob-tmp."$SJ_MACHINE".}
+    process_start "${whose%%.*}" || start=
+    [ "$whose" = "${whose%%.*}.$start" ] || find "$leftover" -prune -mtime +0 -exec rm -rf -- {} \;
+  done
+  return 0
+}
+
+# fs_copy SOURCE TARGET: it appears whole or not at all; replaces a file.
+fs_copy() {
+  [ ! -d "$2" ] || refuse exists || return
+  case $2 in */*) copy=${2%/*} ;; *) copy=. ;; esac
+  copy=$copy/.sshjob-tmp.$SJ_SELF
+  cp -R -H -- "$1" "$copy" && mv -f -- "$copy" "$2" && return
+  rm -rf -- "$copy"
+  return 1
+}
+
 # fs_move SOURCE TARGET: replaces a file, refuses to put something into a directory that is in the way.
 fs_move() {
   [ ! -d "$2" ] || refuse exists || return
@@ -71,19 +129,31 @@ fs_rename_new() {
   mv -f -- "$1" "$2"
 }
 
-# fs_commit TEMPORARY TARGET BYTES: a written file goes into its place if every byte of it has arrived. May be
-# called again: what is in its place already is right there.
+# fs_commit TEMPORARY TARGET BYTES [MODE [TIME]]: a written file goes into its place if every byte of it has arrived, with
+# such a mode and time, see chmod and touch -t (in UTC). May be called again: what is in its place already is right there.
 fs_commit() {
   if [ ! -e "$1" ] && [ -f "$2" ]; then same_size "$2" "$3" && return; fi
   same_size "$1" "$3" || refuse "short: $arrived of $3 bytes arrived" || return
+  [ -z "${4-}" ] || chmod -- "$4" "$1" || return
+  [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$1" || return
   fs_move "$1" "$2"
 }
 
-# same_size FILE BYTES: compared as text, without the blanks wc may pad with: numbers end at 2 GiB in mksh.
+# fs_stretch FILE BYTES: makes it so long, with a hole at its end.
+fs_stretch() { dd if=/dev/null of="$1" bs=1 seek="$2" 2>&1; }
+
+# same_size FILE BYTES: compared as text: numbers end at 2 GiB in mksh.
 same_size() {
-  arrived=$(wc -c <"$1") || return
-  arrived=${arrived##* }
+  arrived=$(size_of "$1") || return
   [ "$arrived" = "$2" ]
 }
 
-fs_discard() { rm -f -- "$1"; }
+# size_of FILE: its bytes. Counted only where there is no stat: wc of busybox reads all of it.
+size_of() {
+  { stat -Lc %s "$1" || stat -Lf %z "$1"; } 2>/dev/null && return
+  counted=$(wc -c <"$1") || return
+  # wc may pad with blanks
+  emit "${counted##* }"
+}
+
+fs_discard() { rm -rf -- "$1"; }

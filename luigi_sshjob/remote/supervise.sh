@@ -11,6 +11,8 @@ lib=${0%/*}
 # shellcheck source=/dev/null
 . "$lib/common.sh"
 # shellcheck source=/dev/null
+. "$lib/identity.sh"
+# shellcheck source=/dev/null
 . "$lib/process.sh"
 # shellcheck source=/dev/null
 . "$lib/outputs.sh"

@@ -1,0 +1,111 @@
+"""`put` and `get`: what is copied appears in its place whole, with its permissions, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+import stat
+
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.progress import Progress
+from luigi_sshjob.transfer import Download, Upload, compare, sha256
+from luigi_sshjob.trees import get_tree, put_tree
+from luigi_sshjob.verbs import FileVerbs
+
+
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """How to copy, see `RemoteFileSystem.put`."""
+
+    preserve: bool
+    checksum: bool
+    progress: Progress
+
+
+def put(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
+    """A local file or directory to the host."""
+    if os.path.isdir(local_path):
+        _no_checksum(verbs, local_path, manner)
+        _put_directory(verbs, local_path, path, manner)
+    else:
+        _put_file(verbs, local_path, path, manner)
+
+
+def get(verbs: FileVerbs, path: str, local_path: str, manner: Manner) -> None:
+    """A file or directory of the host to this machine; makes the directory it goes to."""
+    is_directory = verbs.says("fs_isdir", path)
+    if is_directory:
+        _no_checksum(verbs, path, manner)
+    folder, name = os.path.split(local_path)
+    os.makedirs(folder or ".", exist_ok=True)
+    # short: the name of the other may be as long as a name can be
+    tmp_path = os.path.join(folder, f".sshjob-tmp.{secrets.token_hex(8)}")
+    try:
+        if is_directory:
+            os.mkdir(tmp_path)
+            get_tree(verbs.connection, path, tmp_path, preserve=manner.preserve, progress=manner.progress)
+            os.rename(tmp_path, os.path.join(folder, name))
+        else:
+            _get_file(verbs, path, tmp_path, manner)
+            os.replace(tmp_path, os.path.join(folder, name))
+    except BaseException:
+        shutil.rmtree(tmp_path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            os.remove(tmp_path)
+        raise
+
+
+def _put_file(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
+    with open(local_path, "rb") as local:
+        facts = os.fstat(local.fileno())
+        upload = Upload(verbs.connection, path, manner.progress)
+        try:
+            upload.run(local, facts.st_size)
+            digest = sha256(local) if manner.checksum else ""
+            upload.commit(facts.st_size, _mode(facts, manner), facts.st_mtime if manner.preserve else None, digest)
+        except BaseException:
+            upload.discard()
+            raise
+
+
+def _mode(facts: os.stat_result, manner: Manner) -> str:
+    """For chmod on the host; a program stays one, with the umask that the account has there."""
+    if manner.preserve:
+        return f"{stat.S_IMODE(facts.st_mode):o}"
+    return "+x" if facts.st_mode & stat.S_IXUSR else ""
+
+
+def _get_file(verbs: FileVerbs, path: str, tmp_path: str, manner: Manner) -> None:
+    # unbuffered: bytes go past Python
+    with open(tmp_path, "w+b", buffering=0) as local:
+        facts = Download(verbs.connection, path, manner.progress).run(local)
+        if manner.checksum:
+            compare(verbs.connection, path, sha256(local))
+    if manner.preserve and facts.mode is not None and facts.mtime is not None:
+        os.chmod(tmp_path, facts.mode)
+        os.utime(tmp_path, (facts.mtime, facts.mtime))
+    elif facts.mode is not None and facts.mode & stat.S_IXUSR:
+        readable = os.stat(tmp_path).st_mode
+        os.chmod(tmp_path, readable | (readable & 0o444) >> 2)
+
+
+def _put_directory(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
+    tmp_path = put_tree(verbs.connection, local_path, path, preserve=manner.preserve, progress=manner.progress)
+    try:
+        verbs.check("fs_move", tmp_path, path, repeatable=False, bounded=False)
+    except BaseException:
+        with contextlib.suppress(Exception):  # the error that led here is the one to report
+            verbs.check("fs_remove", tmp_path, repeatable=False, bounded=False)
+        raise
+
+
+def _no_checksum(verbs: FileVerbs, path: str, manner: Manner) -> None:
+    if manner.checksum:
+        raise ConfigurationError(
+            f"{path} is a directory, and a checksum is one of a file",
+            host=verbs.connection.host,
+            next_step="leave checksum out: ssh itself protects what is on the way",
+        )

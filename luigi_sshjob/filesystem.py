@@ -1,0 +1,154 @@
+"""`RemoteFileSystem`: Luigi's, over the shared connection."""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+import luigi.contrib.ssh
+
+from luigi_sshjob import copies, shell
+from luigi_sshjob.context import RemoteContext
+from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.progress import Progress, shown
+from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader
+from luigi_sshjob.transfer import Facts
+from luigi_sshjob.verbs import FileVerbs
+
+
+class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
+    """Files on a host. Every path may hold any byte but NUL; `~/` is the account's home, and so is a relative path.
+
+    Methods raise Luigi's `FileSystemException`s, `RemoteCommandFailed` (also a `CalledProcessError`, as
+    Luigi's do) with what the host said, or a `ConnectionFailed`.
+    """
+
+    remote_context: RemoteContext
+
+    def __init__(self, host: str, **kwargs: Any):
+        self.remote_context = RemoteContext(host, **kwargs)
+
+    @property
+    def _connection(self) -> Connection:
+        return self.remote_context.connection
+
+    @property
+    def _verbs(self) -> FileVerbs:
+        return FileVerbs(self._connection)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or directory at `path`; raises where the account may not know."""
+        return self._verbs.says("fs_exists", path)
+
+    def exists_many(self, paths: Sequence[str]) -> list[bool]:
+        """Whether there is something at each of `paths`, in one round trip; raises where the account may not know."""
+        said = [part.value for part in self._connection.check("fs_exists_many", *map(self._verbs.quoted, paths)).parts]
+        if "unknown" in said:
+            # says which directory may not be searched
+            self.exists(paths[said.index("unknown")])
+        return [value == "yes" for value in said]
+
+    def isdir(self, path: str) -> bool:
+        """Whether there is a directory at `path`."""
+        return self._verbs.says("fs_isdir", path)
+
+    def listdir(self, path: str) -> list[str]:
+        """The files below `path`, at any depth, each with `path` before it."""
+        stripped = str(path).rstrip("/") or ("/" if str(path).startswith("/") else ".")
+        (files,) = self._verbs.check("fs_listdir", stripped, bounded=False).parts
+        return [shell.decode(name) for name in files.content.split(b"\0") if name]
+
+    def remove(self, path: str, recursive: bool = True, skip_trash: bool = True) -> None:
+        """Removes what is at `path`; there is no trash to skip."""
+        try:
+            # what is no directory is gone at once, and needs no session of its own
+            self._verbs.check("fs_remove_file", path, repeatable=False)
+        except RemoteCommandFailed as error:
+            if not recursive or error.problem != "a directory":
+                raise
+            self._verbs.check("fs_remove", path, repeatable=False, bounded=False)
+
+    def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
+        """Makes a directory, as `luigi.target.FileSystem.mkdir` describes."""
+        flags = tuple("yes" if flag else "no" for flag in (parents, raise_if_exists))
+        self._verbs.check("fs_mkdir", path, more=flags, repeatable=not raise_if_exists)
+
+    def move(self, path: str, dest: str) -> None:
+        """Moves a file or directory; makes the directory it goes to; replaces a file."""
+        self._verbs.prepare(dest)
+        self._verbs.check("fs_move", path, dest, repeatable=False, bounded=False)
+
+    def rename_dont_move(self, path: str, dest: str) -> None:
+        """Renames within one file system; raises `FileAlreadyExists` where there is something already."""
+        self._verbs.check("fs_rename_new", path, dest, repeatable=False)
+
+    def copy(self, path: str, dest: str) -> None:
+        """Copies a file or directory on the host; it appears at `dest` whole or not at all; replaces a file."""
+        self._verbs.prepare(dest)
+        self._verbs.check("fs_copy", path, dest, repeatable=False, bounded=False)
+
+    def glob(self, pattern: str) -> list[str]:
+        """The paths that `pattern` stands for as the host's shell sees it (`*`, `?`, `[…]`), sorted."""
+        return [shell.decode(part.content)[:-1] for part in self._verbs.check("fs_glob", pattern).parts]
+
+    def size(self, path: str) -> int:
+        """The bytes of a file; raises `FileNotFoundError`, and `IsADirectoryError`."""
+        if self.isdir(path):
+            raise IsADirectoryError(21, f"a directory on {self._connection.host}", path)
+        return Facts.of(self._connection, path).size
+
+    def mtime(self, path: str) -> int:
+        """When a file or directory was changed last, in seconds of 1970 by the host's clock."""
+        mtime = Facts.of(self._connection, path).mtime
+        if mtime is None:
+            raise RemoteCommandFailed("the host has no stat(1) that tells a file's time", host=self._connection.host)
+        return mtime
+
+    def put(
+        self,
+        local_path: str,
+        path: str,
+        *,
+        preserve: bool = False,
+        checksum: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> None:
+        """Copies a local file or directory to the host; it appears at `path` whole or not at all.
+
+        A file goes on from where it was when the connection breaks, for as long as `unreachable_timeout` allows.
+        `preserve` keeps permissions and times; else a program stays one. `checksum` compares a file's sha256 on
+        both sides. `progress` is called with the bytes sent and how many there are (None for a directory); True
+        shows a bar on a terminal. Raises `OSError` for what is wrong here, `RemoteCommandFailed` or
+        `ConnectionFailed` for what is there.
+        """
+        path, verbs = str(path), self._verbs
+        verbs.prepare(path)
+        with shown(progress, os.path.basename(os.path.normpath(local_path))) as tell:
+            copies.put(verbs, local_path, path, copies.Manner(preserve, checksum, tell))
+
+    def get(
+        self,
+        path: str,
+        local_path: str,
+        *,
+        preserve: bool = False,
+        checksum: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> None:
+        """Copies a file or directory from the host; it appears at `local_path` whole or not at all. As `put`."""
+        path, local_path = str(path), os.path.normpath(local_path)
+        with shown(progress, posixpath.basename(path.rstrip("/"))) as tell:
+            copies.get(self._verbs, path, local_path, copies.Manner(preserve, checksum, tell))
+
+    def reader(self, path: str) -> io.BufferedReader:
+        """The bytes of a file; see `RemoteReader` for what it raises."""
+        return io.BufferedReader(RemoteReader(self._connection, str(path)), 1 << 18)
+
+    def writer(self, path: str) -> AtomicRemoteWriter:
+        """A new file that replaces what is at `path` when it is closed."""
+        self._verbs.prepare(path)
+        return AtomicRemoteWriter(self._connection, str(path))

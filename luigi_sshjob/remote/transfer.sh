@@ -1,0 +1,43 @@
+# shellcheck shell=sh disable=SC2154
+# The far end of a stream of bytes: what a session of its own runs. It says a line before the first byte, so that the
+# other side knows at once what cannot be opened. Whoever fails ends the session with a status that is not 0.
+
+# temporary_in DIRECTORY: sets $temporary to a name there that tells who writes, see sweep_directory in files.sh. It does
+# not hold the name that the file will have, which may be as long as a name can be.
+temporary_in() {
+  machine_identity
+  process_start $$ || start=
+  temporary=$1/.sshjob-tmp.$machine.$$.$start
+}
+
+# take_file DIRECTORY: standard input becomes a new file there, whose name is said.
+take_file() {
+  temporary_in "$1"
+  exec 3>"$temporary" && printf '%s\n' "${temporary##*/}" && exec cat >&3
+}
+
+# resume_file FILE BLOCKS: standard input goes on in the file behind so many blocks of 64 KiB. Written where it belongs,
+# not at the end: the writer before, cut off, may still have bytes on their way to the same places.
+resume_file() {
+  [ -e "$1" ] && printf '%s\n' "${1##*/}" && exec dd of="$1" bs=65536 seek="$2" conv=notrunc
+}
+
+# take_tree DIRECTORY TAR_OPTIONS: the archive on standard input becomes a directory there, whose name is said.
+take_tree() {
+  temporary_in "$1"
+  mkdir -- "$temporary" && cd -- "$temporary" && printf '%s\n' "${temporary##*/}" && exec tar "$2" -
+}
+
+# give_file FILE BYTE: the file from that byte on, the first being number 1.
+give_file() {
+  # for a directory that would succeed
+  [ ! -d "$1" ] || {
+    printf '%s\n' "$1: Is a directory" >&2
+    exit 1
+  }
+  exec 3<"$1" && echo open || exit
+  if [ "$2" = 1 ]; then exec cat <&3; else exec tail -c "+$2" <&3; fi
+}
+
+# give_tree DIRECTORY: what is in it as an archive.
+give_tree() { cd -- "$1" && echo open && exec tar -cf - .; }
