@@ -73,7 +73,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         deadline = self.connection.request_deadline()
         while True:
             process, output, said = self._communicate(cmd)
-            error = transport.failure(process.returncode, said)
+            error = transport.failure(process, said)
             if error is None:
                 break
             # others use the connection's sessions too; a refused command has not begun

@@ -198,10 +198,11 @@ class AtomicRemoteWriter(io.BufferedWriter):
             self.abort()
 
     def __del__(self) -> None:
-        # no connection is opened here: the temporary file is left to the next cleanup
+        # the temporary file goes with the next request, as no connection is opened here
         if not getattr(self, "_done", True):
             self._done = True
             self._writer.cut()
+            self._connection.postpone("fs_discard", shell.quote_path(self.tmp_path))
             self._detach()
 
     def _commit(self) -> None:

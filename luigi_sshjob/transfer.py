@@ -212,7 +212,7 @@ def compare(connection: Connection, path: str, digest: str) -> None:
     said = connection.check("fs_sha256", shell.quote_path(path), bounded=False).text
     if digest not in said:
         raise RemoteCommandFailed(
-            f"{path} is not what was sent: its sha256 there is {said.split()[-1][:64]}, here {digest}",
+            f"{path} is not the same on both sides: its sha256 there is {said.split()[0]}, here {digest}",
             host=connection.host,
             next_step="copy it again; should it stay so, check the disks and the memory of both machines",
         )

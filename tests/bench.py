@@ -25,6 +25,7 @@ import engine
 import luigi.configuration
 import luigi.contrib.ssh
 import processes
+from bench_files import FileBench
 from commands import Luigi
 from hosts import ACCEPTED, DockerHost
 from masters import exit_masters
@@ -74,7 +75,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
-        self.host = DockerHost(self.root / "host", client=engine.connect())
+        self.host = DockerHost(self.root / "host", client=engine.connect(), shm_size="4g")
         self.host.start()
         self.runtime_dir = self.root / "r"
         configuration = self.root / "luigi.cfg"
@@ -175,8 +176,8 @@ class Bench:
             f"CPU of all {len(family)} local processes in that minute: {cpu:.1f} s",
         ]
 
-    def exists(self, delay: float) -> tuple[float, float, float]:
-        """Seconds for `exists()` of a path: Luigi's own, ours, and ours with all paths in one question."""
+    def exists(self, delay: float) -> tuple[float, float, float, float]:
+        """Seconds for `exists()` of a path: Luigi's own, a client of the master, ours, all paths in one question."""
         wire = Proxy((self.host.hostname, self.host.port), delay)
         config = self.root / f"through-{wire.port}"
         config.write_text(through(wire, self.host.ssh_config, self.host.port))
@@ -194,8 +195,11 @@ class Bench:
         # ssh says each time that it has a new known host
         with _quiet():
             theirs = _timed(lambda: [luigis.exists(path) for path in paths[:10]]) / 10
+        master = ours.remote_context.connection.transport.master
+        client = ["ssh", "-F", config, "-S", master.control_path, self.host.alias, "test -e /tmp"]
         seconds = (
             theirs,
+            _timed(lambda: [subprocess.run(client, stdin=subprocess.DEVNULL, check=True) for _ in range(20)]) / 20,
             _timed(lambda: [ours.exists(path) for path in paths]) / 1000,
             _timed(lambda: ours.exists_many(paths)) / 1000,
         )
@@ -311,6 +315,8 @@ def main() -> int:
     parser.add_argument("--silent", type=int, default=200, help="jobs that say nothing for a minute")
     parser.add_argument("--peers", type=int, default=20, help="jobs that other ways of doing it are given")
     parser.add_argument("--faults", type=int, default=200, help="jobs during which leaders are killed")
+    parser.add_argument("--mib", type=int, default=1024, help="size of a file that is copied")
+    parser.add_argument("--files", type=int, default=10_000, help="small files that are copied")
     arguments = parser.parse_args()
     bench = Bench()
     try:
@@ -323,13 +329,19 @@ def main() -> int:
             print("\nside by side: this package, luigi.contrib.ssh polling by hand, one blocking ssh a job")
             _table([bench.measure(arguments.peers, kind) for kind in ("ours", "by hand", "blocking")])
         for delay in (0.0, 0.02):
-            theirs, ours, together = bench.exists(delay)
+            theirs, client, ours, together = bench.exists(delay)
             print(
                 f"exists() of a path, {delay * 1000:.0f} ms of delay each way: "
-                f"luigi.contrib.ssh {theirs * 1000:.0f} ms; "
-                f"ours {ours * 1000:.2f} ms, {theirs / ours:.0f} times faster; "
+                f"luigi.contrib.ssh {theirs * 1000:.0f} ms, a client of the same connection {client * 1000:.1f} ms;\n"
+                f"    ours {ours * 1000:.2f} ms, {theirs / ours:.0f} and {client / ours:.0f} times faster; "
                 f"1,000 in one question {together * 1000:.3f} ms, {theirs / together:.0f} times faster"
             )
+        if arguments.mib:
+            luigi.configuration.get_config().set("sshjob", "ssh_config", str(bench.host.ssh_config))
+            file_bench = FileBench(bench.host, arguments.mib, arguments.files)
+            for line in file_bench.lines():
+                print(line, flush=True)
+            file_bench.close()
         if arguments.silent:
             count, lines = bench.minute_of_waiting(arguments.silent)
             print(f"remote processes started by one minute of waiting for {arguments.silent} silent jobs: {count}")

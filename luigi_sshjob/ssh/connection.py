@@ -34,6 +34,7 @@ class Connection:
         self.transport = _transport(settings.transport)(destination, settings)
         self._settings = settings
         self._exchange = Exchange(self.transport, shell.agent_hash())
+        self._postponed: list[str] = []
 
     @property
     def host(self) -> str:
@@ -47,6 +48,7 @@ class Connection:
         answer within request_timeout; any other has a session of its own, as it would hold up what others ask.
         Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
         """
+        self._do_postponed()
         text = request_text(verb, *arguments)
         since = time.monotonic()
         try:
@@ -83,8 +85,16 @@ class Connection:
             output=answer.output,
         )
 
+    def postpone(self, verb: str, *arguments: str) -> None:
+        """A request that goes with the next one of this process, or with its end, and whose answer nobody waits for.
+
+        For `__del__`, which may run at any moment and must not open a connection.
+        """
+        self._postponed.append(request_text(verb, *arguments))
+
     def session(self, line: str) -> Session:
         """A session of its own that runs `line`, for bytes in bulk."""
+        self._do_postponed()
         return Session(self.transport, line, deadline=deadline_in(self._settings.request_timeout))
 
     def request_deadline(self) -> float:
@@ -93,11 +103,18 @@ class Connection:
 
     def close_shell(self) -> None:
         """Gives this process's session back; the connection stays for others."""
+        self._do_postponed()
         self._exchange.close()
 
     def abandon(self) -> None:
         """For a forked child."""
         self._exchange.abandon()
+
+    def _do_postponed(self) -> None:
+        while self._postponed:
+            text = self._postponed.pop()
+            with contextlib.suppress(Exception):
+                self._exchange.call(text, repeatable=False)
 
     def _call(self, text: str, repeatable: bool, bounded: bool) -> Answer:
         if bounded:

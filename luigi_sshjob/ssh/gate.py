@@ -120,6 +120,8 @@ class Client(subprocess.Popen[Any]):
     """A local process that occupies a slot until somebody has seen it end, or lets go of this object."""
 
     slot: FileLock | None = None
+    master: object = None
+    """Identity of the master that it was given a session by."""
 
     def poll(self) -> int | None:
         """As Popen's."""

@@ -53,13 +53,22 @@ class OpenSSH:
         self.master.connect()
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
         slot = self.gate.acquire(deadline=until, host=str(self.destination))
+        master = self.master.identity()
         try:
             client = spawn(self.destination, Client, self.client_argv(command), **kwargs)
         except BaseException:
             slot.release(remove=True)
             raise
-        client.slot = slot
+        client.slot, client.master = slot, master
         return client
+
+    def whole(self, client: subprocess.Popen[Any]) -> bool:
+        """Whether all that the command of an ended client wrote has reached us.
+
+        A client hears the exit status from its master, which writes the output itself, into the client's pipe: where
+        it dies before the pipe has taken all, status 0 comes with an output that is cut short (OpenSSH 9.2).
+        """
+        return not isinstance(client, Client) or client.master == self.master.identity() is not None
 
     @contextlib.contextmanager
     def forwarded(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[None]:
@@ -81,11 +90,11 @@ class OpenSSH:
         """Ends the shared connection, for every process; running jobs are not touched."""
         self.master.close()
 
-    def failure(self, status: int, said: str) -> SSHJobError | None:
-        """The error for a client that ended with `status`, or None where that is its command's own."""
-        if status != 255 or (self.master.alive() and not client_failed(said)):
-            return None
-        return self.lost(said)
+    def failure(self, client: subprocess.Popen[Any], said: str) -> SSHJobError | None:
+        """The error for a client that has ended, or None where its status is its command's and its output whole."""
+        if client.returncode == 255 and client_failed(said):
+            return self.lost(said)
+        return None if self.whole(client) else self.lost(said)
 
     def lost(self, said: str) -> SSHJobError:
         """The error for a session that ended before its time, from what its client printed."""

@@ -105,7 +105,8 @@ class Session:
     def wait(self, *, deadline: float) -> int:
         """The exit status of the line; 255 when the connection broke. Raises `ConnectionLost` at the deadline."""
         try:
-            return self.process.wait(max(0.0, deadline - time.monotonic()))
+            status = self.process.wait(max(0.0, deadline - time.monotonic()))
+            return status if self._transport.whole(self.process) else 255
         except subprocess.TimeoutExpired:
             raise self._silent() from None
 
