@@ -66,3 +66,12 @@ def test_the_same_pipeline_runs_on_any_host(host, luigi_cfg, tmp_path):
     assert "8 ran successfully" in done.stderr, done.stderr
     checked((tmp_path / "result").read_text())
     assert host.accepted_logins() == before + 1
+
+
+def test_each_test_that_the_readme_names_is_one():
+    named = re.findall(r"``(test_\w+)``", (ROOT / "README.rst").read_text())
+    there = {
+        name for file in (ROOT / "tests").glob("test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert len(named) > 50
+    assert set(named) <= there
