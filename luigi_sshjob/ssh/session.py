@@ -12,11 +12,12 @@ import select
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import IO, Any
 
 from luigi_sshjob import shell
 from luigi_sshjob.errors import ConnectionLost, LoginRefused, SessionRefused, SSHJobError
-from luigi_sshjob.ssh.openssh import OpenSSH
+from luigi_sshjob.ssh.transport import Process, Transport
 
 
 class Session:
@@ -27,7 +28,7 @@ class Session:
     ordinary exit status.
     """
 
-    def __init__(self, transport: OpenSSH, line: str, *, deadline: float):
+    def __init__(self, transport: Transport, line: str, *, deadline: float):
         self._transport = transport
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
         self.process = self._open(line, deadline)
@@ -85,7 +86,7 @@ class Session:
         return self._transport.lost(self.said())
 
     def said(self) -> str:
-        """What the line and ssh wrote on standard error so far."""
+        """What the line, and ssh, wrote on standard error so far."""
         self._said.seek(0)
         return self._said.read().decode("utf-8", "replace")
 
@@ -111,21 +112,22 @@ class Session:
                     pipe.close()
         self.process.returncode = 0  # not our child: nothing to wait for
 
-    def _open(self, line: str, deadline: float) -> subprocess.Popen[Any]:
+    def _open(self, line: str, deadline: float) -> Process:
         token = secrets.token_hex(16)
         request = shell.encode(shell.one_line(f"echo {token}; {line}")) + b"\n"
         while True:
-            self.process = self._transport.popen(
-                [shell.BOOTSTRAP],
-                deadline=deadline,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._said,
-                bufsize=0,
-            )
             try:
-                self.write(request, deadline=deadline)
-                self._await(token.encode() + b"\n", deadline)
+                self.process = self._transport.popen(
+                    [shell.BOOTSTRAP],
+                    deadline=deadline,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._said,
+                    bufsize=0,
+                )
+                with self._closing_on_failure():
+                    self.write(request, deadline=deadline)
+                    self._await(token.encode() + b"\n", deadline)
                 return self.process
             except SessionRefused:
                 # the server allows fewer sessions than our gate does, or others use them
@@ -134,9 +136,14 @@ class Session:
                     raise
                 self._said.truncate(0)
                 time.sleep(random.uniform(0.1, 0.5))
-            except BaseException:
-                self.close()
-                raise
+
+    @contextlib.contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _await(self, token: bytes, deadline: float) -> None:
         # byte by byte, so that what follows stays in the pipe for whoever is given the descriptor
