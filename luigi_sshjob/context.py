@@ -24,7 +24,9 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
     """Runs commands on a host, all over one connection that every task and process of this account shares.
 
     Takes what `luigi.contrib.ssh.RemoteContext` takes; `port` may be a number too, and `host` may be
-    user@host:port. Equal contexts reach the same account in the same way, host-key policy included.
+    user@host:port. `transport` is one of [sshjob]'s; `password` a function that is given the host's question and
+    answers it, for the transport paramiko (its connection is shared by this process's threads, see `ssh.inprocess`).
+    Equal contexts reach the same account in the same way, host-key policy included.
     Raises `ConfigurationError` for an option that is none.
     """
 

@@ -18,6 +18,7 @@ import luigi.task_register
 import processes
 import pytest
 from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
+from proxy import Proxy, through
 from settings import configure
 from workbench import Bench
 
@@ -127,15 +128,21 @@ class LuigiConfiguration:
 
 
 @pytest.fixture
+def transport(request: pytest.FixtureRequest) -> str:
+    """How hosts are reached; see `settings.both_transports`."""
+    return getattr(request, "param", "openssh")
+
+
+@pytest.fixture
 def luigi_cfg(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host, pytestconfig: pytest.Config
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host, transport: str, pytestconfig: pytest.Config
 ) -> Iterator[LuigiConfiguration]:
     """A Luigi configuration, here and for child processes, whose [sshjob] leads to `host` and to a runtime
     directory of its own. The ControlMasters in it are ended with the test."""
     # Not in tmp_path, which is too long for a socket. mkdtemp makes it 0700.
     runtime_dir = Path(tempfile.mkdtemp(prefix="r-", dir=pytestconfig.stash[SESSION].root))
     path = tmp_path / "luigi.cfg"
-    path.write_text(f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={runtime_dir}\n")
+    path.write_text(f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={runtime_dir}\ntransport={transport}\n")
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(path))
     # Luigi reads that variable only when it is imported, and reload() only adds to its one parser.
     parser = luigi.configuration.LuigiConfigParser
@@ -172,6 +179,18 @@ def end_masters(runtime_dir: Path, host: Host) -> None:
             check=True,
         )
         processes.wait_until(lambda pid=pid: not processes.alive(pid), f"the end of ControlMaster {pid}")
+
+
+@pytest.fixture
+def proxy(host: Host, luigi_cfg: LuigiConfiguration, tmp_path: Path) -> Iterator[Proxy]:
+    """All connections to the host go through it."""
+    wire = Proxy((host.hostname, host.port))
+    ssh_config = tmp_path / "ssh_config_of_the_wire"
+    ssh_config.write_text(through(wire, host.ssh_config, host.port))
+    configure(ssh_config=ssh_config)
+    yield wire
+    wire.restore()
+    wire.close()
 
 
 @pytest.fixture

@@ -37,6 +37,11 @@ class Proxy:
         return self._passed[True]
 
     @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._pairs) // 2
+
+    @property
     def received(self) -> int:
         """Bytes from the server to the client so far."""
         return self._passed[False]

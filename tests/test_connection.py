@@ -399,18 +399,11 @@ def test_a_master_ends_by_itself_when_nobody_uses_it(host, luigi_cfg):
     assert not Path(context.connection.transport.master.control_path).exists()
 
 
-def sshd_option(host, text: str) -> None:
-    """From now on, for new connections."""
-    config = "/etc/ssh/sshd_config.d/test.conf"
-    host.run("sh", "-c", f"echo '{text}' >>{config} && kill -HUP $(pgrep -x -o sshd)", user="root")
-    host.wait_until_up()
-
-
 @pytest.mark.needs_docker
 def test_a_server_that_allows_one_session_gets_one_at_a_time(special_bench, luigi_cfg):
     """Less than max_sessions says: the refusals are learnt from."""
     bench = special_bench()
-    sshd_option(bench.host, "MaxSessions 1")
+    bench.host.configure_sshd("MaxSessions 1")
     context = RemoteContext(bench.host.alias)
     assert in_processes(6, context) == [b"hi\n"] * 6
     assert context.connection.transport.gate.size == 1
@@ -423,7 +416,7 @@ def test_a_server_that_allows_one_session_gets_one_at_a_time(special_bench, luig
 @pytest.mark.needs_docker
 def test_a_server_that_allows_one_login_at_a_time_gets_one(special_bench, luigi_cfg):
     bench = special_bench()
-    sshd_option(bench.host, "MaxStartups 1")
+    bench.host.configure_sshd("MaxStartups 1")
     assert in_processes(40, RemoteContext(bench.host.alias)) == [b"hi\n"] * 40
     assert bench.host.accepted_logins() == 1
     assert "MaxStartups" not in bench.host.log_text()

@@ -13,8 +13,6 @@ import time
 
 import processes
 import pytest
-from proxy import Proxy, through
-from settings import configure
 from shim import Shim
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
@@ -23,18 +21,6 @@ from luigi_sshjob.monitor import Monitor, Patience
 from luigi_sshjob.ssh.remote_shell import RemoteShell, request_text
 
 fork = multiprocessing.get_context("fork")
-
-
-@pytest.fixture
-def proxy(host, luigi_cfg, tmp_path):
-    """All connections to the host go through it."""
-    wire = Proxy((host.hostname, host.port))
-    ssh_config = tmp_path / "ssh_config"
-    ssh_config.write_text(through(wire, host.ssh_config, host.port))
-    configure(ssh_config=ssh_config)
-    yield wire
-    wire.restore()
-    wire.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import logging
 import math
 import multiprocessing.util
 import os
+import threading
 import time
 
 from luigi_sshjob import config, shell
@@ -106,30 +107,37 @@ class Connection:
 
 
 _connections: dict[tuple[Destination, config.sshjob], Connection] = {}
+_of_parents: list[Connection] = []
+_making = threading.Lock()
 
 
 def connection_to(destination: Destination) -> Connection:
     """This process's connection to `destination` under the configuration as it is now."""
     settings = config.settings()
-    found = _connections.get((destination, settings))
-    if found is None:
-        found = _connections[destination, settings] = Connection(destination, settings)
-        # what is registered last runs first: a transport's library may have registered something, too
-        atexit.unregister(close_shells)
-        atexit.register(close_shells)
-    return found
+    with _making:
+        found = _connections.get((destination, settings))
+        if found is None:
+            found = _connections[destination, settings] = Connection(destination, settings)
+            # what is registered last runs first: a transport's library may have registered something, too
+            atexit.unregister(close_shells)
+            atexit.register(close_shells)
+        return found
 
 
 def close_shells() -> None:
     """Gives back all sessions of this process; a next request opens one again."""
-    for connection in _connections.values():
+    for connection in list(_connections.values()):
         connection.close_shell()
 
 
 def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()
     # the parent's shells are the parent's: a child that read or wrote there would garble both
     for connection in _connections.values():
         connection.abandon()
+    # kept: what a transport's library does to tidy up, the host could hear
+    _of_parents.extend(_connections.values())
     _connections.clear()
 
 

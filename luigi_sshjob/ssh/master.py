@@ -114,7 +114,8 @@ class ControlMaster:
         # only the login may need a password
         password = self.destination.sshpass
         return [
-            *(("sshpass", "-e") if password else ()),
+            # sshpass ends with the ssh it has started, and its terminal with it; the one in the background is to stay
+            *(("sshpass", "-e", "nohup") if password else ()),
             *self.ssh_argv(),
             *(() if password else ("-o", "BatchMode=yes")),
             *("-M", "-N", "-f", "-T"),

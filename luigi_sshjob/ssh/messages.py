@@ -27,7 +27,7 @@ _MEANINGS: tuple[tuple[str, type[SSHJobError], str], ...] = (
         "run `{ssh}` once by hand and compare the host key's fingerprint, so that known_hosts has it",
     ),
     (
-        r"Temporary failure in name resolution|Try again",
+        r"Temporary failure in name resolution|: Try again",
         HostUnreachable,
         "wait for the name service; jobs on the host go on meanwhile",
     ),

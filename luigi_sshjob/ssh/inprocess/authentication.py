@@ -11,7 +11,6 @@ from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 from paramiko.pkey import UnknownKeyType
 
 from luigi_sshjob.ssh.destination import Destination
-from luigi_sshjob.ssh.inprocess.hostkeys import refuse_revoked
 from luigi_sshjob.ssh.inprocess.way import Way
 
 
@@ -25,15 +24,12 @@ class Authentication(AuthStrategy):
     def __init__(self, way: Way, destination: Destination):
         super().__init__(ssh_config=paramiko.SSHConfig())
         self._way = way
-        self._destination = destination
         self._answer = _answerer(destination)
         self._tried: list[str] = []
         self._allowed: set[str] = set()
 
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
-        """Raises `NotLetIn`, and `HostKeyRefused` before a word of ours is said."""
-        if not self._destination.no_host_key_check:
-            refuse_revoked(self._way.known_hosts, transport.get_remote_server_key())
+        """Raises `NotLetIn`."""
         done = AuthResult(strategy=self)
         if self._passes(transport, "nothing", lambda: transport.auth_none(self._way.username)):
             return done

@@ -25,6 +25,12 @@ logger = logging.getLogger("luigi-interface")
 _of_a_parent: list[object] = []
 
 
+def hang_up(channel: paramiko.Channel) -> None:
+    """Closes it, also where there is nobody left to be told so."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
+
+
 class Hop(Protocol):
     """What a connection is made over, and ends with it."""
 
@@ -81,6 +87,9 @@ class Link:
         except paramiko.ChannelException as error:
             raise session_refused(self._destination) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
+            # of refusals at the same time paramiko keeps the reason of one only
+            if self.alive and "Timeout" not in str(error):
+                raise session_refused(self._destination) from error
             raise self.lost(str(error)) from error
         self._channels.add(channel)
         return channel

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import socket
+from typing import Any
 
 import paramiko
 
@@ -14,7 +15,7 @@ from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.inprocess.authentication import Authentication, NotLetIn
 from luigi_sshjob.ssh.inprocess.hops import ProxyCommand, Socket
-from luigi_sshjob.ssh.inprocess.hostkeys import HostKeyRefused, prepare, shown
+from luigi_sshjob.ssh.inprocess.hostkeys import AnyHostKey, HostKeyRefused, HostKeys
 from luigi_sshjob.ssh.inprocess.link import Hop, Link
 from luigi_sshjob.ssh.inprocess.way import Way, way_to
 from luigi_sshjob.ssh.messages import login_error
@@ -80,7 +81,16 @@ class _Login:
         self, client: paramiko.SSHClient, sock: socket.socket | paramiko.Channel, way: Way, destination: Destination
     ) -> None:
         client.set_log_channel(_LOG)
-        prepare(client, way.known_hosts, check=not destination.no_host_key_check)
+        name = way.key_name if way.key_port == 22 else f"[{way.key_name}]:{way.key_port}"
+        keys = AnyHostKey() if destination.no_host_key_check else HostKeys(way.known_hosts, name)
+        client.set_missing_host_key_policy(keys)
+
+        def transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
+            made = paramiko.Transport(*args, **kwargs)
+            options = made.get_security_options()
+            options.key_types = keys.preferred(options.key_types)
+            return made
+
         client.connect(
             way.key_name,
             way.key_port,
@@ -90,15 +100,13 @@ class _Login:
             banner_timeout=self._timeout,
             # a person may have to answer
             auth_timeout=self._timeout + self._settings.request_timeout,
+            transport_factory=transport,
             auth_strategy=Authentication(way, destination),
         )
 
 
 def _words(error: Exception, way: Way) -> str:
     """As ssh would say it."""
-    if isinstance(error, paramiko.BadHostKeyException):
-        found, known = shown(error.key), shown(error.expected_key)
-        return f"The host key for {way.key_name} has changed: it shows {found}, and known_hosts has {known}"
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
             return "Temporary failure in name resolution"

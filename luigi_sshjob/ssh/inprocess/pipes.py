@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
@@ -71,27 +72,19 @@ def pump_end(
     pipe: Any = open(theirs, "wb" if mode == "r" else "rb", buffer)  # noqa: SIM115  # the caller's
     if as_text:
         pipe = io.TextIOWrapper(pipe, encoding=encoding, errors=errors, line_buffering=bufsize == 1)
+    # the other end's reader may be gone and a copy of it live on in a forked process
+    os.set_blocking(ours, False)
     return pipe, ends.own(ours)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """All of it, also where somebody has made the descriptor one that does not block."""
+def write_all(fd: int, data: bytes, *, unless: int) -> None:
+    """All of it. Raises `BrokenPipeError` when the descriptor `unless` has ended before somebody has read it."""
     view = memoryview(data)
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    poller.register(unless, 0)
     while view:
-        try:
+        if any(ready == unless for ready, _ in poller.poll()):
+            raise BrokenPipeError
+        with contextlib.suppress(BlockingIOError):
             view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            poller = select.poll()
-            poller.register(fd, select.POLLOUT)
-            poller.poll()
-
-
-def discard(fd: int, data: bytes) -> None:
-    """What goes to /dev/null."""
-
-
-def into_devnull(fd: int) -> None:
-    """The descriptor keeps its number, as somebody may still close it, and leads nowhere."""
-    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(nowhere, fd, inheritable=False)
-    os.close(nowhere)

@@ -14,16 +14,17 @@ from typing import Any
 
 import paramiko
 
-from luigi_sshjob.ssh.inprocess.link import Link
-from luigi_sshjob.ssh.inprocess.pipes import Ends, discard, into_devnull, pump_end, write_all
+from luigi_sshjob.ssh.inprocess.link import Link, hang_up
+from luigi_sshjob.ssh.inprocess.pipes import Ends, pump_end, write_all
 from luigi_sshjob.ssh.runtime import FileLock
 
 _CHUNK = 1 << 18  # bytes
 _NO_STATUS = 255  # as ssh's, where the server told none
+_BROKEN = (OSError, EOFError, paramiko.SSHException)  # what paramiko raises where there is no connection any more
 
 
 class ChannelProcess:
-    """Runs `text` in the session `channel`; threads carry bytes between it and the pipes or files it is given.
+    """Runs `line` in the session `channel`; threads carry bytes between it and the pipes or files it is given.
 
     Takes of Popen's keywords those that have a meaning here: stdin, stdout, stderr, bufsize, text, encoding, errors
     and universal_newlines. Occupies `slot` until it has ended. Raises `ConnectionLost` where it was not begun.
@@ -36,7 +37,7 @@ class ChannelProcess:
         link: Link,
         channel: paramiko.Channel,
         args: Sequence[str],
-        text: bytes,
+        line: bytes,
         slot: FileLock,
         *,
         deadline: float,
@@ -50,6 +51,7 @@ class ChannelProcess:
         self.returncode: int | None = None
         self.broken = False
         """Whether the connection ended before the command had."""
+        self._short = False
         self._link = link
         self._channel = channel
         self._slot: FileLock | None = None
@@ -65,13 +67,14 @@ class ChannelProcess:
             self.stderr, errors = pump_end(self._ends, stderr, "w", default=2, **how)
             self._ended_pipe, self._end_mark = self._ends.pipe()
             channel.set_combine_stderr(joined)
-            self._begin(text, tty, deadline)
+            self._begin(line, tty, deadline)
         except BaseException:
             self._ends.close()
-            channel.close()
+            hang_up(channel)
             raise
         self._slot = slot
         self._outputs = 1 if joined else 2
+        self._carrying = self._outputs + 1
         link.taken(self)
         self._start(self._send, source)
         self._start(self._receive, channel.recv, output)
@@ -130,14 +133,12 @@ class ChannelProcess:
         """Ends the session from this side, at once; what it runs sees its input and output closed."""
         self._settle(-signal.SIGKILL)
         # says so to the server, for which a connection that is stuck would have to be waited for
-        self._start(self._channel.close)
+        self._start(hang_up, self._channel)
 
     def abandon(self) -> None:
         """For a forked child: its copies of the descriptors lead nowhere."""
+        # those of the caller stay: he may be about to lend them to the process that this becomes
         self._ends.abandon()
-        for pipe in (self.stdin, self.stdout, self.stderr):
-            if pipe and not pipe.closed:
-                into_devnull(pipe.fileno())
         self.returncode = _NO_STATUS
         self._slot = None
 
@@ -150,16 +151,16 @@ class ChannelProcess:
                 pipe.close()
         self.wait()
 
-    def _begin(self, text: bytes, tty: bool, deadline: float) -> None:
+    def _begin(self, line: bytes, tty: bool, deadline: float) -> None:
         # paramiko waits for the server's word without end
-        timer = threading.Timer(max(0.1, deadline - time.monotonic()), self._channel.close)
+        timer = threading.Timer(max(0.1, deadline - time.monotonic()), hang_up, [self._channel])
         timer.daemon = True
         timer.start()
         try:
             if tty:
                 self._channel.get_pty(os.environ.get("TERM", "dumb"))
-            self._channel.exec_command(text)
-        except (paramiko.SSHException, OSError, EOFError) as error:
+            self._channel.exec_command(line)
+        except _BROKEN as error:
             raise self._link.lost(f"the session did not begin: {error}") from error
         finally:
             timer.cancel()
@@ -169,15 +170,14 @@ class ChannelProcess:
 
     def _send(self, source: int) -> None:
         # nobody reads any more, or there is no connection: the end says why
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*_BROKEN):
             while source >= 0 and self._await(source):
                 data = os.read(source, _CHUNK)
                 if not data:
                     break
                 self._channel.sendall(data)
             self._channel.shutdown_write()
-        self._ends.close(source)
-        self._ends.close(self._ended_pipe)
+        self._carried(source)
 
     def _await(self, source: int) -> bool:
         poller = select.poll()
@@ -186,27 +186,46 @@ class ChannelProcess:
         return all(fd == source for fd, _ in poller.poll())
 
     def _receive(self, receive: Callable[[int], bytes], sink: int) -> None:
-        put = discard if sink < 0 else write_all
-        try:
-            while data := receive(_CHUNK):
-                put(sink, data)
-        except (OSError, EOFError):
-            # nobody wants it: the command is to see that too
-            self._channel.close()
-        self._ends.close(sink)
+        while data := self._received(receive):
+            try:
+                if sink >= 0:
+                    write_all(sink, data, unless=self._ended_pipe)
+            except OSError:
+                # nobody wants it: the command is to see that too
+                hang_up(self._channel)
+                break
+        self._carried(sink)
         with self._lock:
             self._outputs -= 1
             last = not self._outputs
         if last:
             self._finish()
 
+    def _received(self, receive: Callable[[int], bytes]) -> bytes:
+        try:
+            return receive(_CHUNK)
+        except _BROKEN:
+            # what is still in paramiko's buffer is lost
+            self._short = True
+            return b""
+
+    def _carried(self, fd: int) -> None:
+        self._ends.close(fd)
+        with self._lock:
+            self._carrying -= 1
+            last = not self._carrying
+        if last:
+            self._ends.close(self._ended_pipe)
+
     def _finish(self) -> None:
         status = self._channel.recv_exit_status()
-        if status < 0 and self.returncode is None:
-            # either a signal ended it, or the connection its thread, which tells the channels first
+        # a host may tell the status before the last of the output
+        if (status < 0 or not self._channel.eof_received) and self.returncode is None:
+            # either a signal has ended it, or the connection has, of which the channels are told first
             self._link.transport.join(0.5)
-            self.broken = not self._link.alive
-        self._settle(_NO_STATUS if status < 0 else status)
+            self._short = self._short or not self._link.alive
+        self.broken = self._short and self.returncode is None
+        self._settle(_NO_STATUS if status < 0 or self.broken else status)
 
     def _settle(self, status: int) -> None:
         with self._lock:

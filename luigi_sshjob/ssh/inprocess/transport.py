@@ -57,10 +57,8 @@ class Paramiko:
         slot = self.gate.acquire(deadline=until, host=str(self.destination))
         try:
             link, channel = self._session(until)
-            text = shell.encode(" ".join(command))
-            return ChannelProcess(
-                link, channel, command, text, slot, deadline=until, tty=self.destination.tty, **kwargs
-            )
+            line, tty = shell.encode(" ".join(command)), self.destination.tty
+            return ChannelProcess(link, channel, command, line, slot, deadline=until, tty=tty, **kwargs)
         except BaseException:
             slot.release(remove=True)
             raise

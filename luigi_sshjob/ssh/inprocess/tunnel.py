@@ -12,7 +12,7 @@ import sshtunnel
 
 from luigi_sshjob.errors import ConnectionFailed
 from luigi_sshjob.ssh.destination import Destination
-from luigi_sshjob.ssh.inprocess.link import Link
+from luigi_sshjob.ssh.inprocess.link import Link, hang_up
 
 logger = logging.getLogger("luigi_sshjob.tunnel")
 # its warnings are of itself, not of the tunnel
@@ -73,7 +73,7 @@ class _Lent:
     def close(self) -> None:
         self._given_back = True
         for channel in self._channels:
-            channel.close()
+            hang_up(channel)
 
     def stop_thread(self) -> None:
         pass
