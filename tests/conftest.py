@@ -22,6 +22,7 @@ from proxy import Proxy, through
 from settings import configure
 from workbench import Bench
 
+from luigi_sshjob import RemoteContext
 from luigi_sshjob.ssh.connection import close_shells
 
 
@@ -179,6 +180,20 @@ def end_masters(runtime_dir: Path, host: Host) -> None:
             check=True,
         )
         processes.wait_until(lambda pid=pid: not processes.alive(pid), f"the end of ControlMaster {pid}")
+
+
+@pytest.fixture
+def context(host: Host, luigi_cfg: LuigiConfiguration) -> RemoteContext:
+    """Of the host of this run."""
+    return RemoteContext(host.alias)
+
+
+@pytest.fixture
+def folder(host: Host, luigi_cfg: LuigiConfiguration) -> Iterator[str]:
+    """A new folder on the host."""
+    path = host.run("mktemp", "-d").strip()
+    yield path
+    host.run("rm", "-rf", path)
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ class Proxy:
     def cut(self) -> None:
         """Every connection is reset; new ones are let through."""
         with self._lock:
+            self._left.clear()
             for one in list(self._pairs):
                 self._drop(one)
         self._wake.send(b"x")

@@ -1,54 +1,36 @@
-"""What every transport does the same: sessions, streams, ends, tunnels and logins."""
+"""What every transport does the same: commands, streams, files, ends of the connection, forks.
+
+See test_contract_tunnels.py and test_contract_logins.py, too.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import multiprocessing
 import os
-import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import luigi.format
 import processes
 import pytest
 from masters import break_connection
-from proxy import through
 from settings import both_transports, configure
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import (
-    ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
     HostUnreachable,
-    LoginRefused,
     RemoteCommandFailed,
 )
 
 pytestmark = both_transports
 fork = multiprocessing.get_context("fork")
-
-
-@pytest.fixture
-def context(host, luigi_cfg):
-    return RemoteContext(host.alias)
-
-
-@pytest.fixture
-def folder(host, luigi_cfg):
-    """A new folder on the host."""
-    path = host.run("mktemp", "-d").strip()
-    yield path
-    host.run("rm", "-rf", path)
 
 
 def in_child(function) -> None:
@@ -57,13 +39,6 @@ def in_child(function) -> None:
     child.start()
     child.join(60)
     assert child.exitcode == 0
-
-
-def add_config(luigi_cfg, text: str) -> None:
-    """Puts `text` before the host's own client configuration."""
-    path = luigi_cfg.path.with_name("ssh_config")
-    path.write_text(text + "\nHost *\n" + luigi_cfg.ssh_config.read_text())
-    configure(ssh_config=path)
 
 
 # -- commands
@@ -429,325 +404,3 @@ def test_a_child_that_ends_does_not_end_its_parents_session(host, context):
     assert process.stdout.read(6) == b"still\n"
     process.communicate()
     assert process.returncode == 0
-
-
-# -- tunnels
-
-
-@pytest.fixture
-def web(host, folder):
-    """The port of an HTTP server that only the host itself can reach; it serves `folder`."""
-    host.run("sh", "-c", f"head -c 3000000 /dev/urandom >{folder}/large; echo small >{folder}/small")
-    port = 8631
-    if host.kind == "docker":
-        server = f"busybox httpd -f -p 127.0.0.1:{port} -h {folder}"
-    else:
-        server = f"{sys.executable} -m http.server --bind 127.0.0.1 --directory {folder} {port}"
-    host.run("sh", "-c", f"setsid {server} >/dev/null 2>&1 </dev/null &")
-    yield port
-    host.run("kill", *[str(pid) for pid, args in host.processes() if args == server])
-
-
-def get(port: int, path: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        assert answer.status == 200
-        return answer.read()
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
-        return get(port, "/small") == b"small\n"
-    return False
-
-
-def test_http_goes_through_a_tunnel_and_its_port_is_closed_after_it(host, context, web, folder):
-    context.check_output(["true"])
-    logins = host.accepted_logins()
-    large = host.run("sha256sum", f"{folder}/large").split()[0]
-    with context.tunnel(0, web, "127.0.0.1") as port:
-        processes.wait_until(lambda: answers(port), "the server")
-        found: list[bytes] = []
-        threads = [threading.Thread(target=lambda: found.append(get(port, "/large"))) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert {hashlib.sha256(body).hexdigest() for body in found} == {large}
-        assert len(found) == 4
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=10)
-    assert host.accepted_logins() == logins
-
-
-def test_a_tunnels_port_is_closed_also_on_an_exception_and_with_a_child_that_lives_on(context, web):
-    lingering = fork.Process(target=time.sleep, args=(60,))
-    port = 0
-
-    def leave_by_an_exception() -> None:
-        nonlocal port
-        with context.tunnel(0, web, "127.0.0.1") as port:
-            processes.wait_until(lambda: answers(port), "the server")
-            lingering.start()
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        leave_by_an_exception()
-    try:
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=10)
-    finally:
-        lingering.kill()
-        lingering.join()
-
-
-def test_a_tunnel_has_the_port_it_was_given_or_says_that_it_is_taken(context, web):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(ConnectionFailed, match=r"Next: check that the local port is free"),
-            context.tunnel(port, web, "127.0.0.1"),
-        ):
-            pass
-    with context.tunnel(port, web, "127.0.0.1") as given:
-        assert given == port
-        processes.wait_until(lambda: answers(port), "the server")
-
-
-def test_a_tunnel_to_nothing_ends_its_connections_and_lives_on(host, context, web):
-    with context.tunnel(0, 9, "127.0.0.1") as port:
-        for _ in range(2):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as through_it:
-                assert through_it.recv(10) == b""
-        assert context.check_output(["echo on"]) == b"on\n"
-
-
-# -- logins
-
-
-@pytest.fixture
-def password_host(special_bench, monkeypatch):
-    """An account with a password and no key, and the context that takes it from SSHPASS."""
-    host = special_bench().host
-    host.run("sh", "-c", "echo 'job:four words of it' | chpasswd && rm -r /home/job/.ssh", user="root")
-    host.configure_sshd(
-        "PasswordAuthentication yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication no", first=True
-    )
-    monkeypatch.setenv("SSHPASS", "four words of it")
-    return host
-
-
-@pytest.mark.needs_docker
-def test_a_password_comes_from_the_environment_and_is_in_no_argument(password_host, luigi_cfg, tmp_path):
-    seen, stop = set(), threading.Event()
-
-    def look() -> None:
-        while not stop.is_set():
-            seen.update(process.args for process in processes.family(os.getpid()))
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        context = RemoteContext(password_host.alias, sshpass=True)
-        assert context.check_output(["id -un"]) == b"job\n"
-        target = RemoteTarget("by-password", password_host.alias, sshpass=True)
-        with target.open("w") as out:
-            out.write("text")
-        assert target.exists()
-    finally:
-        stop.set()
-        looking.join()
-    assert len(seen) > 0
-    assert not [args for args in seen if "four words" in args]
-    assert not [
-        path for path in luigi_cfg.runtime_dir.rglob("*") if path.is_file() and b"four words" in path.read_bytes()
-    ]
-
-
-@pytest.mark.needs_docker
-def test_a_wrong_password_or_none_is_a_refused_login(password_host, monkeypatch):
-    monkeypatch.setenv("SSHPASS", "another")
-    with pytest.raises(LoginRefused, match=r"(?i)permission denied|incorrect password"):
-        RemoteContext(password_host.alias, sshpass=True).check_output(["true"])
-    with pytest.raises(LoginRefused, match=r"(?i)permission denied"):
-        RemoteContext(password_host.alias).check_output(["true"])
-
-
-@pytest.mark.needs_docker
-def test_questions_of_the_host_are_answered_as_a_password_is(password_host):
-    password_host.configure_sshd("PasswordAuthentication no\nKbdInteractiveAuthentication yes", first=True)
-    assert RemoteContext(password_host.alias, sshpass=True).check_output(["id -un"]) == b"job\n"
-
-
-@pytest.fixture
-def agent(tmp_path, monkeypatch):
-    """An ssh-agent of the test's own."""
-    path = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-    processes.wait_until(path.exists, "the agent")
-    yield
-    process.terminate()
-    process.wait()
-
-
-def new_key(host, path: Path, kind: str, passphrase: str = "") -> Path:
-    """A key that the host lets in."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", path], check=True)
-    host.authorize(path.with_suffix(".pub").read_text())
-    return path
-
-
-@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
-def test_every_kind_of_key_lets_in(host, luigi_cfg, tmp_path, kind):
-    key = new_key(host, tmp_path / "key", kind)
-    add_config(luigi_cfg, f"Host {host.alias}\n  IdentityFile none\n")
-    path = luigi_cfg.path.with_name("ssh_config")
-    path.write_text(path.read_text().replace(str(host.key_file), str(key)))
-    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
-
-
-def test_an_encrypted_key_lets_in_when_the_agent_has_it(host, luigi_cfg, tmp_path, agent):
-    key = new_key(host, tmp_path / "key", "ed25519", "its passphrase")
-    path = luigi_cfg.path.with_name("ssh_config")
-    path.write_text(luigi_cfg.ssh_config.read_text().replace(str(host.key_file), str(key)))
-    configure(ssh_config=path)
-    with pytest.raises(LoginRefused, match=r"(?i)permission denied"):
-        RemoteContext(host.alias).check_output(["true"])
-    answer = tmp_path / "answer"
-    answer.write_text("#!/bin/sh\necho its passphrase\n")
-    answer.chmod(0o700)
-    environment = {**os.environ, "SSH_ASKPASS": str(answer), "SSH_ASKPASS_REQUIRE": "force"}
-    subprocess.run(["ssh-add", "-q", key], env=environment, check=True, stdin=subprocess.DEVNULL)
-    # another configuration: of this one the refusal is remembered for a while
-    configure(ssh_config=shutil.copy(path, path.with_name("another")))
-    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
-
-
-def test_a_key_that_only_the_agent_has_lets_in(host, luigi_cfg, tmp_path, agent):
-    key = new_key(host, tmp_path / "key", "ed25519")
-    subprocess.run(["ssh-add", "-q", key], check=True, stdin=subprocess.DEVNULL)
-    key.unlink()
-    text = luigi_cfg.ssh_config.read_text().replace(f'  IdentityFile "{host.key_file}"\n', "")
-    path = luigi_cfg.path.with_name("ssh_config")
-    path.write_text(text.replace("IdentitiesOnly yes", "IdentitiesOnly no"))
-    configure(ssh_config=path)
-    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
-
-
-@pytest.mark.parametrize("known", ["changed", "unknown", "revoked"])
-def test_a_host_key_that_is_not_the_known_one_lets_nobody_in(host, luigi_cfg, tmp_path, known):
-    known_hosts = tmp_path / "known_hosts"
-    name, kind, own = host.known_hosts.read_text().split()[:3]
-    if known == "changed":
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
-        own = (tmp_path / "other.pub").read_text().split()[1]
-    lines = [] if known == "unknown" else [f"{name} {kind} {own}"]
-    known_hosts.write_text("\n".join([*lines, *([f"@revoked * {kind} {own}"] if known == "revoked" else [])]) + "\n")
-    add_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}\n  StrictHostKeyChecking ask")
-    before = host.accepted_logins()
-    with pytest.raises(LoginRefused, match=r"(?i)changed|verification failed|revoked"):
-        RemoteContext(host.alias).check_output(["true"])
-    assert host.accepted_logins() == before
-    # unless the user says otherwise, and then nothing is written down
-    text = known_hosts.read_text()
-    assert RemoteContext(host.alias, no_host_key_check=True).check_output(["echo in"]) == b"in\n"
-    assert known_hosts.read_text() == text
-
-
-def test_a_hashed_known_host_is_known(host, luigi_cfg, tmp_path):
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_text(host.known_hosts.read_text())
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", known_hosts], check=True, capture_output=True)
-    assert host.hostname not in known_hosts.read_text()
-    add_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}")
-    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
-
-
-def test_a_jump_host_is_gone_through(host, luigi_cfg):
-    inside = 22 if host.kind == "docker" else host.port
-    known = luigi_cfg.path.with_name("known_inside")
-    known.write_text(f"inside {host.host_key.with_name(host.host_key.name + '.pub').read_text()}")
-    add_config(
-        luigi_cfg,
-        f"Host through\n  HostName 127.0.0.1\n  HostKeyAlias inside\n  Port {inside}\n  User {host.username}\n"
-        f"  IdentityFile {host.key_file}\n  UserKnownHostsFile {known}\n  ProxyJump {host.alias}\n",
-    )
-    before = host.accepted_logins()
-    context = RemoteContext("through")
-    assert context.check_output(["echo in"]) == b"in\n"
-    assert len(context.check_output(["head -c 5000000 /dev/zero"])) == 5_000_000
-    assert host.accepted_logins() == before + 2
-    context.close()
-
-
-def test_a_proxy_command_is_gone_through_and_ends_with_the_connection(host, luigi_cfg, tmp_path):
-    relay = tmp_path / "relay.py"
-    relay.write_text(
-        "import os, select, socket, sys\n"
-        "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
-        "while True:\n"
-        "    for fd in select.select([0, s], [], [])[0]:\n"
-        "        data = os.read(fd if fd == 0 else s.fileno(), 65536)\n"
-        "        if not data: sys.exit()\n"
-        "        s.sendall(data) if fd == 0 else os.write(1, data)\n"
-    )
-    add_config(luigi_cfg, f"Host {host.alias}\n  ProxyCommand {sys.executable} {relay} %h %p")
-    context = RemoteContext(host.alias)
-    assert context.check_output(["echo in"]) == b"in\n"
-    relays = [process.pid for process in processes.running() if str(relay) in process.args]
-    assert relays
-    context.close()
-    processes.wait_until(lambda: not any(map(processes.alive, relays)), "the end of the proxy command")
-    add_config(luigi_cfg, f"Host {host.alias}\n  ProxyCommand echo no way >&2; exit 1")
-    with pytest.raises(HostUnreachable):
-        RemoteContext(host.alias).check_output(["true"])
-
-
-def test_a_name_that_does_not_resolve_and_a_closed_port_are_told_apart(luigi_cfg):
-    with pytest.raises(LoginRefused, match=r"no-such-host.invalid[\s\S]*Next: check the spelling"):
-        RemoteContext("no-such-host.invalid").check_output(["true"])
-    configure(connect_attempts=2)
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        with pytest.raises(HostUnreachable, match="refused"):
-            RemoteContext("127.0.0.1", port=reserved.getsockname()[1]).check_output(["true"])
-
-
-def test_a_failed_login_is_one_try_for_all_who_wait(host, luigi_cfg, tmp_path):
-    other = tmp_path / "other_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
-    path = tmp_path / "refused_config"
-    path.write_text(host.ssh_config.read_text().replace(str(host.key_file), str(other)))
-    configure(ssh_config=path)
-    log = len(host.log_text())
-
-    def try_it() -> None:
-        with pytest.raises(LoginRefused, match="Permission denied"):
-            RemoteContext(host.alias).check_output(["true"])
-
-    children = [fork.Process(target=try_it) for _ in range(6)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(60)
-    assert [child.exitcode for child in children] == [0] * 6
-    assert len(re.findall("Connection from ", host.log_text()[log:])) == 1
-
-
-def test_a_configuration_that_cannot_be_read_is_said(luigi_cfg, tmp_path):
-    configure(ssh_config=tmp_path / "missing")
-    with pytest.raises(ConfigurationError, match="missing"):
-        RemoteContext("box").check_output(["true"])
-
-
-def test_the_way_through_a_proxy_of_the_tests_is_the_same_host(proxy, host, luigi_cfg):
-    """HostKeyAlias and Port, from a configuration of the user's."""
-    path = luigi_cfg.path.with_name("config")
-    path.write_text(through(proxy, host.ssh_config, host.port))
-    configure(ssh_config=path)
-    sent = proxy.sent
-    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
-    assert proxy.sent > sent

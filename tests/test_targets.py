@@ -12,7 +12,8 @@ import luigi.format
 import luigi.target
 import processes
 import pytest
-from masters import kill_master
+from masters import break_connection
+from settings import both_transports
 
 from luigi_sshjob import RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import ConnectionFailed, ConnectionLost, RemoteCommandFailed, UnsafeValue
@@ -84,6 +85,7 @@ def test_what_cannot_be_a_path_is_refused_before_it_is_sent(files):
             files.exists(path)
 
 
+@both_transports
 def test_bytes_come_back_as_they_went(host, files, folder):
     content = os.urandom(3_000_001)
     target = RemoteTarget(f"{folder}/bytes", host.alias, format=luigi.format.Nop)
@@ -94,6 +96,7 @@ def test_bytes_come_back_as_they_went(host, files, folder):
     assert host.run("stat", "-c", "%s", target.path).strip() == str(len(content))
 
 
+@both_transports
 @pytest.mark.parametrize("name", ["Gzip", "Bzip2", "UTF8"])
 def test_luigis_formats_work_both_ways(host, files, folder, name):
     if name in ("Gzip", "Bzip2") and not shutil.which(name.lower()):
@@ -114,6 +117,7 @@ def test_lines_are_read_one_by_one(host, files, folder):
     assert list(target.open()) == ["one\n", "two\n"]
 
 
+@both_transports
 def test_a_writer_that_fails_leaves_nothing(host, files, folder):
     target = RemoteTarget(f"{folder}/half", host.alias)
     with pytest.raises(TypeError), target.open("w") as out:
@@ -121,6 +125,7 @@ def test_a_writer_that_fails_leaves_nothing(host, files, folder):
     assert host.run("ls", "-A", folder) == ""
 
 
+@both_transports
 def test_a_writer_that_nobody_closes_leaves_nothing_at_the_path(host, files, folder):
     target = RemoteTarget(f"{folder}/forgotten", host.alias)
     out = target.open("w")
@@ -130,6 +135,7 @@ def test_a_writer_that_nobody_closes_leaves_nothing_at_the_path(host, files, fol
     assert not target.exists()
 
 
+@both_transports
 def test_a_writer_whose_process_dies_leaves_nothing_at_the_path(host, files, folder):
     target = RemoteTarget(f"{folder}/died", host.alias)
     pid = os.fork()
@@ -145,12 +151,13 @@ def test_a_writer_whose_process_dies_leaves_nothing_at_the_path(host, files, fol
     assert not target.exists()
 
 
+@both_transports
 def test_a_writer_whose_connection_breaks_says_so_and_leaves_nothing(host, files, folder):
     target = RemoteTarget(f"{folder}/cut", host.alias)
     target.exists()
     out = target.open("w")
     out.write("half" * 100_000)
-    kill_master(files.remote_context)
+    break_connection(files.remote_context)
     with pytest.raises(ConnectionFailed):
         out.close()
     assert host.run("ls", "-A", folder) == ""
@@ -172,15 +179,17 @@ def test_a_file_that_is_not_whole_is_not_put_in_its_place(host, files, folder):
     assert host.run("ls", "-A", folder) == ""
 
 
+@both_transports
 def test_a_reader_whose_connection_breaks_does_not_end_early(host, files, folder):
     host.run("sh", "-c", f"head -c 20000000 /dev/zero >{folder}/long")
     reader = RemoteTarget(f"{folder}/long", host.alias, format=luigi.format.Nop).open()
     assert len(reader.read(1000)) == 1000
-    kill_master(files.remote_context)
+    break_connection(files.remote_context)
     with pytest.raises(ConnectionFailed):
         reader.read()
 
 
+@both_transports
 def test_a_missing_file_is_known_when_it_is_opened(host, files, folder):
     with pytest.raises(FileNotFoundError, match="no such file"):
         RemoteTarget(f"{folder}/missing", host.alias).open()
@@ -233,6 +242,7 @@ def test_renaming_does_not_move_into_a_directory_nor_over_a_file(host, files, fo
     assert host.run("cat", f"{folder}/made") == "new\n"
 
 
+@both_transports
 def test_files_and_directories_are_put_and_got(host, files, folder, tmp_path):
     (tmp_path / "tree" / "sub").mkdir(parents=True)
     (tmp_path / "tree" / "sub" / "a b").write_bytes(os.urandom(100_000))
@@ -249,6 +259,7 @@ def test_files_and_directories_are_put_and_got(host, files, folder, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "tree"]
 
 
+@both_transports
 def test_programs_stay_programs(host, files, folder, tmp_path):
     (tmp_path / "program").write_text("#!/bin/sh\necho ran\n")
     (tmp_path / "program").chmod(0o755)

@@ -92,6 +92,9 @@ class OpenSSH:
 
     def failure(self, process: Process, said: str) -> SSHJobError | None:
         """The error for a client that has ended, or None where its status is its command's own."""
+        if process.returncode == 0:
+            # told before the last of the output, which a master that ends takes with it
+            return None if self.master.alive() else self.lost(said)
         if process.returncode != 255 or (self.master.alive() and not client_failed(said)):
             return None
         return self.lost(said)

@@ -80,9 +80,10 @@ class Session:
     def wait(self, *, deadline: float) -> int:
         """The exit status of the line; 255 when the connection broke. Raises `ConnectionLost` at the deadline."""
         try:
-            return self.process.wait(max(0.0, deadline - time.monotonic()))
+            status = self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise self._silent() from None
+        return 255 if status == 0 and self._transport.failure(self.process, "") else status
 
     def lost(self) -> SSHJobError:
         """The error for an end that came before its time."""
