@@ -183,10 +183,13 @@ def test_a_jump_host_is_gone_through(host, luigi_cfg):
         f"Host through\n  HostName 127.0.0.1\n  HostKeyAlias inside\n  Port {inside}\n  User {host.username}\n"
         f"  IdentityFile {host.key_file}\n  UserKnownHostsFile {known}\n  ProxyJump {host.alias}\n",
     )
+    configure(control_persist=2)
     before = host.accepted_logins()
     context = RemoteContext("through")
     assert context.check_output(["echo in"]) == b"in\n"
     assert len(context.check_output(["head -c 5000000 /dev/zero"])) == 5_000_000
+    # used for longer than an unused connection lives, the one to the jump host too
+    assert context.check_output(["sleep 4; echo still in"]) == b"still in\n"
     assert host.accepted_logins() == before + 2
     context.close()
 

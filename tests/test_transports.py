@@ -93,7 +93,9 @@ def test_a_function_answers_for_the_account(special_bench, method):
     assert context.check_output(["id -un"]) == b"job\n"
     assert len(questions) == 1
     assert "assword" in questions[0]
-    assert RemoteFileSystem(host.alias, **context.options).exists("/")
+    # also where the function is written anew each time, as in a property
+    options = {**context.options, "password": lambda question: answer(question)}
+    assert RemoteFileSystem(host.alias, **options).exists("/")
     assert len(questions) == 1
 
 

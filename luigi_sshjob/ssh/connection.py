@@ -106,7 +106,7 @@ class Connection:
             return own.call(text, deadline=math.inf)
 
 
-_connections: dict[tuple[Destination, config.sshjob], Connection] = {}
+_connections: dict[tuple[Destination, bool, config.sshjob], Connection] = {}
 _of_parents: list[Connection] = []
 _making = threading.Lock()
 
@@ -114,10 +114,11 @@ _making = threading.Lock()
 def connection_to(destination: Destination) -> Connection:
     """This process's connection to `destination` under the configuration as it is now."""
     settings = config.settings()
+    wanted = (destination, destination.password is not None, settings)
     with _making:
-        found = _connections.get((destination, settings))
+        found = _connections.get(wanted)
         if found is None:
-            found = _connections[destination, settings] = Connection(destination, settings)
+            found = _connections[wanted] = Connection(destination, settings)
             # what is registered last runs first: a transport's library may have registered something, too
             atexit.unregister(close_shells)
             atexit.register(close_shells)

@@ -33,7 +33,8 @@ class Destination:
     sshpass: bool = False
     tty: bool = False
     transport: str | None = None
-    password: Callable[[str], str] | None = None
+    # written where it is used, it is another function each time
+    password: Callable[[str], str] | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def parse(cls, host: str, options: Mapping[str, Any]) -> Destination:

@@ -71,6 +71,8 @@ class _Login:
         if way.jumps[:-1]:
             jump_way = dataclasses.replace(jump_way, jumps=way.jumps[:-1])
         link = self.of(jump, jump_way, jumped + 1)
+        # it is not idle for as long as the connection through it lasts, which ends it
+        link.taken()
         try:
             return link, link.channel_to((way.hostname, way.port), ("127.0.0.1", 0), self._timeout)
         except BaseException:
