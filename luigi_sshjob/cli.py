@@ -39,7 +39,7 @@ class _Door:
     def __init__(self, arguments: argparse.Namespace):
         settings = config.settings()
         self._host = arguments.host
-        options = {"key_file": arguments.key_file, "no_host_key_check": arguments.no_host_key_check}
+        options = {name: getattr(arguments, name) for name in ("key_file", "no_host_key_check", "sshpass", "transport")}
         connection = RemoteContext(arguments.host, **options).connection
         launcher = launcher_named(settings.launcher)
         self.control = JobControl(connection, arguments.base_dir or settings.base_dir, launcher)
@@ -111,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("host", metavar="HOST", help="an alias of ~/.ssh/config, or user@host:port")
         sub.add_argument("--key-file", help="as ssh -i")
         sub.add_argument("--no-host-key-check", action="store_true", help="take any host key")
+        sub.add_argument("--sshpass", action="store_true", help="take the password from SSHPASS in the environment")
+        sub.add_argument("--transport", help="how the host is reached, if not as in [sshjob]")
         sub.add_argument("--base-dir", help="where the jobs live on the host, if not as in [sshjob]")
         sub.set_defaults(run=run)
         return sub

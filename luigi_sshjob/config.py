@@ -44,7 +44,7 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
         default=100,
         description="lines of a job's log that go to Luigi's logger in a minute; the rest is counted",
     )
-    transport = luigi.Parameter(default="openssh", description="how hosts are reached")
+    transport = luigi.Parameter(default="openssh", description="how hosts are reached: openssh or paramiko")
     existing_master = luigi.ChoiceParameter(
         default="no",
         choices=("no", "require"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,13 +17,16 @@ from luigi_sshjob import shell
 from luigi_sshjob.errors import RemoteCommandFailed, SessionRefused, UnsafeValue
 from luigi_sshjob.ssh.connection import Connection, connection_to
 from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.transport import Process
 
 
 class RemoteContext(luigi.contrib.ssh.RemoteContext):
     """Runs commands on a host, all over one connection that every task and process of this account shares.
 
     Takes what `luigi.contrib.ssh.RemoteContext` takes; `port` may be a number too, and `host` may be
-    user@host:port. Equal contexts reach the same account in the same way, host-key policy included.
+    user@host:port. `transport` is one of [sshjob]'s; `password` a function that is given the host's question and
+    answers it, for the transport paramiko (its connection is shared by this process's threads, see `ssh.inprocess`).
+    Equal contexts reach the same account in the same way, host-key policy included.
     Raises `ConfigurationError` for an option that is none.
     """
 
@@ -52,11 +54,9 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         return connection_to(self.destination)
 
     def _prepare_cmd(self, cmd: Sequence[str]) -> list[str]:
-        transport = self.connection.transport
-        transport.master.connect()
-        return transport.client_argv(_checked(cmd))
+        return self.connection.transport.argv(_checked(cmd))
 
-    def Popen(self, cmd: Sequence[str], **kwargs: Any) -> subprocess.Popen[Any]:
+    def Popen(self, cmd: Sequence[str], **kwargs: Any) -> Process:
         """Remote Popen: `cmd` is shell text for the account's login shell, its words joined by spaces, unquoted.
 
         Use `quoted` for arguments that are data. Standard input is /dev/null unless given.
@@ -72,15 +72,15 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         transport = self.connection.transport
         deadline = self.connection.request_deadline()
         while True:
-            process, output, said = self._communicate(cmd)
-            error = transport.failure(process, said)
-            if error is None:
+            try:
+                process, output, said = self._communicate(cmd)
                 break
-            # others use the connection's sessions too; a refused command has not begun
-            if not isinstance(error, SessionRefused) or time.monotonic() > deadline:
-                raise error
-            transport.gate.refused()
-            time.sleep(random.uniform(0.1, 0.5))
+            except SessionRefused:
+                # others use the connection's sessions too; a refused command has not begun
+                if time.monotonic() > deadline:
+                    raise
+                transport.gate.refused()
+                time.sleep(random.uniform(0.1, 0.5))
         if process.returncode == 0:
             sys.stderr.write(said)
             return output
@@ -96,12 +96,16 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         """As `check_output`, for a program and its arguments, which may hold any character but NUL."""
         return self.check_output(self.quoted(*argv))
 
-    def _communicate(self, cmd: Sequence[str]) -> tuple[subprocess.Popen[bytes], bytes, str]:
+    def _communicate(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
         with tempfile.TemporaryFile() as errors:
             process = self.Popen(cmd, stdout=subprocess.PIPE, stderr=errors)
             output, _ = process.communicate()
             errors.seek(0)
-            return process, output, errors.read().decode("utf-8", "replace")
+            said = errors.read().decode("utf-8", "replace")
+            error = self.connection.transport.failure(process, said)
+            if error is not None:
+                raise error
+            return process, output, said
 
     @staticmethod
     def quoted(*argv: str) -> list[str]:
@@ -113,13 +117,10 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         """A port on 127.0.0.1 that leads to `remote_host`:`remote_port` as the host sees it, while the block runs.
 
         `local_port` 0 takes a free one; the block is given the number. Uses the connection that is there:
-        no login, no session, no remote process. Raises `ConnectionFailed` where the port is taken.
+        no session, no remote process. Raises `ConnectionFailed` where the port is taken.
         """
-        local, remote = (
-            int(local_port) or _free_port(),
-            int(local_port if remote_port is None else remote_port),
-        )
-        with self.connection.transport.forwarded(local, remote_host, remote):
+        remote = int(local_port if remote_port is None else remote_port)
+        with self.connection.transport.forwarded(int(local_port), remote_host, remote) as local:
             yield local
 
     def close(self) -> None:
@@ -133,9 +134,3 @@ def _checked(cmd: Sequence[str]) -> list[str]:
     if any("\0" in word for word in words):
         raise UnsafeValue(f"the command {words!r} contains a NUL byte", next_step="take it out")
     return words
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -144,9 +144,11 @@ class JobControl:
         words = ["luigi-sshjob", verb]
         if self._base_dir != config.settings().base_dir:
             words += "--base-dir", shlex.quote(self._base_dir)
-        key_file = self._connection.transport.destination.key_file
-        if key_file:
-            words += "--key-file", shlex.quote(key_file)
+        destination = self._connection.transport.destination
+        if destination.transport:
+            words += "--transport", shlex.quote(destination.transport)
+        if destination.key_file:
+            words += "--key-file", shlex.quote(destination.key_file)
         return " ".join([*words, job.host, job.id])
 
     def _claim(self, request: JobRequest, known: int) -> tuple[str, JobRef, str]:

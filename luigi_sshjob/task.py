@@ -41,7 +41,8 @@ class RemoteJobTask(luigi.Task):
 
     host: Any = None
     ssh_options: Any = {}
-    """Keywords of `luigi.contrib.ssh.RemoteContext`."""
+    """Keywords of `luigi.contrib.ssh.RemoteContext`, and `password`; see `RemoteContext`."""
+    transport: Any = None
     environment: Any = {}
     """Variables for the command, str to str. Never shown, logged or passed as an argument."""
     working_directory: Any = "~"
@@ -78,7 +79,10 @@ class RemoteJobTask(luigi.Task):
         """How the host is reached."""
         if not self.host:
             raise ConfigurationError(f"{self.task_family} has no host", next_step="set its attribute `host`")
-        return RemoteContext(self.host, **dict(self.ssh_options or {}))
+        options = dict(self.ssh_options or {})
+        if self.transport:
+            options["transport"] = self.transport
+        return RemoteContext(self.host, **options)
 
     @property
     def job(self) -> Job:

@@ -26,6 +26,7 @@ import luigi.configuration
 import luigi.contrib.ssh
 import processes
 from bench_files import FileBench
+from bench_transports import Transports
 from commands import Luigi
 from hosts import ACCEPTED, DockerHost
 from masters import exit_masters
@@ -78,7 +79,7 @@ class Bench:
         self.host = DockerHost(self.root / "host", client=engine.connect(), shm_size="4g")
         self.host.start()
         self.runtime_dir = self.root / "r"
-        configuration = self.root / "luigi.cfg"
+        configuration = self.configuration = self.root / "luigi.cfg"
         configuration.write_text(f"[sshjob]\nssh_config={self.host.ssh_config}\nruntime_dir={self.runtime_dir}\n")
         os.environ["LUIGI_CONFIG_PATH"] = str(configuration)
         luigi.configuration.add_config_path(str(configuration))
@@ -317,11 +318,16 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200, help="jobs during which leaders are killed")
     parser.add_argument("--mib", type=int, default=1024, help="size of a file that is copied")
     parser.add_argument("--files", type=int, default=10_000, help="small files that are copied")
+    parser.add_argument("--stream", type=int, default=1024, help="MiB that each transport carries each way")
+    parser.add_argument("--only-transports", action="store_true", help="compare these, and nothing else")
     arguments = parser.parse_args()
     bench = Bench()
     try:
         # the scripts are installed on the host once, by whoever comes first
         bench.measure(1)
+        print("\n".join(Transports(bench, bench.configuration).compare(arguments.peers or 1, arguments.stream)))
+        if arguments.only_transports:
+            return 0
         runs = [bench.measure(jobs) for jobs in arguments.jobs]
         print(f"a bare ssh, its login and all: {bench.bare_processes} remote processes, {bench.bare:.1f} s")
         _table(runs)

@@ -22,7 +22,7 @@ from proxy import Proxy, through
 from settings import configure
 from workbench import Bench
 
-from luigi_sshjob import RemoteFileSystem
+from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.ssh.connection import close_shells
 
 
@@ -129,15 +129,21 @@ class LuigiConfiguration:
 
 
 @pytest.fixture
+def transport(request: pytest.FixtureRequest) -> str:
+    """How hosts are reached; see `settings.both_transports`."""
+    return getattr(request, "param", "openssh")
+
+
+@pytest.fixture
 def luigi_cfg(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host, pytestconfig: pytest.Config
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host, transport: str, pytestconfig: pytest.Config
 ) -> Iterator[LuigiConfiguration]:
     """A Luigi configuration, here and for child processes, whose [sshjob] leads to `host` and to a runtime
     directory of its own. The ControlMasters in it are ended with the test."""
     # Not in tmp_path, which is too long for a socket. mkdtemp makes it 0700.
     runtime_dir = Path(tempfile.mkdtemp(prefix="r-", dir=pytestconfig.stash[SESSION].root))
     path = tmp_path / "luigi.cfg"
-    path.write_text(f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={runtime_dir}\n")
+    path.write_text(f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={runtime_dir}\ntransport={transport}\n")
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(path))
     # Luigi reads that variable only when it is imported, and reload() only adds to its one parser.
     parser = luigi.configuration.LuigiConfigParser
@@ -177,13 +183,19 @@ def end_masters(runtime_dir: Path, host: Host) -> None:
 
 
 @pytest.fixture
+def context(host: Host, luigi_cfg: LuigiConfiguration) -> RemoteContext:
+    """Of the host of this run."""
+    return RemoteContext(host.alias)
+
+
+@pytest.fixture
 def files(host: Host, luigi_cfg: LuigiConfiguration) -> RemoteFileSystem:
     """Those of the host of this run."""
     return RemoteFileSystem(host.alias)
 
 
 @pytest.fixture
-def folder(host: Host) -> Iterator[str]:
+def folder(host: Host, luigi_cfg: LuigiConfiguration) -> Iterator[str]:
     """A new folder on the host."""
     path = host.run("mktemp", "-d").strip()
     yield path
@@ -194,7 +206,7 @@ def folder(host: Host) -> Iterator[str]:
 def proxy(host: Host, luigi_cfg: LuigiConfiguration, tmp_path: Path) -> Iterator[Proxy]:
     """All connections to the host go through it."""
     wire = Proxy((host.hostname, host.port))
-    ssh_config = tmp_path / "through"
+    ssh_config = tmp_path / "ssh_config_of_the_wire"
     ssh_config.write_text(through(wire, host.ssh_config, host.port))
     configure(ssh_config=ssh_config)
     yield wire

@@ -117,6 +117,10 @@ class Host(ABC):
         """The host is gone, with everything that ran on it. May be called twice."""
 
     @abstractmethod
+    def authorize(self, public_key: str) -> None:
+        """One more key lets in."""
+
+    @abstractmethod
     def log_text(self) -> str:
         """sshd's log since start()."""
 
@@ -199,6 +203,14 @@ class DockerHost(Host):
         except NotFound:
             pass
 
+    def configure_sshd(self, text: str, *, first: bool = False) -> None:
+        """From now on, for new connections. Of an option that is there already `first` wins."""
+        config = "/etc/ssh/sshd_config.d/test.conf"
+        order = f"cat - {config}" if first else f"cat {config} -"
+        script = f"{order} >/tmp/config && mv /tmp/config {config} && kill -HUP $(pgrep -x -o sshd)"
+        self.run("sh", "-c", script, user="root", input=f"{text}\n")
+        self.wait_until_up()
+
     def pause(self) -> None:
         """Freeze every process: connections stay open and nothing answers, as in a network loss."""
         self._up().pause()
@@ -210,6 +222,9 @@ class DockerHost(Host):
         """End every process there at once, as a power cut does, and return when sshd answers again."""
         self._up().restart(timeout=0)
         self.wait_until_up()
+
+    def authorize(self, public_key: str) -> None:
+        self.run("sh", "-c", "cat >>.ssh/authorized_keys", input=public_key)
 
     @contextlib.contextmanager
     def strace(self, pid: int, fault: str) -> Iterator[None]:
@@ -353,6 +368,10 @@ class LoopbackHost(Host):
         if self._made_run_folder:
             Path("/run/sshd").rmdir()
             self._made_run_folder = False
+
+    def authorize(self, public_key: str) -> None:
+        with (self.root / "authorized_keys").open("a") as keys:
+            keys.write(public_key)
 
     def log_text(self) -> str:
         return self._log.read_text(errors="replace")

@@ -1,8 +1,9 @@
-"""The ControlMaster behind a context."""
+"""The connection behind a context."""
 
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import processes
 from hosts import Host
 
 from luigi_sshjob import RemoteContext
+from luigi_sshjob.ssh.openssh import OpenSSH
 
 
 def master_pid(context: RemoteContext) -> int:
@@ -22,6 +24,15 @@ def master_pid(context: RemoteContext) -> int:
 def kill_master(context: RemoteContext) -> None:
     """The connection breaks, without a word to anybody."""
     processes.kill([master_pid(context)])
+
+
+def break_connection(context: RemoteContext) -> None:
+    """The connection breaks, by whatever transport; a paramiko one is this process's."""
+    transport = context.connection.transport
+    if isinstance(transport, OpenSSH):
+        kill_master(context)
+    else:
+        transport._link.transport.sock.shutdown(socket.SHUT_RDWR)
 
 
 def exit_masters(runtime_dir: Path, host: Host) -> None:

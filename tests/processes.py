@@ -48,6 +48,24 @@ def family(pid: int) -> list[Process]:
     return members
 
 
+def connected_to(port: int) -> set[int]:
+    """The processes that hold a TCP connection to that port."""
+    sockets = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[2].rpartition(":")[2], 16) == port and fields[3] == "01":
+            sockets.add(f"socket:[{fields[9]}]")
+    found = set()
+    for process in running():
+        try:
+            links = {os.readlink(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir()}
+        except OSError:
+            continue
+        if links & sockets:
+            found.add(process.pid)
+    return found
+
+
 def alive(pid: int) -> bool:
     return any(process.pid == pid for process in running())
 

@@ -37,6 +37,11 @@ class Proxy:
         return self._passed[True]
 
     @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._pairs) // 2
+
+    @property
     def received(self) -> int:
         """Bytes from the server to the client so far."""
         return self._passed[False]
@@ -51,6 +56,7 @@ class Proxy:
     def cut(self) -> None:
         """Every connection is reset; new ones are let through."""
         with self._lock:
+            self._left.clear()
             for one in list(self._pairs):
                 self._drop(one)
         self._wake.send(b"x")

@@ -60,6 +60,7 @@ install_sshd() (
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "needs Python 3.10 or newer as python3"
 python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv "makes a virtual environment for the tests"
 has ssh || need openssh-client "is what the tests connect with"
+has sshpass || need sshpass "gives ssh the password of an account that has only one"
 has ps || need procps "shows what a job runs"
 has shellcheck || need shellcheck "checks the shell scripts"
 has shfmt || need shfmt "checks the layout of the shell scripts"

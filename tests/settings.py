@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import luigi.configuration
+import pytest
+
+# For a test that promises the same by each.
+both_transports = pytest.mark.parametrize("transport", ["openssh", "paramiko"], indirect=True)
 
 
 def configure(**values: object) -> None:

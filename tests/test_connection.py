@@ -16,16 +16,14 @@ import luigi.contrib.ssh
 import processes
 import pytest
 from masters import kill_master, master_pid
-from settings import configure
+from settings import both_transports, configure
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import (
     ConfigurationError,
     ConnectionFailed,
-    ConnectionLost,
     HostUnreachable,
     LoginRefused,
-    RemoteCommandFailed,
 )
 from luigi_sshjob.ssh.gate import SessionGate
 
@@ -131,6 +129,7 @@ def test_a_forked_child_leaves_its_parents_session_alone(host, luigi_cfg):
     child.join(30)
 
 
+@both_transports
 def test_an_unused_session_is_given_to_whoever_waits(host, luigi_cfg):
     configure(max_sessions=1)
     files = RemoteFileSystem(host.alias)
@@ -140,27 +139,6 @@ def test_an_unused_session_is_given_to_whoever_waits(host, luigi_cfg):
     child.start()
     assert results.get(timeout=20) is True
     child.join(30)
-
-
-def test_a_commands_own_255_is_no_lost_connection(host, luigi_cfg):
-    with pytest.raises(RemoteCommandFailed) as caught:
-        RemoteContext(host.alias).check_output(["echo out; echo why >&2; exit 255"])
-    assert (caught.value.returncode, caught.value.output) == (255, b"out\n")
-    assert "why" in str(caught.value)
-    assert isinstance(caught.value, luigi.contrib.ssh.RemoteCalledProcessError)
-
-
-def test_a_connection_that_breaks_under_a_command_is_an_error_of_its_own(host, luigi_cfg):
-    context = RemoteContext(host.alias)
-    context.check_output(["true"])
-    pid = master_pid(context)
-    killer = fork.Process(target=lambda: (time.sleep(0.5), processes.kill([pid])))
-    killer.start()
-    with pytest.raises(ConnectionLost):
-        context.check_output(["exec sleep 20"])
-    killer.join(30)
-    left = [pid for pid, args in host.processes() if args == "sleep 20"]
-    host.run("kill", *map(str, left))
 
 
 @pytest.mark.needs_docker
@@ -178,6 +156,7 @@ def test_a_host_that_stops_answering_is_noticed_by_a_deadline(host, luigi_cfg):
     assert files.exists("/")
 
 
+@both_transports
 def test_what_an_rc_file_prints_is_taken_for_nothing(host, luigi_cfg):
     saved = host.run("sh", "-c", "cat .bashrc 2>/dev/null || true")
     host.run("sh", "-c", "{ echo 'echo welcome; echo careful >&2'; cat; } >.bashrc", input=saved)
@@ -205,6 +184,7 @@ def test_what_an_rc_file_says_of_permissions_is_no_refused_login(host, luigi_cfg
         host.run("sh", "-c", "cat >.bashrc", input=saved)
 
 
+@both_transports
 @pytest.mark.needs_docker
 def test_an_account_without_a_shell_is_said(host, luigi_cfg):
     host.run("usermod", "-s", "/usr/sbin/nologin", host.username, user="root")
@@ -224,6 +204,7 @@ def test_a_runtime_directory_that_was_tidied_up_is_made_again(host, luigi_cfg):
     assert files.exists("/")
 
 
+@both_transports
 def test_an_edited_ssh_configuration_is_not_answered_by_an_older_connection(host, luigi_cfg):
     ssh_config(luigi_cfg, "")
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
@@ -231,12 +212,6 @@ def test_an_edited_ssh_configuration_is_not_answered_by_an_older_connection(host
     (answer,) = in_processes(1, RemoteContext(host.alias))
     assert isinstance(answer, LoginRefused)
     assert "resolve hostname no-such-host" in str(answer)
-
-
-def test_a_name_that_does_not_resolve_is_an_error_of_ours(luigi_cfg):
-    with pytest.raises(LoginRefused, match=r"no-such-host.invalid[\s\S]*Next: check the spelling") as caught:
-        RemoteContext("no-such-host.invalid").check_output(["true"])
-    assert caught.value.host == "no-such-host.invalid"
 
 
 @pytest.fixture
@@ -249,6 +224,7 @@ def refused_key(host, luigi_cfg, tmp_path):
     configure(ssh_config=path)
 
 
+@both_transports
 def test_a_key_file_that_is_not_there_is_said(host, luigi_cfg):
     with pytest.raises(ConfigurationError, match="no key file /nokey"):
         RemoteContext(host.alias, key_file="/nokey").check_output(["true"])
@@ -274,31 +250,6 @@ def test_who_waited_while_a_login_failed_gets_that_failure_and_does_not_try(host
     answers = in_processes(8, RemoteContext(host.alias))
     assert [type(answer) for answer in answers] == [LoginRefused] * 8
     assert len(re.findall("Connection from ", host.log_text()[log:])) == 1
-
-
-@pytest.mark.parametrize(("known", "words"), [("changed", "HAS CHANGED|changed"), ("unknown", "verification failed")])
-def test_a_host_key_that_is_not_the_known_one_is_refused(host, luigi_cfg, tmp_path, known, words):
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.touch()
-    if known == "changed":
-        key = tmp_path / "other_host_key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        known_hosts.write_text(f"[{host.hostname}]:{host.port} {key.with_suffix('.pub').read_text()}")
-    ssh_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}\n  StrictHostKeyChecking ask")
-    before = host.accepted_logins()
-    with pytest.raises(LoginRefused, match=words):
-        RemoteContext(host.alias).check_output(["true"])
-    assert host.accepted_logins() == before
-    # unless the user says otherwise
-    assert RemoteContext(host.alias, no_host_key_check=True).check_output(["echo in"]) == b"in\n"
-
-
-def test_a_closed_port_is_waited_for_only_so_long(luigi_cfg):
-    configure(connect_attempts=2)
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        with pytest.raises(HostUnreachable, match="refused"):
-            RemoteContext("127.0.0.1", port=reserved.getsockname()[1]).check_output(["true"])
 
 
 def test_the_users_ssh_configuration_is_honoured(host, luigi_cfg):
@@ -383,13 +334,6 @@ def test_a_tunnel_that_nobody_uses_stays_open(host, luigi_cfg):
             assert through.recv(4) == b"SSH-"
 
 
-def test_a_tunnel_ends_with_its_block_also_on_an_exception(host, luigi_cfg):
-    with pytest.raises(KeyError), RemoteContext(host.alias).tunnel(0, 22) as port:
-        raise KeyError
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=10)
-
-
 def test_a_master_ends_by_itself_when_nobody_uses_it(host, luigi_cfg):
     configure(control_persist=3)
     context = RemoteContext(host.alias)
@@ -399,18 +343,11 @@ def test_a_master_ends_by_itself_when_nobody_uses_it(host, luigi_cfg):
     assert not Path(context.connection.transport.master.control_path).exists()
 
 
-def sshd_option(host, text: str) -> None:
-    """From now on, for new connections."""
-    config = "/etc/ssh/sshd_config.d/test.conf"
-    host.run("sh", "-c", f"echo '{text}' >>{config} && kill -HUP $(pgrep -x -o sshd)", user="root")
-    host.wait_until_up()
-
-
 @pytest.mark.needs_docker
 def test_a_server_that_allows_one_session_gets_one_at_a_time(special_bench, luigi_cfg):
     """Less than max_sessions says: the refusals are learnt from."""
     bench = special_bench()
-    sshd_option(bench.host, "MaxSessions 1")
+    bench.host.configure_sshd("MaxSessions 1")
     context = RemoteContext(bench.host.alias)
     assert in_processes(6, context) == [b"hi\n"] * 6
     assert context.connection.transport.gate.size == 1
@@ -423,7 +360,7 @@ def test_a_server_that_allows_one_session_gets_one_at_a_time(special_bench, luig
 @pytest.mark.needs_docker
 def test_a_server_that_allows_one_login_at_a_time_gets_one(special_bench, luigi_cfg):
     bench = special_bench()
-    sshd_option(bench.host, "MaxStartups 1")
+    bench.host.configure_sshd("MaxStartups 1")
     assert in_processes(40, RemoteContext(bench.host.alias)) == [b"hi\n"] * 40
     assert bench.host.accepted_logins() == 1
     assert "MaxStartups" not in bench.host.log_text()
@@ -449,6 +386,7 @@ def test_the_users_own_connection_is_used_where_required_and_nothing_ever_logs_i
     assert host.accepted_logins() == before + 1
 
 
+@both_transports
 def test_a_refused_login_is_not_tried_again_by_each_task(host, refused_key):
     tries = "Connection closed by authenticating user"
     before = len(re.findall(tries, host.log_text()))

@@ -12,7 +12,7 @@ import luigi.target
 import processes
 import pytest
 from masters import kill_master
-from settings import configure
+from settings import both_transports, configure
 
 from luigi_sshjob import RemoteTarget
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, RemoteCommandFailed
@@ -45,6 +45,7 @@ def some_tree(tmp_path):
     return root
 
 
+@both_transports
 def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_path):
     files.put(str(some_tree), f"{folder}/made/it", preserve=True)
     files.get(f"{folder}/made/it", str(tmp_path / "back" / "here"), preserve=True)
@@ -73,6 +74,7 @@ def test_a_directory_does_not_replace_or_go_into_one(host, files, folder, some_t
     assert sorted(os.listdir(tmp_path)) == ["here", "luigi.cfg", "tree"]
 
 
+@both_transports
 def test_a_directory_that_changes_under_way_is_not_put(host, files, folder, tmp_path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(os.urandom(50_000_000))
@@ -100,6 +102,7 @@ def test_thousands_of_small_files_need_no_round_trip_each(host, files, folder, t
     assert took < 3000 * 0.005, "a session each would have taken longer"
 
 
+@both_transports
 def test_a_file_comes_back_as_it_went(host, files, folder, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(os.urandom(3_000_001))
@@ -119,6 +122,7 @@ def test_a_file_comes_back_as_it_went(host, files, folder, tmp_path):
     assert (files.size(target.path), host.run("ls", "-A", f"{folder}/a")) == (0, "b\n")
 
 
+@both_transports
 def test_programs_stay_programs(host, files, folder, tmp_path):
     (tmp_path / "program").write_text("#!/bin/sh\necho ran\n")
     (tmp_path / "program").chmod(0o755)
@@ -155,6 +159,7 @@ def _sha256(data: bytes) -> str:
     return subprocess.run(["sha256sum"], input=data, capture_output=True, check=True).stdout.decode().split()[0]
 
 
+@both_transports
 def test_holes_come_back_as_holes(host, files, folder, tmp_path):
     script = f"cd {folder}; echo begin >f; truncate -s 50M f; echo middle >>f; truncate -s 80000001 f"
     host.run("sh", "-c", script)
@@ -163,6 +168,7 @@ def test_holes_come_back_as_holes(host, files, folder, tmp_path):
     assert (tmp_path / "f").stat().st_size == 80_000_001
 
 
+@both_transports
 @pytest.mark.parametrize("way", ["put", "get"])
 def test_a_transfer_goes_on_from_where_its_connection_broke(host, proxy, files, folder, tmp_path, way):
     content = os.urandom(60_000_000)
@@ -178,7 +184,7 @@ def test_a_transfer_goes_on_from_where_its_connection_broke(host, proxy, files, 
     else:
         files.get(f"{folder}/file", str(tmp_path / "back"), progress=lambda *told: moved.append(told))
         assert (tmp_path / "back").read_bytes() == content
-        assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "source", "through"]
+        assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "source", "ssh_config_of_the_wire"]
     passed = proxy.sent + proxy.received - before
     assert host.run("sha256sum", f"{folder}/file").split()[0] == _sha256(content)
     assert host.run("ls", "-A", folder) == "file\n"
@@ -221,6 +227,7 @@ def test_a_transfer_gives_up_when_the_host_is_away_for_too_long(host, proxy, fil
     assert not files.exists(f"{folder}/file")
 
 
+@both_transports
 def test_a_copy_that_did_not_arrive_as_it_was_sent_is_not_put_in_its_place(host, files, folder, tmp_path):
     (tmp_path / "source").write_bytes(b"x" * 3_000_000)
 

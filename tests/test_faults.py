@@ -13,6 +13,7 @@ import time
 
 import processes
 import pytest
+from settings import both_transports
 from shim import Shim
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
@@ -77,6 +78,7 @@ def test_a_worker_killed_at_any_step_of_submit_costs_nothing(bench, shim, ledger
     assert steps > 3
 
 
+@both_transports
 def test_a_connection_cut_anywhere_during_submit_costs_nothing(proxy, bench, ledger):
     command = f"echo run >>{ledger}\n: {'x' * 20_000}"
     bench.submit(command)
@@ -96,6 +98,7 @@ def test_a_connection_cut_anywhere_during_submit_costs_nothing(proxy, bench, led
         assert bench.host.run("cat", ledger) == "run\n" * (number + 3)
 
 
+@both_transports
 def test_a_request_that_is_cut_off_at_the_end_of_a_word_is_not_run(bench):
     """A shell runs the last line of its input also without the newline; of a submit that could be half a job."""
     remote = RemoteShell(bench.control._connection.transport, deadline=time.monotonic() + 20)
@@ -122,6 +125,7 @@ def kill_sessions(host) -> None:
     host.wait_until_up()
 
 
+@both_transports
 @pytest.mark.needs_docker
 def test_a_restarted_sshd_costs_the_job_nothing(bench):
     job = bench.submit("sleep 3; echo through").job
@@ -187,6 +191,7 @@ def test_exhausted_memory_is_the_reason_of_the_end(special_bench):
 # -- the log
 
 
+@both_transports
 def test_a_hundred_megabytes_of_log_arrive_byte_by_byte(bench):
     megabytes = 100
     job = bench.submit(f"head -c {megabytes - 1}000000 /dev/urandom; sleep 0.1; head -c 1000000 /dev/urandom").job
@@ -224,6 +229,7 @@ def test_a_command_that_ends_itself_on_term_keeps_its_own_exit_code(bench):
     assert (outcome.state, outcome.exit_code, outcome.signal) == ("cancelled", 3, "")
 
 
+@both_transports
 def test_a_time_limit_is_kept_with_nobody_connected(bench):
     job = bench.submit("sleep 300", time_limit=2, kill_grace=1).job
     bench.control._connection.transport.close()
@@ -249,6 +255,7 @@ def test_a_timer_that_is_killed_alone_takes_the_command_with_it(bench):
 # -- secrets
 
 
+@both_transports
 def test_neither_secret_nor_command_is_in_a_process_listing_of_either_side(bench):
     """A container's processes are listed on this machine too, so one listing has both sides."""
     secret, marker = "tell-nobody-0815", "the-marker-4711"

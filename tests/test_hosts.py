@@ -76,6 +76,7 @@ def test_luigi_reads_the_configuration_of_the_test(luigi_cfg, host: Host) -> Non
     class sshjob(luigi.Config):
         ssh_config = luigi.Parameter()
         runtime_dir = luigi.Parameter()
+        transport = luigi.Parameter()
 
     assert sshjob().ssh_config == str(host.ssh_config)
     assert sshjob().runtime_dir == str(luigi_cfg.runtime_dir)

@@ -10,7 +10,7 @@ import time
 
 import processes
 import pytest
-from settings import configure
+from settings import both_transports, configure
 
 from luigi_sshjob import RemoteTarget
 from luigi_sshjob.errors import JobError, JobMismatch, RemoteCommandFailed
@@ -74,6 +74,7 @@ def test_other_success_exit_codes_are_success(bench):
     assert bench.run("exit 3", success_exit_codes=(0, 3))[0].succeeded
 
 
+@both_transports
 def test_the_whole_log_arrives_also_the_megabytes_right_before_the_end(bench):
     job = bench.submit('head -c 20000000 /dev/urandom | tee "$SSHJOB_DIR/copy"').job
     seen = hashlib.sha256()
@@ -98,6 +99,7 @@ def test_the_record_is_whole_and_readable(bench):
     assert text.startswith("job: Task/1\noutcome: failed\nexit_code: 4\n")
 
 
+@both_transports
 def test_submitting_again_attaches_and_does_not_launch(bench):
     first = bench.submit("echo run >>ledger-again; sleep 2")
     second = bench.submit("echo run >>ledger-again; sleep 2")
@@ -112,6 +114,7 @@ def submit_after(start, bench, results, command) -> None:
     results.put(bench.submit(command).job.id)
 
 
+@both_transports
 def test_workers_that_submit_at_the_same_moment_run_it_once(bench):
     start, results = fork.Event(), fork.Queue()
     command = "echo run >>ledger-same; sleep 1"
@@ -168,6 +171,7 @@ def test_a_supervisor_that_cannot_start_is_said(bench):
         bench.host.run("chmod", "700", job.directory)
 
 
+@both_transports
 def test_an_outcome_nobody_collected_is_collected_and_not_run_again(bench):
     first = bench.submit("exit 5").job
     bench.wait_for_file(f"{first.directory}/exit_record")
@@ -357,6 +361,7 @@ def test_a_restarted_host_is_the_reason_of_a_loss(bench):
     assert (outcome.state, outcome.reason) == ("lost", "the host was restarted while it ran")
 
 
+@both_transports
 @pytest.mark.needs_docker
 def test_a_host_that_does_not_answer_for_a_while_costs_the_job_nothing(bench):
     configure(request_timeout=2)
@@ -372,6 +377,7 @@ def test_a_host_that_does_not_answer_for_a_while_costs_the_job_nothing(bench):
 SECRET = 'pass\'word $(x) "y" \\ ü\nsecond line'
 
 
+@both_transports
 def test_the_environment_arrives_and_is_not_to_be_seen(bench):
     command = 'printf "%s" "$PASSWORD" | sha256sum; sleep 2; cat "$SSHJOB_DIR/environment" && echo empty'
     job = bench.submit(command, environment={"PASSWORD": SECRET, "PATH": "/bin:/usr/bin"}).job
@@ -448,6 +454,7 @@ def test_a_published_record_and_log_outlive_their_attempt(bench, host):
     assert not RemoteTarget(f"{job.directory}/command", host.alias).exists()
 
 
+@both_transports
 def test_one_request_asks_about_many_jobs(bench):
     jobs = []
     for number in range(5):

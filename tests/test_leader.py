@@ -12,10 +12,11 @@ import time
 
 import processes
 import pytest
-from settings import configure
+from settings import both_transports, configure
 
 from luigi_sshjob import RemoteFileSystem, RemoteTarget
 from luigi_sshjob.ssh.connection import close_shells
+from luigi_sshjob.ssh.inprocess.transport import Paramiko
 
 fork = multiprocessing.get_context("fork")
 
@@ -51,8 +52,10 @@ class Watchers:
         processes.wait_until(lambda: all(self.bench.running(text) for text in running), "all jobs", 60)
 
     def leader(self) -> int:
-        """The process of ours that has the ssh client of the shared shell."""
+        """The process of ours that has the ssh client of the shared shell, or the connection itself."""
         own = {process.pid for process in self.processes}
+        if isinstance(self.bench.control._connection.transport, Paramiko):
+            return min(own & processes.connected_to(self.bench.host.port), default=0)
         clients = [p for p in processes.running() if p.parent in own and p.args.startswith("ssh ") and "-T" in p.args]
         return clients[0].parent if clients else 0
 
@@ -84,6 +87,7 @@ def test_all_processes_share_one_session(bench):
     assert len(re.findall("Starting session: ", bench.host.log_text()[log:])) <= 6
 
 
+@both_transports
 @pytest.mark.parametrize("end", ["killed", "finished"])
 def test_when_the_leader_ends_another_carries_on_without_losing_or_repeating_a_byte(bench, end):
     watchers = Watchers(bench, 6)
@@ -106,6 +110,7 @@ def test_when_the_leader_ends_another_carries_on_without_losing_or_repeating_a_b
     check_whole(bench, found)
 
 
+@both_transports
 def test_a_leader_that_is_stopped_is_replaced(bench):
     watchers = Watchers(bench, 3)
     watchers.all_run()
@@ -150,6 +155,7 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
             watcher.join()
 
 
+@both_transports
 def test_a_chatty_job_does_not_keep_the_others_waiting(bench):
     """Two of them write more than can be fetched."""
     results = fork.Queue()
@@ -182,6 +188,7 @@ def test_whoever_speaks_otherwise_is_not_listened_to(bench, luigi_cfg):
     assert files.exists("/")
 
 
+@both_transports
 def test_nothing_of_the_leader_is_left_when_it_has_ended(bench, luigi_cfg):
     assert RemoteFileSystem(bench.host.alias).exists("/")
     job = bench.submit("true").job
@@ -192,6 +199,7 @@ def test_nothing_of_the_leader_is_left_when_it_has_ended(bench, luigi_cfg):
     assert bench.host.run("sh", "-c", f"ls -A {bench.base}/lib | grep '^[.]' || true") == ""
 
 
+@both_transports
 def test_one_session_is_enough(bench):
     """Watching, here of a silent job, pauses while a file is read, and the other way round."""
     configure(max_sessions=1)

@@ -16,7 +16,8 @@ import processes
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from masters import kill_master
+from masters import break_connection
+from settings import both_transports
 
 from luigi_sshjob import RemoteBulkComplete, RemoteTarget
 from luigi_sshjob.errors import ConnectionFailed, ConnectionLost, RemoteCommandFailed, UnsafeValue
@@ -76,6 +77,7 @@ def test_what_cannot_be_a_path_is_refused_before_it_is_sent(files):
             files.exists(path)
 
 
+@both_transports
 def test_bytes_come_back_as_they_went(host, files, folder):
     content = os.urandom(3_000_001)
     target = RemoteTarget(f"{folder}/bytes", host.alias, format=luigi.format.Nop)
@@ -86,6 +88,7 @@ def test_bytes_come_back_as_they_went(host, files, folder):
     assert host.run("stat", "-c", "%s", target.path).strip() == str(len(content))
 
 
+@both_transports
 @pytest.mark.parametrize("name", ["Gzip", "Bzip2", "UTF8"])
 def test_luigis_formats_work_both_ways(host, files, folder, name):
     if name in ("Gzip", "Bzip2") and not shutil.which(name.lower()):
@@ -106,6 +109,7 @@ def test_lines_are_read_one_by_one(host, files, folder):
     assert list(target.open()) == ["one\n", "two\n"]
 
 
+@both_transports
 def test_a_writer_that_fails_leaves_nothing(host, files, folder):
     target = RemoteTarget(f"{folder}/half", host.alias)
     with pytest.raises(TypeError), target.open("w") as out:
@@ -113,6 +117,7 @@ def test_a_writer_that_fails_leaves_nothing(host, files, folder):
     assert host.run("ls", "-A", folder) == ""
 
 
+@both_transports
 def test_a_writer_that_nobody_closes_leaves_nothing_at_the_path(host, files, folder):
     target = RemoteTarget(f"{folder}/forgotten", host.alias)
     out = target.open("w")
@@ -122,6 +127,7 @@ def test_a_writer_that_nobody_closes_leaves_nothing_at_the_path(host, files, fol
     assert not target.exists()
 
 
+@both_transports
 def test_a_writer_whose_process_dies_leaves_nothing_at_the_path(host, files, folder):
     target = RemoteTarget(f"{folder}/died", host.alias)
     pid = os.fork()
@@ -137,12 +143,13 @@ def test_a_writer_whose_process_dies_leaves_nothing_at_the_path(host, files, fol
     assert not target.exists()
 
 
+@both_transports
 def test_a_writer_whose_connection_breaks_says_so_and_leaves_nothing(host, files, folder):
     target = RemoteTarget(f"{folder}/cut", host.alias)
     target.exists()
     out = target.open("w")
     out.write("half" * 100_000)
-    kill_master(files.remote_context)
+    break_connection(files.remote_context)
     with pytest.raises(ConnectionFailed):
         out.close()
     assert host.run("ls", "-A", folder) == ""
@@ -164,15 +171,17 @@ def test_a_file_that_is_not_whole_is_not_put_in_its_place(host, files, folder):
     assert host.run("ls", "-A", folder) == ""
 
 
+@both_transports
 def test_a_reader_whose_connection_breaks_does_not_end_early(host, files, folder):
     host.run("sh", "-c", f"head -c 20000000 /dev/zero >{folder}/long")
     reader = RemoteTarget(f"{folder}/long", host.alias, format=luigi.format.Nop).open()
     assert len(reader.read(1000)) == 1000
-    kill_master(files.remote_context)
+    break_connection(files.remote_context)
     with pytest.raises(ConnectionFailed):
         reader.read()
 
 
+@both_transports
 def test_a_missing_file_is_known_when_it_is_opened(host, files, folder):
     with pytest.raises(FileNotFoundError, match="no such file"):
         RemoteTarget(f"{folder}/missing", host.alias).open()

@@ -15,7 +15,7 @@ import processes
 import pytest
 from commands import Luigi
 from pipeline import Count, Failing, Slow
-from settings import configure
+from settings import both_transports, configure
 
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobFailed, JobNotFound
@@ -52,6 +52,7 @@ def finished(process: Luigi, status: int = 0) -> str:
     return text
 
 
+@both_transports
 def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
     before = host.accepted_logins()
     arguments = ("Sum", "--host", host.alias, "--folder", folder, "--count", "20", "--workers", "4")
@@ -62,6 +63,7 @@ def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
     assert host.accepted_logins() == before + 1
 
 
+@both_transports
 def test_a_worker_that_is_killed_costs_nothing_and_the_next_one_attaches(host, folder, start_luigi):
     arguments = ("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
     first = start_luigi(*arguments)
@@ -75,6 +77,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_the_next_one_attaches(host, f
     assert host.run("cat", f"{folder}/ledger") == "run\n"
 
 
+@both_transports
 def test_an_ordinary_end_of_the_worker_leaves_the_job_running(host, folder, start_luigi):
     first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
     processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
@@ -128,6 +131,7 @@ def test_ctrl_c_with_one_worker_cancels_the_job_where_it_should(host, folder, lu
     assert ended(host, folder, Slow(host=host.alias, folder=folder)) == "cancelled"
 
 
+@both_transports
 def test_a_worker_timeout_cancels_the_job_and_the_next_run_is_a_new_attempt(host, folder, start_luigi):
     arguments = ("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
     text = finished(start_luigi(*arguments, "--worker-timeout", "3"), 30)
@@ -139,6 +143,7 @@ def test_a_worker_timeout_cancels_the_job_and_the_next_run_is_a_new_attempt(host
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
 
 
+@both_transports
 def test_a_failure_names_host_job_reason_and_next_step(host, folder, start_luigi):
     text = finished(start_luigi("Failing", "--host", host.alias, "--local-scheduler"), 30)
     job = f"{job_key(Failing(host=host.alias).task_id)}/1"

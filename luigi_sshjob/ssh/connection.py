@@ -1,6 +1,6 @@
 """What the rest of the package knows of a host: one connection per process and destination.
 
-All processes share the ControlMaster, and the remote shell that one of them, the leader, holds.
+All processes share the remote shell that one of them, the leader, holds; by OpenSSH also the ControlMaster.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ import logging
 import math
 import multiprocessing.util
 import os
+import threading
 import time
 
 from luigi_sshjob import config, shell
-from luigi_sshjob.errors import ConfigurationError, ConnectionLost, RemoteCommandFailed
+from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.exchange import Exchange
-from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.session import Session
+from luigi_sshjob.ssh.transports import transport_to
 
 logger = logging.getLogger("luigi-interface")
-
-# A new transport is its own file and a line here.
-TRANSPORTS = {"openssh": OpenSSH}
 
 
 class Connection:
     """Requests and sessions on one host; logs in when first needed, and again when the connection was lost."""
 
     def __init__(self, destination: Destination, settings: config.sshjob):
-        self.transport = _transport(settings.transport)(destination, settings)
+        self.transport = transport_to(destination, settings)
         self._settings = settings
         self._exchange = Exchange(self.transport, shell.agent_hash())
         self._postponed: list[str] = []
@@ -102,9 +100,10 @@ class Connection:
         return deadline_in(self._settings.request_timeout)
 
     def close_shell(self) -> None:
-        """Gives this process's session back; the connection stays for others."""
+        """Gives this process's session back; a connection that others use stays."""
         self._do_postponed()
         self._exchange.close()
+        self.transport.release()
 
     def abandon(self) -> None:
         """For a forked child."""
@@ -124,43 +123,43 @@ class Connection:
             return own.call(text, deadline=math.inf)
 
 
-def _transport(name: str) -> type[OpenSSH]:
-    try:
-        return TRANSPORTS[name]
-    except KeyError:
-        raise ConfigurationError(
-            f"there is no transport {name!r}",
-            next_step=f"set transport in [sshjob] to one of {', '.join(TRANSPORTS)}",
-        ) from None
-
-
-_connections: dict[tuple[Destination, config.sshjob], Connection] = {}
+_connections: dict[tuple[Destination, bool, config.sshjob], Connection] = {}
+_of_parents: list[Connection] = []
+_making = threading.Lock()
 
 
 def connection_to(destination: Destination) -> Connection:
     """This process's connection to `destination` under the configuration as it is now."""
     settings = config.settings()
-    found = _connections.get((destination, settings))
-    if found is None:
-        found = _connections[destination, settings] = Connection(destination, settings)
-    return found
+    wanted = (destination, destination.password is not None, settings)
+    with _making:
+        found = _connections.get(wanted)
+        if found is None:
+            found = _connections[wanted] = Connection(destination, settings)
+            # what is registered last runs first: a transport's library may have registered something, too
+            atexit.unregister(close_shells)
+            atexit.register(close_shells)
+        return found
 
 
 def close_shells() -> None:
     """Gives back all sessions of this process; a next request opens one again."""
-    for connection in _connections.values():
+    for connection in list(_connections.values()):
         connection.close_shell()
 
 
 def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()
     # the parent's shells are the parent's: a child that read or wrote there would garble both
     for connection in _connections.values():
         connection.abandon()
+    # kept: what a transport's library does to tidy up, the host could hear
+    _of_parents.extend(_connections.values())
     _connections.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(close_shells)
 
 
 def _close_at_exit() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
@@ -19,7 +19,10 @@ _ADDRESS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """A host and the keywords of `luigi.contrib.ssh.RemoteContext`; ssh_config(5) fills what is left out."""
+    """A host and the keywords of `luigi.contrib.ssh.RemoteContext`; ssh_config(5) fills what is left out.
+
+    Ours are `transport`, by its name, and `password`, a function that answers the host's question for one.
+    """
 
     host: str
     username: str | None = None
@@ -29,6 +32,9 @@ class Destination:
     no_host_key_check: bool = False
     sshpass: bool = False
     tty: bool = False
+    transport: str | None = None
+    # written where it is used, it is another function each time
+    password: Callable[[str], str] | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def parse(cls, host: str, options: Mapping[str, Any]) -> Destination:
@@ -101,6 +107,10 @@ def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
             raise ConfigurationError(f"{value!r} cannot be the {name}", host=host, next_step="correct ssh_options")
     if "key_file" in values:
         values["key_file"] = str(values["key_file"])
+    if not callable(values.get("password", str)):
+        raise ConfigurationError(
+            "password is not a function", host=host, next_step="give one that takes the host's question and answers it"
+        )
     return values
 
 

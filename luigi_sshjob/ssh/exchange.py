@@ -13,9 +13,9 @@ import weakref
 from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.ssh.frames import Unpacker, pack
 from luigi_sshjob.ssh.leader import BEAT, Leader
-from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.ssh.runtime import FileLock, socket_path
+from luigi_sshjob.ssh.transport import Transport
 
 _HUNG = 5 * BEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
 
@@ -23,12 +23,12 @@ _HUNG = 5 * BEAT  # seconds without a sign of life after which a leader is taken
 class Exchange:
     """Asks the leader; each thread has a link of its own. Whoever finds no leader becomes it."""
 
-    def __init__(self, transport: OpenSSH, protocol: str):
+    def __init__(self, transport: Transport, protocol: str):
         self._transport = transport
         # another version of this package may be in use beside this one, and speak otherwise
-        name = f"{transport.master.key}.{protocol[:4]}"
-        self._lock_path = transport.master.directory / f"{name}.lead"
-        self._address = socket_path(transport.master.directory, name)
+        name = f"{transport.key}.{protocol[:4]}"
+        self._lock_path = transport.directory / f"{name}.lead"
+        self._address = socket_path(transport.directory, name)
         self._local = threading.local()
         self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
         self._leader: Leader | None = None

@@ -17,11 +17,11 @@ import threading
 import time
 from typing import Any
 
-from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.peers import Peer, Peers
 from luigi_sshjob.ssh.pipeline import Moved, Pipeline, Request
 from luigi_sshjob.ssh.remote_shell import Answer, Part
 from luigi_sshjob.ssh.runtime import FileLock
+from luigi_sshjob.ssh.transport import Transport
 
 logger = logging.getLogger("luigi-interface")
 
@@ -46,7 +46,7 @@ class _Watch:
 class Leader:
     """Serves the socket at `address` for as long as `lock` is held."""
 
-    def __init__(self, transport: OpenSSH, lock: FileLock, address: str):
+    def __init__(self, transport: Transport, lock: FileLock, address: str):
         self._transport = transport
         self._lock = lock
         self._address = address

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
-import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from luigi_sshjob.config import sshjob
@@ -18,9 +16,9 @@ from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreac
 from luigi_sshjob.ssh import command
 from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.destination import Destination
-from luigi_sshjob.ssh.failures import Failures
+from luigi_sshjob.ssh.logins import Logins
 from luigi_sshjob.ssh.messages import login_error
-from luigi_sshjob.ssh.runtime import FileLock, private, runtime_dir, socket_path
+from luigi_sshjob.ssh.runtime import private, runtime_dir, socket_path
 
 logger = logging.getLogger("luigi-interface")
 
@@ -35,7 +33,7 @@ class ControlMaster:
         # an edited configuration may lead elsewhere: a connection made before is not the same one
         self.key = destination.key(*command.configuration(settings.ssh_config))
         self.control_path = socket_path(self.directory, self.key)
-        self._failures = Failures(self.directory / f"{self.key}.failed", str(destination))
+        self._logins = Logins(self.directory, self.key, destination, settings)
         if settings.existing_master == "require":
             self.control_path = command.users_control_path(destination, settings)
 
@@ -62,27 +60,13 @@ class ControlMaster:
     def connect(self) -> None:
         """Logs in unless somebody has: one login for all who want one at the same time.
 
-        Raises `LoginRefused`, `HostUnreachable` or `ConfigurationError`. Whoever waited while another's
-        login failed gets that failure and does not try again by itself: accounts are locked for less.
+        Raises as `Logins.make`.
         """
         if self.alive():
             return
-        since = time.time()
         if self.settings.existing_master == "require":
             raise self._no_master()
-        lock = FileLock(self.directory / f"{self.key}.lock")
-        if not lock.acquire(deadline=time.monotonic() + self._patience(), waiting=self._say_waiting()):
-            raise HostUnreachable(
-                "another process has been logging in for too long",
-                host=str(self.destination),
-                next_step="end the ssh process that holds it up, or wait",
-            )
-        try:
-            if not self.alive():
-                self._failures.heed(since)
-                self._log_in_or_raise()
-        finally:
-            lock.release(remove=True)
+        self._logins.make(self.alive, self._log_in)
 
     def close(self) -> None:
         """Ends the shared connection, for every process; running jobs are not touched. The user's own one stays."""
@@ -100,22 +84,6 @@ class ControlMaster:
             with contextlib.suppress(OSError):
                 client.connect(self.control_path)
             yield
-
-    def _log_in_or_raise(self) -> None:
-        for attempt in range(1, self.settings.connect_attempts + 1):
-            try:
-                return self._log_in()
-            except HostUnreachable as error:
-                # sshd drops unauthenticated connections at random above MaxStartups; a moment later there
-                # may be room. Anything slower than that is the caller's to wait for.
-                dropped = re.search(r"reset by|closed by|kex_exchange|refused", str(error))
-                if not dropped or attempt == self.settings.connect_attempts:
-                    self._failures.note(error)
-                    raise
-                time.sleep(random.uniform(0.5, 1.0) * attempt)
-            except ConnectionFailed as error:
-                self._failures.note(error)
-                raise
 
     def _log_in(self) -> None:
         if self.destination.key_file and not os.path.exists(os.path.expanduser(self.destination.key_file)):
@@ -141,31 +109,28 @@ class ControlMaster:
             os.unlink(said)
         if status != 0 or not self.alive():
             raise login_error(words, self.destination, self.settings.ssh_config)
-        self._failures.forget()
 
     def _await_login(self, process: subprocess.Popen[Any]) -> int:
         # ConnectTimeout ends with the key exchange; a host that stops after it would hold us for ever
         try:
-            return process.wait(self._timeout() + self.settings.request_timeout)
+            return process.wait(self._logins.timeout + self.settings.request_timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
-
-    def _timeout(self) -> int:
-        return self.destination.connect_timeout or self.settings.connect_timeout
 
     def _login_argv(self) -> list[str]:
         # only the login may need a password
         password = self.destination.sshpass
         return [
-            *(("sshpass", "-e") if password else ()),
+            # sshpass ends with the ssh it has started, and its terminal with it; the one in the background is to stay
+            *(("sshpass", "-e", "nohup") if password else ()),
             *self.ssh_argv(),
             *(() if password else ("-o", "BatchMode=yes")),
             *("-M", "-N", "-f", "-T"),
             *("-o", f"ControlPersist={self.settings.control_persist}"),
             *("-o", f"ServerAliveInterval={self.settings.keepalive_interval}"),
             *("-o", f"ServerAliveCountMax={self.settings.keepalive_count}"),
-            *("-o", f"ConnectTimeout={self._timeout()}"),
+            *("-o", f"ConnectTimeout={self._logins.timeout}"),
             *("-o", "ClearAllForwardings=yes"),
             self.destination.reference,
         ]
@@ -174,20 +139,6 @@ class ControlMaster:
         """The beginning of every ssh command line for this connection."""
         # the words that tell one failure from another must not be silenced by the user's LogLevel
         return ["ssh", "-S", self.control_path, "-o", "LogLevel=ERROR", *command.way(self.destination, self.settings)]
-
-    def _patience(self) -> float:
-        return (self._timeout() + 2) * self.settings.connect_attempts + self.settings.request_timeout
-
-    def _say_waiting(self) -> Callable[[], None]:
-        said_at = time.monotonic() + 5
-
-        def waiting() -> None:
-            nonlocal said_at
-            if time.monotonic() > said_at:
-                said_at += 30
-                logger.info("%s: waiting for another process to log in", self.destination)
-
-        return waiting
 
     def _no_master(self) -> HostUnreachable:
         return HostUnreachable(

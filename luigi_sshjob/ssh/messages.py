@@ -1,4 +1,4 @@
-"""What ssh prints, as errors of ours: the one place that translates."""
+"""What ssh prints, or paramiko is told, as errors of ours: the one place that translates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEANINGS: tuple[tuple[str, type[SSHJobError], str], ...] = (
         "run `{ssh}` once by hand and compare the host key's fingerprint, so that known_hosts has it",
     ),
     (
-        r"Temporary failure in name resolution|Try again",
+        r"Temporary failure in name resolution|: Try again",
         HostUnreachable,
         "wait for the name service; jobs on the host go on meanwhile",
     ),
@@ -61,7 +61,7 @@ def login_error(said: str, destination: Destination, ssh_config: str = "") -> SS
     )
     lines = [line.strip() for line in said.splitlines() if line.strip(" @\r\n")]
     return kind(
-        f"no connection: {'; '.join(lines[-4:]) or 'ssh ended without a word'}",
+        f"no connection: {'; '.join(lines[-4:]) or 'it ended without a word'}",
         host=str(destination),
         next_step=next_step.format(host=destination.host, ssh=destination.by_hand(ssh_config)),
     )
@@ -78,11 +78,21 @@ def client_error(said: str, destination: Destination) -> SSHJobError:
     A client cannot log in, so nothing it or its command says is about a login.
     """
     if client_failed(said) and re.search(r"refused by peer|request failed|open failed", said):
-        return SessionRefused(
-            "the server has no session left on the shared connection",
-            host=str(destination),
-            next_step="lower max_sessions in [sshjob] below the server's MaxSessions",
-        )
+        return session_refused(destination)
+    return connection_lost(said, destination)
+
+
+def session_refused(destination: Destination) -> SessionRefused:
+    """The error for a session that the server did not open."""
+    return SessionRefused(
+        "the server has no session left on the shared connection",
+        host=str(destination),
+        next_step="lower max_sessions in [sshjob] below the server's MaxSessions",
+    )
+
+
+def connection_lost(said: str, destination: Destination) -> ConnectionLost:
+    """The error for a connection that ended before its time."""
     return ConnectionLost(
         f"the connection broke{': ' + said.strip() if said.strip() else ''}",
         host=str(destination),

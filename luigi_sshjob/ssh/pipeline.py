@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 from luigi_sshjob.errors import ConnectionLost
-from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in
+from luigi_sshjob.ssh.transport import Transport
 
 
 class Moved(Exception):
@@ -37,7 +37,7 @@ class Pipeline:
 
     def __init__(
         self,
-        transport: OpenSSH,
+        transport: Transport,
         selector: selectors.BaseSelector,
         wake: Callable[[], None],
         lost: Callable[[Exception], None],

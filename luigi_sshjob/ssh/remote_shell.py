@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 
 from luigi_sshjob import shell
-from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.session import Session
+from luigi_sshjob.ssh.transport import Transport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Conversation:
 class RemoteShell:
     """The agent of `remote/*.sh`, loaded once in a session; `call` waits for the answer, the leader does not."""
 
-    def __init__(self, transport: OpenSSH, *, deadline: float):
+    def __init__(self, transport: Transport, *, deadline: float):
         self.conversation = Conversation()
         self.session = Session(transport, "exec /bin/sh -s", deadline=deadline)
         self.session.write(self.conversation.opening(), deadline=deadline)

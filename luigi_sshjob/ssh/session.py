@@ -9,14 +9,16 @@ import os
 import random
 import secrets
 import select
+import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import IO, Any
 
 from luigi_sshjob import shell
 from luigi_sshjob.errors import ConnectionLost, LoginRefused, SessionRefused, SSHJobError
-from luigi_sshjob.ssh.openssh import OpenSSH
+from luigi_sshjob.ssh.transport import Process, Transport
 
 
 class Session:
@@ -27,9 +29,10 @@ class Session:
     ordinary exit status.
     """
 
-    def __init__(self, transport: OpenSSH, line: str, *, deadline: float):
+    def __init__(self, transport: Transport, line: str, *, deadline: float):
         self._transport = transport
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
+        self._input = socket.socket()
         self.process = self._open(line, deadline)
 
     @property
@@ -40,7 +43,7 @@ class Session:
     @property
     def stdin(self) -> int:
         """Descriptor that writes to the line's standard input."""
-        return _fd(self.process.stdin)
+        return _fd(self._input)
 
     @property
     def stdout(self) -> int:
@@ -64,7 +67,7 @@ class Session:
                 view = view[os.write(self.stdin, view[: 1 << 20]) :]
             except BlockingIOError:
                 continue
-            except BrokenPipeError:
+            except (BrokenPipeError, ConnectionResetError):
                 raise self.lost() from None
 
     def send(self, source: int, offset: int, count: int, *, deadline: float) -> int:
@@ -99,16 +102,18 @@ class Session:
 
     def close_stdin(self) -> None:
         """Tells the far side that nothing more will come."""
-        if self.process.stdin:
-            self.process.stdin.close()
+        with contextlib.suppress(OSError):
+            # not only closed: a process forked meanwhile has a copy
+            self._input.shutdown(socket.SHUT_WR)
+        self._input.close()
 
     def wait(self, *, deadline: float) -> int:
         """The exit status of the line; 255 when the connection broke. Raises `ConnectionLost` at the deadline."""
         try:
             status = self.process.wait(max(0.0, deadline - time.monotonic()))
-            return status if self._transport.whole(self.process) else 255
         except subprocess.TimeoutExpired:
             raise self._silent() from None
+        return 255 if status == 0 and self._transport.failure(self.process, "") else status
 
     def lost(self) -> SSHJobError:
         """The error for an end that came before its time."""
@@ -116,16 +121,15 @@ class Session:
         return self._transport.lost(self.said())
 
     def said(self) -> str:
-        """What the line and ssh wrote on standard error so far."""
+        """What the line, and ssh, wrote on standard error so far."""
         self._said.seek(0)
         return self._said.read().decode("utf-8", "replace")
 
     def close(self) -> None:
         """Ends the session from this side, at once."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):
-                if pipe:
-                    pipe.close()
+        self.close_stdin()
+        with contextlib.suppress(OSError):
+            self.process.stdout.close()
         if self.process.poll() is None:
             # closing the input ends what reads it; a line that does not read is cut off
             try:
@@ -136,27 +140,20 @@ class Session:
 
     def abandon(self) -> None:
         """For a forked child: lets go of the parent's session without touching it."""
-        for pipe in (self.process.stdin, self.process.stdout, self._said):
+        for pipe in (self._input, self.process.stdout, self._said):
             with contextlib.suppress(OSError):
-                if pipe:
-                    pipe.close()
+                pipe.close()
         self.process.returncode = 0  # not our child: nothing to wait for
 
-    def _open(self, line: str, deadline: float) -> subprocess.Popen[Any]:
+    def _open(self, line: str, deadline: float) -> Process:
         token = secrets.token_hex(16)
         request = shell.encode(shell.one_line(f"echo {token}; {line}")) + b"\n"
         while True:
-            self.process = self._transport.popen(
-                [shell.BOOTSTRAP],
-                deadline=deadline,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._said,
-                bufsize=0,
-            )
             try:
-                self.write(request, deadline=deadline)
-                self._await(token.encode() + b"\n", deadline)
+                self._start(deadline)
+                with self._closing_on_failure():
+                    self.write(request, deadline=deadline)
+                    self._await(token.encode() + b"\n", deadline)
                 return self.process
             except SessionRefused:
                 # the server allows fewer sessions than our gate does, or others use them
@@ -165,9 +162,31 @@ class Session:
                     raise
                 self._said.truncate(0)
                 time.sleep(random.uniform(0.1, 0.5))
+
+    def _start(self, deadline: float) -> None:
+        self._input.close()
+        self._input, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self.process = self._transport.popen(
+                    [shell.BOOTSTRAP],
+                    deadline=deadline,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.PIPE,
+                    stderr=self._said,
+                    bufsize=0,
+                )
             except BaseException:
-                self.close()
+                self._input.close()
                 raise
+
+    @contextlib.contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _await(self, token: bytes, deadline: float) -> None:
         # byte by byte, so that what follows stays in the pipe for whoever is given the descriptor
@@ -208,6 +227,7 @@ def _ready(fd: int, event: int, deadline: float) -> bool:
 
 
 def _fd(pipe: Any) -> int:
-    if pipe is None or pipe.closed:
+    fd = -1 if getattr(pipe, "closed", False) else int(pipe.fileno())
+    if fd < 0:
         raise io.UnsupportedOperation("the session is closed")
-    return int(pipe.fileno())
+    return fd

@@ -1,0 +1,85 @@
+"""Logins on one host, for all processes of this account: one at a time, and no more than one would try alone."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from luigi_sshjob.config import sshjob
+from luigi_sshjob.errors import ConnectionFailed, HostUnreachable
+from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.failures import Failures
+from luigi_sshjob.ssh.runtime import FileLock
+
+logger = logging.getLogger("luigi-interface")
+
+
+class Logins:
+    """Lock and notes are named after `key` in `directory`; who has another key logs in on its own."""
+
+    def __init__(self, directory: Path, key: str, destination: Destination, settings: sshjob):
+        self._path = directory / f"{key}.lock"
+        self._failures = Failures(directory / f"{key}.failed", str(destination))
+        self._destination = destination
+        self._settings = settings
+
+    @property
+    def timeout(self) -> int:
+        """Seconds for one login."""
+        return self._destination.connect_timeout or self._settings.connect_timeout
+
+    def make(self, made: Callable[[], bool], log_in: Callable[[], None]) -> None:
+        """Calls `log_in` unless it is `made`, alone of all that want to.
+
+        Raises what `log_in` does: `LoginRefused`, `HostUnreachable` or `ConfigurationError`. Whoever waited while
+        another's login failed gets that failure and does not try again by itself: accounts are locked for less.
+        """
+        since = time.time()
+        lock = FileLock(self._path)
+        if not lock.acquire(deadline=time.monotonic() + self._patience(), waiting=self._say_waiting()):
+            raise HostUnreachable(
+                "another process has been logging in for too long",
+                host=str(self._destination),
+                next_step="end the process that holds it up, or wait",
+            )
+        try:
+            if not made():
+                self._failures.heed(since)
+                self._try(log_in)
+        finally:
+            lock.release(remove=True)
+
+    def _try(self, log_in: Callable[[], None]) -> None:
+        for attempt in range(1, self._settings.connect_attempts + 1):
+            try:
+                log_in()
+                return self._failures.forget()
+            except HostUnreachable as error:
+                # sshd drops unauthenticated connections at random above MaxStartups; a moment later there
+                # may be room. Anything slower than that is the caller's to wait for.
+                dropped = re.search(r"reset by|closed by|kex_exchange|refused", str(error))
+                if not dropped or attempt == self._settings.connect_attempts:
+                    self._failures.note(error)
+                    raise
+                time.sleep(random.uniform(0.5, 1.0) * attempt)
+            except ConnectionFailed as error:
+                self._failures.note(error)
+                raise
+
+    def _patience(self) -> float:
+        return (self.timeout + 2) * self._settings.connect_attempts + self._settings.request_timeout
+
+    def _say_waiting(self) -> Callable[[], None]:
+        said_at = time.monotonic() + 5
+
+        def waiting() -> None:
+            nonlocal said_at
+            if time.monotonic() > said_at:
+                said_at += 30
+                logger.info("%s: waiting for another process to log in", self._destination)
+
+        return waiting

@@ -1,0 +1,39 @@
+"""Every transport by its name. A new one is its own file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from luigi_sshjob.config import sshjob
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.openssh import OpenSSH
+from luigi_sshjob.ssh.transport import Transport
+
+
+def _paramiko(destination: Destination, settings: sshjob) -> Transport:
+    try:
+        # not above: it is an extra, and takes a while to import
+        from luigi_sshjob.ssh.inprocess.transport import Paramiko
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the transport paramiko needs what is not installed here: {error}",
+            host=str(destination),
+            next_step="pip install luigi-sshjob[paramiko]",
+        ) from error
+    return Paramiko(destination, settings)
+
+
+_TRANSPORTS: dict[str, Callable[[Destination, sshjob], Transport]] = {"openssh": OpenSSH, "paramiko": _paramiko}
+
+
+def transport_to(destination: Destination, settings: sshjob) -> Transport:
+    """The transport that `ssh_options` name, else `[sshjob]`. Raises `ConfigurationError` for a name that is none."""
+    name = destination.transport or settings.transport
+    if name not in _TRANSPORTS:
+        raise ConfigurationError(
+            f"there is no transport {name!r}",
+            host=str(destination),
+            next_step=f"set transport in [sshjob], or in ssh_options, to one of {', '.join(_TRANSPORTS)}",
+        )
+    return _TRANSPORTS[name](destination, settings)
