@@ -52,11 +52,12 @@ latest_attempt() {
   done
 }
 
-# job_submit BASE KEY LAUNCHER HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
+# job_submit BASE KEY LAUNCH HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
 # collected, or claims and launches the next one, unless one behind number KNOWN was collected meanwhile. Answers a part
 # "claimed N" or "collected N" with the directory, parts "found N" with the directory and "digests N", or "uninstalled".
+# The first line of LAUNCH names the launcher, others are for its own use.
 job_submit() {
-  base=$1 jobs=$1/jobs/$2 launcher=$3 library=$1/lib/$4 known_attempt=$5
+  base=$1 jobs=$1/jobs/$2 launch=$3 SJ_HASH=$4 library=$1/lib/$4 known_attempt=$5
   shift 5
   # what another account put there is not run, nor is a job's secret given to it
   [ -O "$library/supervise.sh" ] || {
@@ -142,6 +143,7 @@ write_attempt() {
     emit "$2" >"$stage/$latest/$SJ_SPEC" &&
     emit "$3" >"$stage/$latest/$SJ_COMMAND" &&
     emit "$4" >"$stage/$latest/$SJ_ENVIRONMENT" &&
+    { [ "$launch" = nohup ] || emit "$launch" >"$stage/$latest/$SJ_LAUNCH"; } &&
     true >"$stage/$latest/$SJ_LOG" &&
     true >"$stage/$latest/$SJ_DIAGNOSTICS"
 }
@@ -158,17 +160,22 @@ found_attempt() {
   emit "$found_digests"
 }
 
-# job_relaunch BASE HASH LAUNCHER DIR: for a claim whose supervisor has not shown up. Says so where none could write.
+# job_relaunch BASE HASH DIR: for a claim whose supervisor has not shown up. Says so where none could write.
 job_relaunch() {
-  library=$1/lib/$2 launcher=$3
-  if privately unwritable "$4"; then
+  library=$1/lib/$2 SJ_HASH=$2 SJ_INSIST=yes
+  if privately unwritable "$3"; then
     part unwritable 0
-    emit "$4 cannot be written: $why"
+    emit "$3 cannot be written: $why"
   fi
-  privately launch_job "$4"
+  privately launch_job "$3"
 }
 
-launch_job() { "launch_$launcher" "$1"; }
+# launch_job DIR: by the launcher that its claim named.
+launch_job() {
+  launcher='nohup'
+  [ ! -s "$1/$SJ_LAUNCH" ] || read -r launcher <"$1/$SJ_LAUNCH"
+  "launch_$launcher" "$1"
+}
 
 # launch_nohup DIR: a process of its own that outlives this session. All three of its files are redirected:
 # sshd keeps a session open while somebody holds one of them.
