@@ -19,6 +19,7 @@ from conftest import SESSION, end_masters
 from settings import configure
 from workbench import Bench
 
+from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.job import State
 from luigi_sshjob.launchers import Wishes, launcher_named
 from luigi_sshjob.monitor import Monitor, Patience
@@ -299,6 +300,20 @@ def test_a_job_that_was_submitted_twice_all_the_same_runs_once(slurm):
     outcome, _ = ends(slurm, job)
     assert (outcome.succeeded, slurm.number(job)) == (True, number)
     assert slurm.host.run("cat", f"{job.directory}/log") == "run\n"
+
+
+def test_a_job_whose_directory_was_deleted_is_not_run_beside_itself(slurm):
+    job, number = running(slurm)
+    slurm.host.run("rm", "-rf", job.directory)
+    with pytest.raises(RemoteCommandFailed, match=rf"directory was deleted \(job {number}\)"):
+        slurm.submit("true")
+    slurm.host.slurm("scancel", number)
+
+    def gone() -> bool:
+        return not slurm.host.slurm("squeue", "--noheader", f"--jobs={number}", "--states=RUNNING,COMPLETING")
+
+    processes.wait_until(gone, "its end")
+    assert slurm.submit("true").job.attempt == 1
 
 
 def test_while_slurm_does_not_answer_ends_are_seen_all_the_same_and_submissions_wait(slurm):

@@ -147,6 +147,15 @@ find_scheduled() {
   [ -z "$scheduled_id" ] || scheduler_element "$scheduled_index"
 }
 
+# scheduled_nowhere DIR: refuses a new attempt of that number while the scheduler has one whose directory was deleted.
+scheduled_nowhere() {
+  scheduler=${launch%%"$newline"*} key=${1%/*}
+  [ "$scheduler" != nohup ] || return 0
+  eval "scheduler_name=\${${scheduler}_name-}"
+  still=$("${scheduler}_find" "${key##*/}/${1##*/}" "$1" alive) || still=unknown
+  [ -z "$still" ] || refuse "$scheduler_name may still have an attempt ${1##*/} whose directory was deleted (job $still)"
+}
+
 # scheduler_element INDEX: makes $scheduled_id that of an element; of a job that is no array it stays.
 scheduler_element() { [ "$1" = - ] || scheduled_id=$("${scheduler}_element" "$scheduled_id" "$1"); }
 

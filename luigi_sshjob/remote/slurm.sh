@@ -36,9 +36,14 @@ slurm_transient() {
   esac
 }
 
-# slurm_find NAME WORK_DIRECTORY: prints the number of such a job of this account, if there is one; fails where Slurm does
-# not say. Those that have ended are known for MinJobAge, then to the accounting, where there is one.
+# slurm_find NAME WORK_DIRECTORY [alive]: prints the number of such a job of this account, if there is one; fails where
+# Slurm does not say. Those that have ended are known for MinJobAge, then to the accounting, where there is one.
 slurm_find() {
+  if [ "${3-}" = alive ]; then
+    found_jobs=$(squeue --me --noheader --name="$1" --format='%F|%Z') || return
+    match_directory "$2" || return 0
+    return
+  fi
   found_jobs=$(squeue --me --noheader --states=all --name="$1" --format='%F|%Z') || return
   match_directory "$2" && return
   found_jobs=$(sacct --noheader --allocations --parsable2 --name="$1" --starttime=now-7days --format=JobID,WorkDir \

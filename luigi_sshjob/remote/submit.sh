@@ -106,6 +106,7 @@ next_number() {
   [ ! -s "$note" ] || read -r used <"$note"
   if [ "$used" -ge "$latest" ] || is_new "$base/jobs"; then
     ! lives "$jobs/$latest" || refuse "processes of an attempt $latest still run, whose directory was deleted" || return 1
+    [ "$used" -lt "$latest" ] || scheduled_nowhere "$jobs/$latest" || return 1
   fi
   # only an aid: on a full disk the claim will say what is wrong
   emit "$latest" 2>/dev/null >"$note" || true
