@@ -49,6 +49,7 @@ class _Door:
             Patience(settings.unreachable_timeout),
             poll_interval=settings.poll_interval,
             start_timeout=launcher.start_timeout,
+            launches=launcher.launches,
         )
 
     def job(self, name: str) -> JobRef:

@@ -35,7 +35,10 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
     on_worker_exit = luigi.ChoiceParameter(
         default="leave", choices=EXIT_POLICIES, description="what an ordinary end of Luigi's worker means for its jobs"
     )
-    launcher = luigi.Parameter(default="nohup", description="how jobs are started on the host")
+    launcher = luigi.Parameter(default="nohup", description="how jobs are started on the host: nohup or slurm")
+    scheduler_interval = luigi.FloatParameter(
+        default=15.0, description="shortest pause between two questions to a scheduler about all jobs of a host"
+    )
     unreachable_timeout = luigi.FloatParameter(
         default=3600.0,
         description="how long a task waits for a host that does not answer; its job goes on meanwhile",
@@ -93,7 +96,14 @@ def _checked() -> sshjob:
             f"section [sshjob]: {error}{f' ({error.__cause__})' if error.__cause__ else ''}",
             next_step="correct luigi.cfg",
         ) from error
-    for name in ("poll_interval", "request_timeout", "connect_timeout", "control_persist", "max_sessions"):
+    for name in (
+        "poll_interval",
+        "scheduler_interval",
+        "request_timeout",
+        "connect_timeout",
+        "control_persist",
+        "max_sessions",
+    ):
         if getattr(found, name) <= 0:
             raise ConfigurationError(
                 f"{name} in [sshjob] is {getattr(found, name)}", next_step="give a number above 0 in luigi.cfg"

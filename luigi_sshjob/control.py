@@ -76,7 +76,7 @@ class JobControl:
 
         Returns what is known of why none could, or nothing.
         """
-        words = (self._base, shell.supervisor_hash(), self._launcher.name, job.directory)
+        words = (self._base, shell.supervisor_hash(), job.directory)
         parts = self._check(job, "job_relaunch", *words).parts
         return shell.decode(parts[0].content)[:-1] if parts else ""
 
@@ -155,7 +155,7 @@ class JobControl:
         words = (
             self._base,
             request.key,
-            self._launcher.name,
+            "\n".join([self._launcher.name, *request.launch.lines]),
             shell.supervisor_hash(),
             str(known),
             request.digests,

@@ -65,6 +65,7 @@ class State(enum.Enum):
     """How an attempt stands, as its host sees it."""
 
     CLAIMED = "claimed"  # submitted, no supervisor has shown up yet
+    QUEUED = "queued"  # a scheduler has it
     RUNNING = "running"
     UNSUPERVISED = "unsupervised"  # the supervisor is gone, the command is not
     ENDED = "ended"  # there is an exit record
@@ -85,7 +86,8 @@ class Outcome:
     `exit_code` follows the shell, 128 + number for a signal; `signal` is the name of the one that ended the command,
     empty for a command's own `exit 137`. `exit_code` is None for a lost job. `log_bytes` is the length of the whole
     log; times are the host's own, in UTC; `cpu_seconds` is user and system time together; `peak_memory` is that of the
-    largest process in bytes, None where the host has no time(1) that tells.
+    largest process in bytes, None where the host has no time(1) that tells. `scheduler` is a scheduler's own word for
+    an end that came from it, Slurm's NODE_FAIL or PREEMPTED say, REFUSED where it did not take the job.
     """
 
     state: str
@@ -97,6 +99,7 @@ class Outcome:
     log_bytes: int | None = None
     cpu_seconds: float | None = None
     peak_memory: int | None = None
+    scheduler: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -128,12 +131,13 @@ class Outcome:
             log_bytes=_integer(fields.get("log_bytes")),
             cpu_seconds=_cpu_seconds(fields.get("cpu_time", "")),
             peak_memory=_kibibytes(fields.get("peak_memory", "")),
+            scheduler=fields.get("scheduler", ""),
         )
 
     def __str__(self) -> str:
         how = {
             "succeeded": f"succeeded with exit code {self.exit_code}",
-            "failed": f"failed with exit code {self.exit_code}",
+            "failed": "failed" if self.exit_code is None else f"failed with exit code {self.exit_code}",
             "killed": f"was killed by signal {self.signal} (exit code {self.exit_code})",
             "timed_out": "ran longer than its time limit and was ended",
             "cancelled": "was cancelled",

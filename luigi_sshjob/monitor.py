@@ -22,11 +22,20 @@ _LAUNCHES = 6
 class Monitor:
     """Watches a job by asking its host; times are seconds."""
 
-    def __init__(self, control: JobControl, patience: Patience, *, poll_interval: float, start_timeout: float):
+    def __init__(
+        self,
+        control: JobControl,
+        patience: Patience,
+        *,
+        poll_interval: float,
+        start_timeout: float,
+        launches: float = _LAUNCHES,
+    ):
         self._control = control
         self._patience = patience
         self._poll_interval = poll_interval
         self._start_timeout = start_timeout
+        self._launches = launches
 
     def wait(
         self, job: JobRef, observe: Callable[[Observation], None], go_on: Callable[[], None] = lambda: None
@@ -99,7 +108,7 @@ class Monitor:
     def _limit(self, state: State) -> float:
         # a directory that cannot be seen may come back with its file server; a launch that was repeated so often will
         # not succeed by itself
-        return min(self._patience.timeout, _LAUNCHES * self._start_timeout if state is State.CLAIMED else math.inf)
+        return min(self._patience.timeout, self._launches * self._start_timeout if state is State.CLAIMED else math.inf)
 
     def _stuck(self, job: JobRef, observation: Observation, seconds: float, obstacle: str = "") -> JobError:
         return JobError(

@@ -12,6 +12,7 @@ from typing import Any
 from luigi_sshjob import shell
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.job import digest
+from luigi_sshjob.launchers import Launch
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # set by some shell itself and read-only there: an assignment would end the job before it began
@@ -44,6 +45,7 @@ class JobRequest:
     success_exit_codes: Sequence[int] = (0,)
     submitted_by: str = ""
     submitted_at: str = ""
+    launch: Launch = dataclasses.field(default_factory=Launch)
 
     def __post_init__(self) -> None:
         _check_command(self.command)
@@ -90,6 +92,7 @@ class JobRequest:
             f"kill_grace={math.ceil(self.kill_grace)}",
             f"success_exit_codes={shell.quote(' '.join(map(str, self.success_exit_codes)))}",
             f"publish={'yes' if self.publish else 'no'}",
+            f"requeue={'yes' if self.launch.requeue else 'no'}",
             f"tag={digest(self.key)[:12]}",
         ]
         for number, output in enumerate(self.outputs):

@@ -17,10 +17,11 @@ BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r line && eval \"$line\"'"
 # Sourced or sent in this order: each may use what stands before it.
 _SUPERVISOR = (
     *("layout.sh", "common.sh", "identity.sh", "process.sh"),
-    *("outputs.sh", "ending.sh", "record.sh", "supervise.sh"),
+    *("outputs.sh", "ending.sh", "record.sh", "supervise.sh", "slurm_job.sh"),
 )
 _AGENT = (
     *("layout.sh", "common.sh", "identity.sh", "process.sh", "agent.sh"),
+    *("schedule.sh", "scheduler.sh", "scheduled.sh", "slurm.sh"),
     *("submit.sh", "jobs.sh", "watch.sh", "cleanup.sh", "files.sh"),
 )
 _TRANSFER = ("identity.sh", "transfer.sh")

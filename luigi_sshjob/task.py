@@ -18,7 +18,7 @@ from luigi_sshjob.control import JobControl, whoami
 from luigi_sshjob.errors import ConfigurationError, JobNotFound, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.handle import Job
 from luigi_sshjob.job import JobPaths, JobRef, job_key
-from luigi_sshjob.launchers import Launcher, launcher_named
+from luigi_sshjob.launchers import Launcher, Wishes, launcher_named
 from luigi_sshjob.monitor import Monitor
 from luigi_sshjob.patience import Patience
 from luigi_sshjob.report import Reporter, failure
@@ -54,6 +54,11 @@ class RemoteJobTask(luigi.Task):
     poll_interval: Any = None
     base_dir: Any = None
     launcher: Any = None
+    """"nohup" on the host itself, or "slurm" on the cluster that it is the login node of."""
+    sbatch_options: Any = {}
+    """Long options of sbatch, {"partition": "gpu", "mem": "8G", "exclusive": True} say; of no effect but with slurm."""
+    batch: Any = 1
+    """How many jobs that wait to be submitted with the same options may become one job array."""
 
     _submitted: JobRef | None = None
 
@@ -159,6 +164,15 @@ class RemoteJobTask(luigi.Task):
     def _launcher(self) -> Launcher:
         return launcher_named(self._setting("launcher"))
 
+    def _wishes(self) -> Wishes:
+        return Wishes(
+            options=self.sbatch_options or {},
+            batch=self.batch,
+            time_limit=self._seconds("time_limit"),
+            kill_grace=self._seconds("kill_grace"),
+            interval=config.settings().scheduler_interval,
+        )
+
     def _control(self) -> JobControl:
         return JobControl(self.remote_context.connection, self._setting("base_dir"), self._launcher())
 
@@ -174,6 +188,7 @@ class RemoteJobTask(luigi.Task):
             patience or self._patience(),
             poll_interval=poll_interval,
             start_timeout=self._launcher().start_timeout,
+            launches=self._launcher().launches,
         )
 
     def _policy(self, name: str) -> str:
@@ -204,6 +219,7 @@ class RemoteJobTask(luigi.Task):
                 success_exit_codes=_codes(self.success_exit_codes),
                 submitted_by=whoami(),
                 submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                launch=self._launcher().launch(self._wishes()),
             )
         except SSHJobError as error:
             error.host, error.job = str(self.host), self.task_id

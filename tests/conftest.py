@@ -61,6 +61,10 @@ class Session:
             for container in self.docker.containers.list(all=True, filters={"label": f"{LABEL}={RUN}"}):
                 self.leaks.append(f"container {container.name}")
                 container.remove(force=True, v=True)
+            own = {"label": f"{LABEL}={RUN}"}
+            for left_over in [*self.docker.networks.list(filters=own), *self.docker.volumes.list(filters=own)]:
+                self.leaks.append(f"network or volume {left_over.name}")
+                left_over.remove()
             self.docker.close()
 
 

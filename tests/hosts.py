@@ -157,21 +157,8 @@ class DockerHost(Host):
         self.container: docker.models.containers.Container | None = None
 
     def _start(self) -> None:
-        engine.ensure_base(self.client, self.base)
-        # A Dockerfile without a context: no folder is sent, and its own text alone decides the cache.
-        with (Path(__file__).parent / "Dockerfile").open("rb") as dockerfile:
-            image, _ = self.client.images.build(
-                fileobj=dockerfile,
-                buildargs={"BASE": self.base},
-                labels={LABEL: "image"},
-                # The default network of a build may lack this machine's name service.
-                network_mode="host",
-                tag=f"luigi_sshjob-test:{re.sub(r'[^A-Za-z0-9_.-]', '-', self.base)}",
-                rm=True,
-                forcerm=True,
-            )
         self.container = self.client.containers.create(
-            image,
+            self._image(),
             init=True,
             labels={LABEL: RUN},
             ports={"22/tcp": (self.hostname, self.port)},
@@ -180,6 +167,25 @@ class DockerHost(Host):
         )
         self.container.put_archive("/", self._keys())
         self.container.start()
+
+    def _image(self) -> docker.models.images.Image:
+        engine.ensure_base(self.client, self.base)
+        return self._built("Dockerfile", self.base, re.sub(r"[^A-Za-z0-9_.-]", "-", self.base))
+
+    def _built(self, name: str, base: str, tag: str) -> docker.models.images.Image:
+        # A Dockerfile without a context: no folder is sent, and its own text alone decides the cache.
+        with (Path(__file__).parent / name).open("rb") as dockerfile:
+            image, _ = self.client.images.build(
+                fileobj=dockerfile,
+                buildargs={"BASE": base},
+                labels={LABEL: "image"},
+                # The default network of a build may lack this machine's name service.
+                network_mode="host",
+                tag=f"luigi_sshjob-test:{tag}",
+                rm=True,
+                forcerm=True,
+            )
+        return image
 
     def _keys(self) -> bytes:
         buffer = io.BytesIO()

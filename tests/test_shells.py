@@ -29,7 +29,7 @@ class FarSide:
     def call(self, *calls: tuple[str, ...]) -> str:
         lines = [" ".join(map(shell.word, call)) for call in calls]
         # nothing is launched by itself: the test runs the supervisor in the shell it is about
-        script = f"SJ_TOKEN=token\n{shell.agent()}launch_none() {{ :; }}\n" + "".join(
+        script = f"SJ_TOKEN=token\n{shell.agent()}launch_nohup() {{ :; }}\n" + "".join(
             f"serve {number} {line}\n" for number, line in enumerate(lines)
         )
         answer = self.host.run(*self.argv, "-s", input=script)
@@ -42,7 +42,7 @@ class FarSide:
         answer = self.call(
             (shell.Word("install_supervisor"), self.base, shell.supervisor_hash(), *files),
             (
-                *(shell.Word("job_submit"), self.base, "Task", "none", shell.supervisor_hash(), "0"),
+                *(shell.Word("job_submit"), self.base, "Task", "nohup", shell.supervisor_hash(), "0"),
                 *(request.digests, request.spec_text(), request.command, request.environment_text()),
             ),
         )
@@ -147,7 +147,7 @@ def test_an_error_does_not_end_the_agent(far_side):
     host = far_side.host
     host.run("touch", f"{far_side.base}/file")
     answer = far_side.call(
-        *((shell.Word("job_submit"), f"{far_side.base}/file/x", "k", "none", "h", "0", "d", "s", "c", "e"),),
+        *((shell.Word("job_submit"), f"{far_side.base}/file/x", "k", "nohup", "h", "0", "d", "s", "c", "e"),),
         *((shell.Word("job_poll"), f"{far_side.base}/file", "0", f"{far_side.base}/none/1", "7"),),
         *((shell.Word("job_collect"), f"{far_side.base}/none", "me"),),
         *((shell.Word("install_supervisor"), f"{far_side.base}/file", "h", "n", "t"),),
@@ -157,3 +157,47 @@ def test_an_error_does_not_end_the_agent(far_side):
         *((shell.Word("echo_back"), "still here"),),
     )
     assert "still here" in answer
+
+
+def test_what_a_scheduler_says_is_read(far_side):
+    directory, host = far_side.submit("true"), far_side.host
+    host.run("sh", "-c", f"cat >{directory}/launch", input="slurm\n15\n1\n'--mem=1G'\n")
+    host.run("sh", "-c", f"echo 12_3 >{directory}/scheduler_id")
+    said = "12_3|PENDING|2030-01-01T10:00:00||Priority (and more)"
+    queue = (shell.Word("eval"), f"squeue() {{ echo '11|RUNNING|N/A|c1|None'; echo '{said}'; }}")
+    answer = far_side.call(queue, (shell.Word("job_poll"), directory, "-"))
+    assert "state 0 queued\nSlurm job 12_3, Priority (and more), expected to start 2030-01-01T10:00:00\n" in answer
+
+
+ENDS = {
+    # ends that no container can provoke, and what only an accounting knows
+    "OUT_OF_MEMORY": ("OUT_OF_MEMORY||c1|OutOfMemory", "killed", "137"),
+    "TIMEOUT": ("TIMEOUT||c1|TimeLimit", "timed_out", ""),
+    "BOOT_FAIL": ("BOOT_FAIL||c1|None", "lost", ""),
+    "CANCELLED": ("CANCELLED||c1|None", "cancelled", "143"),
+    "": (None, "lost", ""),
+}
+
+
+def test_an_end_that_left_no_record_gets_one_in_the_scheduler_s_words(far_side):
+    host, first = far_side.host, far_side.submit("true")
+    places, rows = [], []
+    for number, (row, _, _) in enumerate(ENDS.values()):
+        places.append(f"{far_side.base}/jobs/End{number}/1")
+        files = f"printf 'slurm\n0\n1\nx\n' >launch; echo {number} >scheduler_id; : >started"
+        host.run("sh", "-c", f"mkdir -p {places[-1]} && cp -r {first}/. {places[-1]} && cd {places[-1]} && {files}")
+        rows += [f"echo '{number}|{row}'"] if row else []
+    commands = "; ".join(rows)
+    past = "sacct() { case $* in *--jobs=*3*) echo '3|CANCELLED by 1000||c1|None' ;; esac; }"
+    poll = (shell.Word("job_poll"), *(word for place in places for word in (place, "-")))
+    answer = far_side.call(
+        (shell.Word("eval"), f"squeue() {{ {commands}; }}; {past}; SJ_LATE_RECORD=0 SJ_LATER_RECORD=0"),
+        *[poll] * 3,
+    )
+    assert [f"state {number} ended" in answer for number in range(len(ENDS))] == [True] * len(ENDS), answer
+    for place, (word, (_, outcome, code)) in zip(places, ENDS.items(), strict=True):
+        record = host.run("cat", f"{place}/exit_record")
+        assert f"\noutcome: {outcome}\nexit_code: {code}\n" in record
+        assert f"\nscheduler: {word}\n" in record
+    assert "CANCELLED by 1000" in host.run("cat", f"{places[3]}/exit_record")
+    assert "does not know its job 4 any more" in host.run("cat", f"{places[4]}/exit_record")

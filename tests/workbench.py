@@ -15,6 +15,8 @@ from luigi_sshjob.request import JobRequest
 class Bench:
     """Submits commands to the host and waits for them."""
 
+    launcher = "nohup"
+
     def __init__(self, host, name: str):
         self.host = host
         self.folder = f"jobs-{name}"
@@ -23,7 +25,7 @@ class Bench:
 
     @property
     def control(self) -> JobControl:
-        return JobControl(RemoteContext(self.host.alias).connection, self.base, launcher_named("nohup"))
+        return JobControl(RemoteContext(self.host.alias).connection, self.base, launcher_named(self.launcher))
 
     @property
     def monitor(self) -> Monitor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.launchers.base import Launcher
+from luigi_sshjob.launchers.base import Launch, Launcher, Wishes
 from luigi_sshjob.launchers.nohup import NOHUP
+from luigi_sshjob.launchers.slurm import SLURM
 
-_LAUNCHERS = {launcher.name: launcher for launcher in (NOHUP,)}
+_LAUNCHERS = {launcher.name: launcher for launcher in (NOHUP, SLURM)}
 
-__all__ = ["Launcher", "launcher_named"]
+__all__ = ["Launch", "Launcher", "Wishes", "launcher_named"]
 
 
 def launcher_named(name: str) -> Launcher:

@@ -48,7 +48,7 @@ leave() {
     SJ_SWEPT=${SJ_SWEPT#"$newline"}
     swept=${SJ_SWEPT%%"$newline"*}
     SJ_SWEPT=${SJ_SWEPT#"$swept"}
-    rm -rf "$swept/lib/.stage.$SJ_SELF" "$swept/lib/.look.$SJ_SELF".[01]
+    rm -rf "$swept/lib/.stage.$SJ_SELF" "$swept/lib/.look.$SJ_SELF".*
   done
 }
 

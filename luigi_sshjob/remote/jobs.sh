@@ -6,6 +6,7 @@
 # that block of 1 KiB on, or nothing of it for "-". The blocks are counted by whoever asks: numbers end at 2 GiB in mksh.
 job_poll() {
   job_index=0
+  await_answer "$@"
   while [ $# -ge 2 ]; do
     job_state "$1"
     tell_job "$1" "$2"
@@ -39,6 +40,8 @@ job_state() {
   job_reason=
   if ended "$1"; then
     job_state=ended
+  elif [ -s "$1/$SJ_LAUNCH" ]; then
+    scheduled_state "$1"
   elif [ -e "$1/$SJ_STARTED" ]; then
     supervised_state "$1"
   elif [ -e "$1/$SJ_SPEC" ]; then
@@ -104,6 +107,7 @@ judge_identity() {
     read -r _ job_machine
     read -r _ job_boot
     read -r _ job_oom_kills
+    read -r _ job_scheduled
   } <"$2"
   if [ "$job_machine" != "$SJ_MACHINE" ]; then
     job_state=elsewhere job_reason="it was started on $job_machine, and this is $SJ_MACHINE"
@@ -150,7 +154,10 @@ job_cancel() { privately cancel_job "$@"; }
 
 cancel_job() {
   job_state "$1"
-  case $job_state in
+  cancelling=$job_state
+  [ ! -s "$1/$SJ_LAUNCH" ] || [ "$job_state" = ended ] || cancelling=scheduled
+  case $cancelling in
+    scheduled) cancel_scheduled "$1" "$2" "$3" ;;
     claimed) cancel_unstarted "$1" "$3" ;;
     running)
       emit "$3" >"$1/$SJ_CANCEL"
@@ -196,6 +203,7 @@ job_latest() {
 # job_list BASE: every attempt: its state, its directory and the reason of the state.
 job_list() {
   job_index=0
+  await_answer "$1"/jobs/*/[0-9]*
   for listed in "$1"/jobs/*/[0-9]*; do
     [ -d "$listed" ] || continue
     job_state "$listed"

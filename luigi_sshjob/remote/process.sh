@@ -1,10 +1,10 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 # The processes of a job: which there are, and how they are ended.
 
-# win_run DIR: makes the file that says that the run is somebody's; fails where it is. Exclusive, by a builtin.
+# win_run DIR [AGAIN]: makes the file that says that the run is somebody's; fails where it is. Exclusive, by a builtin.
 win_run() {
   set -C
-  { true >"$1/$SJ_STARTED"; } 2>/dev/null
+  { true >"$1/$SJ_STARTED${2-}"; } 2>/dev/null
   won=$?
   set +C
   return "$won"

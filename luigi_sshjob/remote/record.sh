@@ -13,7 +13,9 @@ settle_verdict() {
     also "by $by"
   elif [ "$verdict" = terminated ]; then
     outcome=killed
-    also "its supervisor was told to end (SIGTERM), perhaps as the host shut down"
+    also "its supervisor was told to end (SIGTERM)${scheduler_id:+ by the scheduler}, perhaps as the host shut down"
+  elif [ -n "$scheduler_id" ] && [ ! -e "$scratch/deadline" ]; then
+    also "the scheduler's time limit was near"
   fi
   also "${strongest:+its processes were sent $strongest}"
 }
@@ -36,6 +38,7 @@ judge() {
     esac
   fi
   [ "$outcome" = succeeded ] || explain
+  [ "$restarts" -eq 0 ] || also "the scheduler has put it back into its queue ($restarts)"
   each_output discard_output
 }
 
@@ -44,6 +47,16 @@ explain() {
   also "$doubt"
   oom_kills
   [ "$oom_kills" = "$oom_kills_before" ] || also "meanwhile the kernel killed for want of memory on this machine"
+}
+
+# unsettled: whether the scheduler is to be asked why it ended. A scheduler ends a job by signals.
+unsettled() {
+  [ -n "$scheduler_id" ] && [ ! -e "$SJ_CANCEL" ] || return 1
+  case $outcome in
+    killed) ;;
+    failed) [ "$code" -gt 128 ] || [ "$oom_kills" != "$oom_kills_before" ] ;;
+    *) return 1 ;;
+  esac
 }
 
 # also TEXT: one reason more.
@@ -75,6 +88,11 @@ submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$
 # publish_record: what a task without outputs of its own shows as output is beside the attempts. Links to the same
 # files, record last: it says that there is a log.
 publish_record() {
+  if unsettled; then
+    mv -f "$scratch/$SJ_EXIT_CODE" ./ && mv -f "$scratch/$SJ_RECORD" "$SJ_UNSETTLED"
+    return
+  fi
+  [ "$requeue" != yes ] || true >"$SJ_ENVIRONMENT"
   if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
     ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || return 1
   fi

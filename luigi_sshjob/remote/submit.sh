@@ -52,11 +52,12 @@ latest_attempt() {
   done
 }
 
-# job_submit BASE KEY LAUNCHER HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
+# job_submit BASE KEY LAUNCH HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
 # collected, or claims and launches the next one, unless one behind number KNOWN was collected meanwhile. Answers a part
 # "claimed N" or "collected N" with the directory, parts "found N" with the directory and "digests N", or "uninstalled".
+# The first line of LAUNCH names the launcher, others are for its own use.
 job_submit() {
-  base=$1 jobs=$1/jobs/$2 launcher=$3 library=$1/lib/$4 known_attempt=$5
+  base=$1 jobs=$1/jobs/$2 launch=$3 SJ_HASH=$4 library=$1/lib/$4 known_attempt=$5
   shift 5
   # what another account put there is not run, nor is a job's secret given to it
   [ -O "$library/supervise.sh" ] || {
@@ -105,6 +106,7 @@ next_number() {
   [ ! -s "$note" ] || read -r used <"$note"
   if [ "$used" -ge "$latest" ] || is_new "$base/jobs"; then
     ! lives "$jobs/$latest" || refuse "processes of an attempt $latest still run, whose directory was deleted" || return 1
+    [ "$used" -lt "$latest" ] || scheduled_nowhere "$jobs/$latest" || return 1
   fi
   # only an aid: on a full disk the claim will say what is wrong
   emit "$latest" 2>/dev/null >"$note" || true
@@ -142,6 +144,7 @@ write_attempt() {
     emit "$2" >"$stage/$latest/$SJ_SPEC" &&
     emit "$3" >"$stage/$latest/$SJ_COMMAND" &&
     emit "$4" >"$stage/$latest/$SJ_ENVIRONMENT" &&
+    { [ "$launch" = nohup ] || emit "$launch" >"$stage/$latest/$SJ_LAUNCH"; } &&
     true >"$stage/$latest/$SJ_LOG" &&
     true >"$stage/$latest/$SJ_DIAGNOSTICS"
 }
@@ -158,17 +161,22 @@ found_attempt() {
   emit "$found_digests"
 }
 
-# job_relaunch BASE HASH LAUNCHER DIR: for a claim whose supervisor has not shown up. Says so where none could write.
+# job_relaunch BASE HASH DIR: for a claim whose supervisor has not shown up. Says so where none could write.
 job_relaunch() {
-  library=$1/lib/$2 launcher=$3
-  if privately unwritable "$4"; then
+  library=$1/lib/$2 SJ_HASH=$2 SJ_INSIST=yes
+  if privately unwritable "$3"; then
     part unwritable 0
-    emit "$4 cannot be written: $why"
+    emit "$3 cannot be written: $why"
   fi
-  privately launch_job "$4"
+  privately launch_job "$3"
 }
 
-launch_job() { "launch_$launcher" "$1"; }
+# launch_job DIR: by the launcher that its claim named.
+launch_job() {
+  launcher='nohup'
+  [ ! -s "$1/$SJ_LAUNCH" ] || read -r launcher <"$1/$SJ_LAUNCH"
+  "launch_$launcher" "$1"
+}
 
 # recent_oom_kills: sets $oom_kills to what it was within this second. A count costs dash a read for each of some 2,000
 # bytes, too much for each of many jobs.

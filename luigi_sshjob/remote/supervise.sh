@@ -1,10 +1,11 @@
 #!/bin/sh
-# supervise.sh JOB_DIRECTORY UMASK BOOT_TIME [OOM_KILLS]: runs one attempt and writes its record. Started detached; may be
-# started any number of times: the first to make the file `started` runs the command, any other leaves at once. What it
-# starts besides the command is counted: hosts run many jobs. OOM_KILLS is what oom_kills said a moment ago.
+# supervise.sh JOB_DIRECTORY UMASK BOOT_TIME [OOM_KILLS [SCHEDULER_ID RESTARTS]]: runs one attempt and writes its record.
+# Started detached; may be started any number of times: the first to make the file `started` runs the command, any other
+# leaves at once. What it starts besides the command is counted: hosts run many jobs. OOM_KILLS is what oom_kills said a
+# moment ago on this machine.
 # shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
 umask 077
-dir=$1 user_umask=$2 boot_time=${3-} oom_kills=${4-}
+dir=$1 user_umask=$2 boot_time=${3-} oom_kills=${4-} scheduler_id=${5-} restarts=${6:-0}
 lib=${0%/*}
 # shellcheck source=/dev/null
 . "$lib/layout.sh"
@@ -44,13 +45,23 @@ start: $start
 machine: $machine
 boot: $boot
 oom_kills: $oom_kills"
+  [ -z "$scheduler_id" ] || identity="$identity
+scheduler_id: $scheduler_id"
   emit "$identity" >"$SJ_IDENTITY.$$" || return 1
-  if win_run .; then
+  if win_run . || run_again; then
     emit "$identity" >"$SJ_IDENTITY"
     return 0
   fi
   rm -f "$SJ_IDENTITY.$$"
   return 1
+}
+
+# run_again: whether the scheduler runs the same attempt once more, as was allowed. One wins that, too.
+run_again() {
+  [ "$requeue" = yes ] && [ "$restarts" -gt 0 ] && [ ! -e "$SJ_RECORD" ] && [ ! -e "$SJ_CANCEL" ] || return 1
+  known_id=
+  { while read -r _ known; do known_id=$known; done <"$SJ_IDENTITY"; } 2>/dev/null
+  [ "$known_id" = "$scheduler_id" ] && win_run . ".$restarts" && rm -f "$SJ_UNSETTLED"
 }
 
 # interpreter: sets $program and $argument from the command's #! line as the kernel would, which also works
@@ -85,7 +96,7 @@ run_command() {
   while IFS= read -r secret || [ -n "$secret" ]; do
     secrets=$secrets$secret$newline
   done <"$dir/$SJ_ENVIRONMENT" || exit 126
-  true >"$dir/$SJ_ENVIRONMENT"
+  [ "$requeue" = yes ] || true >"$dir/$SJ_ENVIRONMENT"
   unset secret
   eval "$secrets"
   exec "$@"
@@ -105,6 +116,7 @@ keep_deadline() {
     wait "$sleeper" && break
     left=$((deadline - $(date +%s)))
   done
+  true >"$scratch/deadline"
   while process_start $$ && [ "$start" = "$supervisor_start" ]; do
     kill -s USR1 $$
     pause
@@ -143,6 +155,11 @@ end_command() {
 }
 
 cd "$dir" || exit 1
+# shellcheck disable=SC2317  # called by the spec
+output() { :; }
+requeue=no
+# shellcheck source=/dev/null
+. "./$SJ_SPEC"
 # somebody else has won the run, or nobody could: then what mkdir said is in the diagnostics
 claim_run || { [ -e "$SJ_STARTED" ] && exit 0; } || exit 1
 now
@@ -150,10 +167,6 @@ started=$now
 scratch=$SJ_SCRATCH
 [ -d "$scratch" ] || mkdir -p "$scratch"
 reason='' code='' peak_memory=''
-# shellcheck disable=SC2317  # called by the spec
-output() { :; }
-# shellcheck source=/dev/null
-. "./$SJ_SPEC"
 [ -d "$working_directory" ] || reason="there is no directory $working_directory to work in"
 each_output prepare_output
 interpreter
@@ -188,3 +201,5 @@ until write_record && publish_record; do
   [ "$tries" -lt 300 ] || exit 1
   pause
 done
+# for whoever asks the scheduler, or waits for it (sbatch --dependency=afterok:…)
+[ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$((code > 0 ? code : 1))"

@@ -32,7 +32,8 @@ watch_drop() {
     done
     SJ_WATCHES=$kept
     unset "dir_$dropped" "base_$dropped" "log_$dropped" "progress_$dropped" "pid_$dropped" "start_$dropped" \
-      "block_$dropped" "known_$dropped" "armed_$dropped"
+      "block_$dropped" "known_$dropped" "armed_$dropped" "reason_$dropped" \
+      "standing_$dropped" "was_$dropped" "why_$dropped"
   done
 }
 
@@ -50,6 +51,7 @@ watched_base() {
 
 # watch_look: parts for each armed watch that has something to tell, as of poll_job.
 watch_look() {
+  ask_when_due
   privately stamp_bases
   SJ_TURN=$(((SJ_TURN + 1) % 8))
   reads=$SJ_READS
@@ -92,7 +94,9 @@ look_at() {
   watched_state "$1"
   [ "$new_log" = yes ] && [ -s "$1/$SJ_LOG" ] && [ "$reads" -gt 0 ] || [ "$job_state" = ended ] || new_log=
   [ "$new_progress" = yes ] && [ -s "$1/$SJ_PROGRESS" ] || new_progress=
-  [ "$job_state" != "$known" ] || [ -n "$new_log$new_progress" ] || return 1
+  eval "reason=\${reason_$watch-}"
+  [ "$job_state" = "$known" ] && [ "$job_reason" = "$reason" ] && [ -z "$new_log$new_progress" ] && return 1
+  eval "reason_$watch=\$job_reason"
   eval "armed_$watch= progress_$watch= block=\$block_$watch"
   if [ -n "$new_log" ] || [ "$job_state" != "$known" ]; then
     eval "log_$watch="
@@ -104,7 +108,8 @@ look_at() {
   tell_job "$1" "$block"
 }
 
-# watched_state DIR: as job_state; of one that was seen running it asks only whether that has changed. Whether the
+# watched_state DIR: as job_state; of one that was seen running, or is with a scheduler that has said nothing new, it asks
+# only whether that has changed. Whether the
 # process of that number is still the same, or nobody has waited for, takes a read, so it is asked less often.
 watched_state() {
   eval "pid=\$pid_$watch start_known=\${start_$watch-}"
@@ -113,6 +118,14 @@ watched_state() {
     job_state=running job_reason=
     return
   fi
+  scheduled_standing "$1"
+  eval "standing_known=\${standing_$watch-}"
+  if [ -n "$standing" ] && [ "$standing" = "$standing_known" ]; then
+    eval "job_state=\$was_$watch job_reason=\$why_$watch"
+    SJ_WANTED=yes
+    return
+  fi
   job_state "$1"
+  [ -z "$standing" ] || eval "standing_$watch=\${steady:+\$standing} was_$watch=\$job_state why_$watch=\$job_reason"
   [ "$job_state" != running ] || [ ! -e /proc/self/stat ] || eval "pid_$watch=\$job_pid start_$watch=\$job_start"
 }

@@ -1,0 +1,63 @@
+"""Estimate pi with many small jobs and one that merges them: on one host, or unchanged on a cluster.
+
+On a host, with luigi_sshjob installed::
+
+    PYTHONPATH=examples luigi --module pi Pi --host user@host --local-scheduler --workers 8
+
+On the cluster that a host is the login node of, one setting in Luigi's configuration is the difference::
+
+    [sshjob]
+    launcher = slurm
+"""
+
+import luigi
+
+from luigi_sshjob import RemoteJobTask
+
+
+class Sample(RemoteJobTask):
+    """How many of some random points of a square lie in its circle, and where that was found out."""
+
+    host = luigi.Parameter()
+    directory = luigi.Parameter(default="luigi_sshjob_pi")
+    seed = luigi.IntParameter()
+    points = luigi.IntParameter(default=100_000)
+
+    # of no effect but on a cluster; add what yours wants: {"partition": "short", "account": "physics"}
+    sbatch_options = {"mem": "50M", "time": "5"}
+    # a site may limit how often one submits: these may go into one job array
+    batch = 8
+
+    def command(self):
+        return f"""
+set -eu
+awk -v seed={self.seed} -v points={self.points} 'BEGIN {{
+  srand(seed)
+  for (i = 0; i < points; i++) if (rand() ^ 2 + rand() ^ 2 < 1) inside++
+  print inside, points
+}}' >"$SSHJOB_OUTPUT"
+echo "sampled on $(uname -n)"
+"""
+
+    def output(self):
+        return self.remote_target(f"{self.directory}/sample-{self.seed}-{self.points}")
+
+
+class Pi(RemoteJobTask):
+    """The estimate of all samples together."""
+
+    host = luigi.Parameter()
+    directory = luigi.Parameter(default="luigi_sshjob_pi")
+    samples = luigi.IntParameter(default=8)
+    sbatch_options = {"mem": "50M", "time": "5"}
+
+    def requires(self):
+        return [Sample(host=self.host, directory=self.directory, seed=seed) for seed in range(self.samples)]
+
+    def command(self):
+        counts = " ".join(target.path for target in self.input())
+        merge = "{ inside += $1; points += $2 } END { print 4 * inside / points }"
+        return f"awk '{merge}' {counts} >\"$SSHJOB_OUTPUT\""
+
+    def output(self):
+        return self.remote_target(f"{self.directory}/pi-{self.samples}")
