@@ -3,5 +3,6 @@
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.target import RemoteFileSystem, RemoteTarget
 from luigi_sshjob.task import RemoteJobTask
+from luigi_sshjob.worker import build
 
-__all__ = ["RemoteContext", "RemoteFileSystem", "RemoteJobTask", "RemoteTarget"]
+__all__ = ["RemoteContext", "RemoteFileSystem", "RemoteJobTask", "RemoteTarget", "build"]

@@ -12,6 +12,7 @@ import math
 import multiprocessing.util
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 from luigi_sshjob import config, shell
 from luigi_sshjob.errors import ConfigurationError, ConnectionLost, RemoteCommandFailed
@@ -20,6 +21,7 @@ from luigi_sshjob.ssh.exchange import Exchange
 from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.session import Session
+from luigi_sshjob.ssh.watches import Watches
 
 logger = logging.getLogger("luigi-interface")
 
@@ -66,6 +68,10 @@ class Connection:
         """
         return self._exchange.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
 
+    def watches(self) -> Watches:
+        """For a thread that watches many jobs."""
+        return Watches(self._exchange)
+
     def check(self, verb: str, *arguments: str | int | float, repeatable: bool = True, bounded: bool = True) -> Answer:
         """Like `call`; raises `RemoteCommandFailed` unless the status is 0."""
         answer = self.call(verb, *arguments, repeatable=repeatable, bounded=bounded)
@@ -86,6 +92,13 @@ class Connection:
     def session(self, line: str) -> Session:
         """A session of its own that runs `line`, for bytes in bulk."""
         return Session(self.transport, line, deadline=deadline_in(self._settings.request_timeout))
+
+    @contextlib.contextmanager
+    def conversation(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Answer]]]:
+        """A remote shell of its own, for requests that are sent together and answered until `deadline`."""
+        own = RemoteShell(self.transport, deadline=deadline)
+        with contextlib.closing(own):
+            yield lambda texts: own.call_all(texts, deadline=deadline)
 
     def request_deadline(self) -> float:
         """When a request that begins now should have been answered."""
