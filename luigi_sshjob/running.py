@@ -59,6 +59,20 @@ class JobRun:
         assert self._reporter
         self._reporter.observe(observation)
 
+    def has_messages(self) -> bool:
+        """Whether luigid has sent any that were not answered."""
+        messages = getattr(self.task, "scheduler_messages", None)
+        return messages is not None and not messages.empty()
+
+    def answer_messages(self) -> None:
+        """Has the task answer what luigid has sent."""
+        while self.has_messages():
+            message = self.task.scheduler_messages.get()
+            try:
+                message.respond(self.task.on_scheduler_message(message))
+            except Exception as error:
+                logger.warning("%s: the message %r was not answered: %s", self.task, str(message), error)
+
     def settle(self, outcome: Outcome) -> bool:
         """Takes the outcome over. False where it was an old success whose output somebody has removed since: a new run
         is what they want to have. Raises `JobFailed` or `JobLost` for a bad end."""

@@ -80,6 +80,17 @@ class RemoteJobTask(luigi.Task):
             raise ConfigurationError(f"{self.task_family} has no host", next_step="set its attribute `host`")
         return RemoteContext(self.host, **dict(self.ssh_options or {}))
 
+    def on_scheduler_message(self, message: Any) -> str:
+        """What a message from luigid's page does while the job runs; returns the answer that is shown there.
+
+        Set `accepts_messages = True` to be sent any. Here "cancel" ends the job, and nothing else is understood. With
+        `luigi_sshjob.build` it is called by a thread that is not the main one.
+        """
+        if str(message).strip().lower() != "cancel":
+            return "the one message that is understood is: cancel"
+        outcome = self.job.cancel()
+        return f"{self.job.id} {outcome}"
+
     @property
     def job(self) -> Job:
         """The handle of the current attempt: the one this process submitted, else the newest on the host.
@@ -97,9 +108,14 @@ class RemoteJobTask(luigi.Task):
         """Submits the job, or attaches to it; waits; takes the outcome over."""
         run = JobRun(self, self._patience())
         with self._on_worker_exit() as worker_lives:
+
+            def go_on() -> None:
+                worker_lives()
+                run.answer_messages()
+
             while True:
                 job = run.begin()
-                if job is None or run.settle(run.monitor.wait(job, run.observe, worker_lives)):
+                if job is None or run.settle(run.monitor.wait(job, run.observe, go_on)):
                     return
 
     def _end(self, why: str) -> None:

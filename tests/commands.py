@@ -13,13 +13,14 @@ TESTS = Path(__file__).parent
 
 
 class Luigi(subprocess.Popen[bytes]):
-    """Runs in a session of its own; all it says is in `log`."""
+    """Runs in a session of its own; all it says is in `log`. With `remote_jobs` it is `luigi-sshjob run`."""
 
-    def __init__(self, log: Path, *arguments: str):
+    def __init__(self, log: Path, *arguments: str, remote_jobs: int | None = None):
         self.log = log
+        program = ["luigi"] if remote_jobs is None else ["luigi_sshjob.cli", "run", "--remote-jobs", str(remote_jobs)]
         with log.open("wb") as out:
             super().__init__(
-                [sys.executable, "-m", "luigi", "--module", "pipeline", *arguments, "--no-lock"],
+                [sys.executable, "-m", *program, "--module", "pipeline", *arguments, "--no-lock"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -17,6 +17,7 @@ from commands import Luigi
 from pipeline import Count, Failing, Slow
 from settings import configure
 
+import luigi_sshjob
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobFailed, JobNotFound
 from luigi_sshjob.job import job_key
@@ -30,19 +31,37 @@ def folder(host, luigi_cfg):
     host.run("rm", "-rf", path, ".luigi-sshjob")
 
 
+@pytest.fixture(params=["a process for each", "no process"])
+def remote_jobs(request):
+    """For how many jobs there is room in the worker itself; None for Luigi's own worker."""
+    return None if request.param == "a process for each" else 40
+
+
 @pytest.fixture
-def start_luigi(luigi_cfg, tmp_path):
-    """Starts the `luigi` command; its log is `.log` of what is returned."""
+def start_luigi(luigi_cfg, tmp_path, remote_jobs):
+    """Starts the `luigi` command, or ours that holds the jobs; its log is `.log` of what is returned."""
     started = []
 
     def start(*arguments: str) -> Luigi:
         log = tmp_path / f"luigi-{len(started)}.log"
-        started.append(Luigi(log, *arguments, "--retcode-task-failed", "30"))
+        started.append(Luigi(log, *arguments, "--retcode-task-failed", "30", remote_jobs=remote_jobs))
         return started[-1]
 
     yield start
     for process in started:
         process.kill_all()
+
+
+@pytest.fixture
+def build(remote_jobs):
+    """`luigi.build`, or ours, with a scheduler in this process."""
+
+    def build(*tasks: luigi.Task) -> bool:
+        if remote_jobs is None:
+            return luigi.build(tasks, local_scheduler=True)
+        return luigi_sshjob.build(tasks, local_scheduler=True, remote_jobs=remote_jobs)
+
+    return build
 
 
 def finished(process: Luigi, status: int = 0) -> str:
@@ -147,13 +166,13 @@ def test_a_failure_names_host_job_reason_and_next_step(host, folder, start_luigi
     assert f"Next: see the whole log with `luigi-sshjob logs {host.alias} {job}`" in text
 
 
-def test_the_default_outputs_are_the_record_and_the_log(host, folder):
+def test_the_default_outputs_are_the_record_and_the_log(host, folder, build):
     task = Slow(host=host.alias, folder=folder)
     host.run("touch", f"{folder}/go")
     assert not task.complete()
     with pytest.raises(JobNotFound, match="Next: run the task"):
         _ = task.job
-    assert luigi.build([task], local_scheduler=True)
+    assert build(task)
     assert task.complete()
     assert task.output()["log"].open().read() == "working on it\nlet go\n"
     assert "outcome: succeeded" in task.output()["exit_record"].open().read()
@@ -172,11 +191,11 @@ def test_a_failed_task_has_no_output_and_runs_anew(host, folder):
         assert task.job.exit_code.open().read() == "7\n"
 
 
-def test_removing_the_output_runs_the_task_again(host, folder):
+def test_removing_the_output_runs_the_task_again(host, folder, build):
     task = Slow(host=host.alias, folder=folder)
     host.run("touch", f"{folder}/go")
     for _ in range(2):
-        assert luigi.build([task], local_scheduler=True)
+        assert build(task)
         task.output()["exit_record"].remove()
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
 
@@ -215,16 +234,16 @@ def test_a_job_is_cancelled_through_its_task(host, folder, start_luigi):
 
 
 @pytest.mark.parametrize(("policy", "left"), [("never", True), ("on_success", False), ("always", False)])
-def test_cleanup_removes_what_takes_space_as_the_policy_says(host, folder, policy, left):
+def test_cleanup_removes_what_takes_space_as_the_policy_says(host, folder, policy, left, build):
     configure(cleanup=policy)
     task = Count(host=host.alias, folder=folder)
-    assert luigi.build([task], local_scheduler=True)
+    assert build(task)
     assert task.complete()
     assert task.job.log.exists() is left
     assert task.job.outcome().succeeded
 
 
-def test_a_task_whose_output_is_a_directory(host, folder):
+def test_a_task_whose_output_is_a_directory(host, folder, build):
     class Tree(RemoteJobTask):
         host = luigi.Parameter()
 
@@ -234,14 +253,14 @@ def test_a_task_whose_output_is_a_directory(host, folder):
         def output(self):
             return self.remote_target(f"{folder}/tree")
 
-    assert luigi.build([Tree(host=host.alias)], local_scheduler=True)
+    assert build(Tree(host=host.alias))
     assert host.run("cat", f"{folder}/tree/leaf") == "leaf\n"
 
 
-def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder):
+def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder, build):
     before = host.run("ls", "-A")
     task = Count(host="no-such-host.invalid", folder=folder)
-    assert not luigi.build([task], local_scheduler=True)
+    assert not build(task)
     assert host.run("ls", "-A") == before
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import luigi
-import processes
 import pytest
 from pipeline import Sum
 

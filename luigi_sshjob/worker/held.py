@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from luigi_sshjob import config
-from luigi_sshjob.job import JobRef, Outcome
+from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.running import JobRun
 from luigi_sshjob.worker.crew import Crew
+from luigi_sshjob.worker.guard import Charge
 from luigi_sshjob.worker.lookout import Watched
 
 
@@ -42,7 +43,7 @@ class HeldJob:
         self.cancelled_at_exit = task._policy("on_worker_exit") == "cancel"
         self._watched: Watched | None = None
         self._turn = threading.Lock()
-        self._over = False
+        self._over = self._answering = False
 
     @property
     def crew(self) -> Crew:
@@ -53,6 +54,18 @@ class HeldJob:
     def ref(self) -> JobRef | None:
         """The attempt, once it was submitted."""
         return self._run.job
+
+    def charge(self) -> Charge:
+        """For the guard."""
+        context = self._task.remote_context
+        return Charge(
+            host=context.host,
+            options=tuple(context.options.items()),
+            base_dir=self._task._setting("base_dir"),
+            launcher=self._task._setting("launcher"),
+            key=self._run.request.key,
+            grace=self.grace,
+        )
 
     def begin(self) -> None:
         """Soon."""
@@ -110,7 +123,7 @@ class HeldJob:
             self._succeed()
             return
         self._watched = Watched(
-            vigil=self._run.monitor.vigil(job, self._run.observe),
+            vigil=self._run.monitor.vigil(job, self._observe),
             patience=self._patience,
             interval=self._interval,
             ended=lambda outcome: self._do(partial(self._settle, outcome), urgent=True),
@@ -119,6 +132,17 @@ class HeldJob:
         )
         if not self._over:
             self._crew.lookout.add(self._watched)
+
+    def _observe(self, observation: Observation) -> None:
+        self._run.observe(observation)
+        if self._run.has_messages() and not self._answering:
+            # what they ask for may take long
+            self._answering = True
+            self._do(self._answer)
+
+    def _answer(self) -> None:
+        self._answering = False
+        self._run.answer_messages()
 
     def _relaunch(self) -> None:
         if self._watched:

@@ -19,6 +19,7 @@ from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.task import RemoteJobTask
 from luigi_sshjob.worker import farewell
 from luigi_sshjob.worker.crew import Crew, Hands
+from luigi_sshjob.worker.guard import Guard
 from luigi_sshjob.worker.mailbox import Mailbox
 from luigi_sshjob.worker.stand_in import StandIn
 from luigi_sshjob.worker.two_names import LOCAL, REMOTE, TwoNames
@@ -53,6 +54,7 @@ class HoldingWorker(luigi.worker.Worker):
         self._crews: dict[Connection, Crew] = {}
         self._checkers: dict[tuple[str, ...], Hands] = {}
         self._ending: dict[str, list[Callable[[], None]]] = {}
+        self.guard = Guard()
         self._before: Any = None
 
     def run(self) -> Any:
@@ -175,13 +177,14 @@ class HoldingWorker(luigi.worker.Worker):
 
     def _leave(self, deadline: float) -> None:
         held = self._held()
+        jobs = [stand_in.job for stand_in in held if stand_in.job and stand_in.job.cancelled_at_exit]
         for stand_in in held:
             stand_in.terminate()
-        jobs = [stand_in.job for stand_in in held if stand_in.job and stand_in.job.cancelled_at_exit]
         if jobs:
             farewell.cancel(jobs, deadline - time.monotonic())
         while self._ending and time.monotonic() < deadline:
             self.mailbox.attend(0.05)
+        self.guard.dismiss()
         for hands in self._checkers.values():
             hands.close()
         for crew in self._crews.values():

@@ -150,6 +150,10 @@ class StandIn:
             failed=lambda error: self._errand(partial(self._fail, error)),
         )
         self.task._end_elsewhere = self._cancel
+        if self.job.cancelled_at_exit:
+            charge = self.job.charge()
+            self._worker.guard.watch(charge)
+            self._while_it_runs.callback(self._worker.guard.leave, charge)
         self.job.begin()
 
     def _cancel(self, why: str) -> None:
