@@ -2,73 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import urllib.request
 
 import luigi
 import processes
 import pytest
-from commands import Luigi
+from commands import ask, finished
 from pipeline import Count, Failing, Slow
 from settings import configure
 
-import luigi_sshjob
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobFailed, JobNotFound
 from luigi_sshjob.job import job_key
-
-
-@pytest.fixture
-def folder(host, luigi_cfg):
-    path = host.run("mktemp", "-d").strip()
-    host.run("sh", "-c", f"echo three small words >{path}/text")
-    yield path
-    host.run("rm", "-rf", path, ".luigi-sshjob")
-
-
-@pytest.fixture(params=["a process for each", "no process"])
-def remote_jobs(request):
-    """For how many jobs there is room in the worker itself; None for Luigi's own worker."""
-    return None if request.param == "a process for each" else 40
-
-
-@pytest.fixture
-def start_luigi(luigi_cfg, tmp_path, remote_jobs):
-    """Starts the `luigi` command, or ours that holds the jobs; its log is `.log` of what is returned."""
-    started = []
-
-    def start(*arguments: str) -> Luigi:
-        log = tmp_path / f"luigi-{len(started)}.log"
-        started.append(Luigi(log, *arguments, "--retcode-task-failed", "30", remote_jobs=remote_jobs))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill_all()
-
-
-@pytest.fixture
-def build(remote_jobs):
-    """`luigi.build`, or ours, with a scheduler in this process."""
-
-    def build(*tasks: luigi.Task) -> bool:
-        if remote_jobs is None:
-            return luigi.build(tasks, local_scheduler=True)
-        return luigi_sshjob.build(tasks, local_scheduler=True, remote_jobs=remote_jobs)
-
-    return build
-
-
-def finished(process: Luigi, status: int = 0) -> str:
-    found = process.wait(120)
-    text = process.log.read_text()
-    assert found == status, text
-    return text
 
 
 def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
@@ -262,33 +208,6 @@ def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder, bu
     task = Count(host="no-such-host.invalid", folder=folder)
     assert not build(task)
     assert host.run("ls", "-A") == before
-
-
-@pytest.fixture
-def luigid(tmp_path):
-    """The port of a scheduler of this test's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(tmp_path / "state")]
-    with (tmp_path / "luigid.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    processes.wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), "luigid")
-    yield port
-    process.terminate()
-    process.wait(30)
-
-
-def ask(port: int, method: str, **data: object) -> dict:
-    url = f"http://127.0.0.1:{port}/api/{method}"
-    body = f"data={json.dumps(data)}".encode()
-    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
-        return json.load(answer)["response"]
 
 
 def test_status_and_progress_reach_luigid_while_the_job_runs(host, folder, start_luigi, luigid):

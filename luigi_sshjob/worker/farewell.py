@@ -15,32 +15,33 @@ from luigi_sshjob.worker.held import HeldJob
 logger = logging.getLogger("luigi-interface")
 
 
-def cancel(jobs: Sequence[HeldJob], seconds: float) -> None:
-    """Asks the hosts to end the jobs, waits until they have, and takes that over; what takes longer goes on there."""
+def cancel(jobs: Sequence[HeldJob], seconds: float) -> bool:
+    """Asks the hosts to end the jobs, waits until they have, and takes that over. Says whether all is done."""
     deadline = time.monotonic() + seconds
     by_connection: dict[Connection, list[HeldJob]] = {}
     for job in jobs:
         by_connection.setdefault(job.crew.connection, []).append(job)
-    threads = [
-        threading.Thread(target=_cancel_there, args=(connection, held, deadline), daemon=True)
-        for connection, held in by_connection.items()
-    ]
+    done: list[Connection] = []
+
+    def cancel_there(connection: Connection, held: Sequence[HeldJob]) -> None:
+        if _cancel_there(connection, held, deadline):
+            done.append(connection)
+
+    threads = [threading.Thread(target=cancel_there, args=there, daemon=True) for there in by_connection.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
+    return len(done) == len(by_connection)
 
 
-def _cancel_there(connection: Connection, held: Sequence[HeldJob], deadline: float) -> None:
-    for job in held:
-        # one that is being submitted is cancelled too
-        job.settled(max(0.0, (deadline - time.monotonic()) / 4))
+def _cancel_there(connection: Connection, held: Sequence[HeldJob], deadline: float) -> bool:
+    # one that is being submitted is cancelled too
+    unsettled = [job for job in held if not job.settled(max(0.0, (deadline - time.monotonic()) / 4))]
     jobs = [(job.ref, job.grace) for job in held if job.ref]
     logger.info("%s: cancelling %d jobs, as their worker ends", connection.host, len(jobs))
     try:
-        left = cancel_many(connection, jobs, deadline)
+        return not cancel_many(connection, jobs, deadline) and not unsettled
     except SSHJobError as error:
         logger.warning("the jobs were not cancelled: %s", error)
-        return
-    for ref in left:
-        logger.warning("%s on %s: asked to end, but it had not when its worker did", ref.id, ref.host)
+        return False

@@ -23,6 +23,7 @@ from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.job import JobRef
 from luigi_sshjob.launchers import launcher_named
 from luigi_sshjob.monitor import Patience
+from luigi_sshjob.ssh.connection import close_shells
 
 logger = logging.getLogger("luigi-interface")
 
@@ -46,13 +47,17 @@ class Guard:
 
     def __init__(self) -> None:
         self._pipe: Pipe | None = None
+        self._pid = 0
 
     def watch(self, charge: Charge) -> None:
         """If the worker is killed from now on, the job is cancelled."""
         if self._pipe is None:
-            fork = multiprocessing.get_context("fork")
-            theirs, self._pipe = fork.Pipe(duplex=False)
-            fork.Process(target=_serve, args=(theirs, self._pipe), name="sshjob guard", daemon=True).start()
+            theirs, self._pipe = multiprocessing.Pipe(duplex=False)
+            # not a Process of multiprocessing: those are ended, or waited for, when the worker ends
+            self._pid = os.fork()
+            if self._pid == 0:
+                self._pipe.close()
+                _serve(theirs)
             theirs.close()
         self._say((True, charge))
 
@@ -60,10 +65,14 @@ class Guard:
         """The job has ended, or is nobody's any more."""
         self._say((False, charge))
 
-    def dismiss(self) -> None:
-        """The worker ends in good order."""
-        self._say(None)
-        self._pipe = None
+    def dismiss(self, *, jobs_left: bool) -> None:
+        """The worker ends in good order; where there are `jobs_left` they are for the guard to end."""
+        if self._pipe:
+            self._say(jobs_left)
+            self._pipe.close()
+            self._pipe = None
+            if not jobs_left:
+                os.waitpid(self._pid, 0)
 
     def _say(self, word: object) -> None:
         if self._pipe:
@@ -72,20 +81,31 @@ class Guard:
                 self._pipe.send(word)
 
 
-def _serve(pipe: Pipe, workers_end: Pipe) -> None:
-    workers_end.close()
-    # Ctrl-C at a terminal is for the worker, which says then what is to be done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker = os.getppid()
+def _serve(pipe: Pipe) -> None:
+    # what ends the worker, a terminal's Ctrl-C or a service manager, says it to all: it is the worker that decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        charges = _listen(pipe, os.getppid())
+        if charges:
+            logger.warning("cancelling %d jobs that are to end with their worker", len(charges))
+            _cancel(charges)
+            close_shells()
+    finally:
+        os._exit(0)
+
+
+def _listen(pipe: Pipe, worker: int) -> list[Charge]:
+    """Until the worker is gone: what it has left behind."""
     charges: dict[Charge, None] = {}
     # processes of local tasks may have a copy of the pipe's other end: it can stay open when the worker is gone
     while True:
         try:
             word = pipe.recv() if pipe.poll(_GLANCE) else ()
         except (EOFError, OSError):
-            break
-        if word is None:
-            return
+            return list(charges)
+        if isinstance(word, bool):
+            return list(charges) if word else []
         if word:
             watched, charge = word
             if watched:
@@ -93,10 +113,7 @@ def _serve(pipe: Pipe, workers_end: Pipe) -> None:
             else:
                 charges.pop(charge, None)
         elif os.getppid() != worker:
-            break
-    if charges:
-        logger.warning("the worker was killed: cancelling %d jobs that are to end with it", len(charges))
-        _cancel(list(charges))
+            return list(charges)
 
 
 def _cancel(charges: list[Charge]) -> None:
@@ -107,7 +124,7 @@ def _cancel(charges: list[Charge]) -> None:
             context = RemoteContext(charge.host, **dict(charge.options))
             control = JobControl(context.connection, charge.base_dir, launcher_named(charge.launcher))
             job = patience.with_host(lambda: control.latest(charge.key))  # noqa: B023
-            if job and not patience.with_host(lambda: control.look(job)).state.final:  # noqa: B023
+            if job:
                 by_host.setdefault(context, []).append((job, charge.grace))
         for context, jobs in by_host.items():
             deadline = time.monotonic() + patience.timeout + max(grace for _, grace in jobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from luigi_sshjob import config
@@ -55,6 +55,7 @@ class HeldJob:
         """The attempt, once it was submitted."""
         return self._run.job
 
+    @cached_property
     def charge(self) -> Charge:
         """For the guard."""
         context = self._task.remote_context

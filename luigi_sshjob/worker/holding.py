@@ -177,14 +177,13 @@ class HoldingWorker(luigi.worker.Worker):
 
     def _leave(self, deadline: float) -> None:
         held = self._held()
-        jobs = [stand_in.job for stand_in in held if stand_in.job and stand_in.job.cancelled_at_exit]
         for stand_in in held:
-            stand_in.terminate()
-        if jobs:
-            farewell.cancel(jobs, deadline - time.monotonic())
+            stand_in.let_go()
+        jobs = [stand_in.job for stand_in in held if stand_in.job and stand_in.job.cancelled_at_exit]
+        done = not jobs or farewell.cancel(jobs, deadline - time.monotonic())
         while self._ending and time.monotonic() < deadline:
             self.mailbox.attend(0.05)
-        self.guard.dismiss()
+        self.guard.dismiss(jobs_left=not done)
         for hands in self._checkers.values():
             hands.close()
         for crew in self._crews.values():

@@ -88,11 +88,20 @@ class StandIn:
         self._worker.when_ended(self.task.task_id, partial(self._attempt, self._begin))
 
     def terminate(self) -> None:
-        """Lets go of the job, which goes on. Luigi says next that it has timed out, or ends."""
+        """Lets go of the job, which goes on. Luigi says next that it has timed out."""
+        self.let_go()
+        self._leave_guard()
+
+    def let_go(self) -> None:
+        """The same, but the guard stays with it."""
         self._over = True
         self._while_it_runs.close()
         if self.job:
             self.job.give_up()
+
+    def _leave_guard(self) -> None:
+        if self.job and self.job.cancelled_at_exit:
+            self._worker.guard.leave(self.job.charge)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         if self._over:
@@ -151,9 +160,7 @@ class StandIn:
         )
         self.task._end_elsewhere = self._cancel
         if self.job.cancelled_at_exit:
-            charge = self.job.charge()
-            self._worker.guard.watch(charge)
-            self._while_it_runs.callback(self._worker.guard.leave, charge)
+            self._worker.guard.watch(self.job.charge)
         self.job.begin()
 
     def _cancel(self, why: str) -> None:
@@ -190,9 +197,8 @@ class StandIn:
         self._put(FAILED, explanation)
 
     def _put(self, status: str, explanation: Any) -> None:
-        self._over = True
-        if self.job:
-            self.job.give_up()
+        self.let_go()
+        self._leave_guard()
         self._worker.mailbox.put_here((self.task.task_id, status, explanation, self._missing, []))
 
 
