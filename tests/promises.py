@@ -151,6 +151,18 @@ class Pairs(luigi.WrapperTask):
         return [Second(host, self.folder, self.notes, number) for host in self.hosts for number in numbers]
 
 
+class Mixed(luigi.WrapperTask):
+    """Two local tasks and six jobs."""
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+
+    def requires(self):
+        yield from [Local(self.notes, number) for number in (100, 101)]
+        yield from [Noted(self.host, self.folder, self.notes, number, "sleep 2") for number in range(6)]
+
+
 _EVENTS = ("START", "SUCCESS", "FAILURE", "PROCESSING_TIME", "TIMEOUT", "PROCESS_FAILURE")
 
 

@@ -278,27 +278,69 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
 
 
 @pytest.mark.needs_docker
-def test_a_host_that_does_not_answer_delays_nobody_elses_jobs_and_no_end(
-    host, folder, hold, special_bench, tmp_path, luigi_cfg
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_a_host_that_does_not_answer_delays_neither_the_jobs_of_others_nor_the_end(
+    host, folder, hold, special_bench, tmp_path, luigi_cfg, end
 ):
     dead = special_bench().host
-    both = tmp_path / "both"
+    both, seen = tmp_path / "both", tmp_path / "pairs"
     both.write_text(Path(host.ssh_config).read_text() + Path(dead.ssh_config).read_text())
     luigi_cfg.path.write_text(luigi_cfg.path.read_text().replace(str(host.ssh_config), str(both)))
-    run = hold(
+    arguments = [
         *("--module", "promises", "Pairs", "--hosts", json.dumps([host.alias, dead.alias]), "--folder", "/tmp"),
-        *("--notes", str(tmp_path / "pairs"), "--count", "10", "--local-scheduler"),
-    )
+        *("--notes", str(seen), "--count", "10", "--local-scheduler"),
+    ]
+    run = hold(*arguments)
     processes.wait_until(lambda: run.log.read_text().count(" submitted as ") == 20, "all jobs")
     dead.pause()
-    try:
-        begin = time.monotonic()
-        seen = tmp_path / "pairs"
-        # those of the second stage begin when those of the first have ended
-        processes.wait_until(
-            lambda: seen.exists() and seen.read_text().count("on_success") == 20, "the other host's jobs"
-        )
-        assert time.monotonic() - begin < 10
-    finally:
-        dead.unpause()
+    begin = time.monotonic()
+    # those of the second stage begin when those of the first have ended
+    processes.wait_until(lambda: seen.exists() and seen.read_text().count("on_success") == 20, "the other's jobs")
+    assert time.monotonic() - begin < 10
+    begin = time.monotonic()
+    run.send_signal(end)
+    run.wait(30)
+    assert time.monotonic() - begin < 5
+    dead.unpause()
+    finished(hold(*arguments))
+    assert len(dead.run("cat", "/tmp/ledger").splitlines()) == 2 * 20
+
+
+@pytest.fixture
+def scheduler(luigid) -> list[str]:
+    """Arguments that lead to luigid."""
+    return ["--scheduler-port", str(luigid), "--scheduler-host", "127.0.0.1"]
+
+
+def test_two_workers_on_one_luigid_share_the_jobs(host, folder, hold, tmp_path, scheduler):
+    arguments = [*sleepers(host, folder, tmp_path, 16, 1), *scheduler]
+    both = [hold(*arguments, remote_jobs=4) for _ in range(2)]
+    for log in [finished(run) for run in both]:
+        assert " submitted as " in log
+    assert sorted(ledger(host, folder), key=int) == [str(number) for number in range(16)]
+
+
+def test_an_assistant_takes_jobs_of_both_kinds_for_another(host, folder, hold, tmp_path, scheduler, luigid):
+    place = ["--module", "promises", "Mixed", "--host", host.alias, "--folder", folder, "--notes", str(tmp_path / "n")]
+    assistant = hold(*place, *scheduler, "--assistant", "--worker-keep-alive", "--workers", "1", remote_jobs=4)
+    processes.wait_until(lambda: ask(luigid, "worker_list"), "the assistant")
+    # without room for a task of its own
+    finished(hold(*place, *scheduler, "--workers", "0", "--worker-keep-alive", remote_jobs=0))
+    text = assistant.log.read_text()
+    assert text.count(" submitted as ") == 6
+    assert most_at_once(ledger(host, folder)) == 4
+    in_order = [line.split()[1] for line in (tmp_path / "n").read_text().splitlines() if line.split()[1] in "+-"]
+    assert (most_at_once(in_order), len(in_order)) == (1, 4)
+
+
+def test_the_room_for_jobs_is_set_on_luigids_page(host, folder, hold, tmp_path, scheduler, luigid):
+    run = hold(*sleepers(host, folder, tmp_path, 6, 3), *scheduler, remote_jobs=1)
+
+    def name() -> str | None:
+        return next((one["name"] for one in ask(luigid, "worker_list") if "remote jobs" in one["name"]), None)
+
+    processes.wait_until(lambda: name() is not None, "the name for remote jobs")
+    begin = time.monotonic()
+    ask(luigid, "set_worker_processes", worker=name(), n=6)
     finished(run)
+    assert time.monotonic() - begin < 3 * 3

@@ -104,9 +104,9 @@ class Connection:
         """When a request that begins now should have been answered."""
         return deadline_in(self._settings.request_timeout)
 
-    def close_shell(self) -> None:
-        """Gives this process's session back; the connection stays for others."""
-        self._exchange.close()
+    def close_shell(self, patience: float = 5.0) -> None:
+        """Gives this process's session back, within `patience` seconds; the connection stays for others."""
+        self._exchange.close(patience)
 
     def abandon(self) -> None:
         """For a forked child."""
@@ -142,10 +142,10 @@ def connection_to(destination: Destination) -> Connection:
     return found
 
 
-def close_shells() -> None:
-    """Gives back all sessions of this process; a next request opens one again."""
+def close_shells(patience: float = 5.0) -> None:
+    """Gives back all sessions of this process, each within `patience` seconds; a next request opens one again."""
     for connection in _connections.values():
-        connection.close_shell()
+        connection.close_shell(patience)
 
 
 def _after_fork() -> None:

@@ -78,12 +78,12 @@ class Exchange:
             self._unlink(None)
             raise
 
-    def close(self) -> None:
-        """Ends this process's part in it; whoever still asks goes to another leader."""
+    def close(self, patience: float = 5.0) -> None:
+        """Ends this process's part in it, in so many seconds; whoever still asks goes to another leader."""
         with self._lock:
             leader, self._leader = self._leader, None
         if leader:
-            leader.close()
+            leader.close(patience)
         self._unlink(None)
 
     def abandon(self) -> None:

@@ -169,6 +169,14 @@ class HoldingWorker(luigi.worker.Worker):
             # once is enough
             signal.signal(signal.SIGTERM, signal.SIG_IGN if kind is _ToldToEnd else self._before)
         self._leave(time.monotonic() + _FAREWELL)
+        if kind is not None:
+            # what is done at exit would wait longer for each host that does not answer
+            connections = [crew.connection for crew in self._crews.values()]
+            closing = [threading.Thread(target=one.close_shell, args=(0.5,), daemon=True) for one in connections]
+            for thread in closing:
+                thread.start()
+            for thread in closing:
+                thread.join(1)
         if kind is _ToldToEnd:
             # as if nobody had been in between
             signal.signal(signal.SIGTERM, self._before)
