@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
 from luigi_sshjob import config
+from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.running import JobRun
 from luigi_sshjob.worker.crew import Crew
 from luigi_sshjob.worker.guard import Charge
 from luigi_sshjob.worker.lookout import Watched
+
+logger = logging.getLogger("luigi-interface")
 
 
 class HeldJob:
@@ -87,6 +91,8 @@ class HeldJob:
                 # a submission that is under way ends before
                 with self._turn:
                     self._task._end(why)
+            except SSHJobError as error:
+                logger.warning("the job was not cancelled: %s", error)
             finally:
                 done()
 

@@ -85,6 +85,7 @@ class StandIn:
     def run(self) -> None:
         """Begins, and returns."""
         logger.info("[pid %s] Worker %s holds     %s", os.getpid(), self._process.worker_id, self.task)
+        self.task._end_elsewhere = self._cancel
         self._worker.when_ended(self.task.task_id, partial(self._attempt, self._begin))
 
     def terminate(self) -> None:
@@ -128,7 +129,7 @@ class StandIn:
             try:
                 self._check(remote)
                 self._errand(self._start)
-            except Exception as error:
+            except BaseException as error:
                 self._errand(partial(self._fail, error))
 
         hosts = tuple(sorted({str(task.host) for task in remote}))
@@ -158,7 +159,6 @@ class StandIn:
             succeeded=lambda complete: self._errand(partial(self._succeed, complete)),
             failed=lambda error: self._errand(partial(self._fail, error)),
         )
-        self.task._end_elsewhere = self._cancel
         if self.job.cancelled_at_exit:
             self._worker.guard.watch(self.job.charge)
         self.job.begin()
@@ -199,6 +199,8 @@ class StandIn:
     def _put(self, status: str, explanation: Any) -> None:
         self.let_go()
         self._leave_guard()
+        # Luigi keeps the task to its end
+        self.task._end_elsewhere = None
         self._worker.mailbox.put_here((self.task.task_id, status, explanation, self._missing, []))
 
 

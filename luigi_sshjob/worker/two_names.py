@@ -111,10 +111,13 @@ class TwoNames:
         if assistant:
             return self._assist(worker, asking)
         for kind in sorted(self._used, key=lambda kind: kind == self._asked):
-            if not self._rooms.has_room(kind) or not self._may_have_work(kind, now):
+            if not self._may_have_work(kind, now) or (self._rooms.room(kind) and not self._rooms.has_room(kind)):
                 continue
             self._asked_at[kind] = now
             self._stale.discard(kind)
+            if not self._rooms.room(kind):
+                self._last[kind] = self._scheduler.count_pending(worker=self._named(worker, kind))
+                continue
             work = self._last[kind] = self._scheduler.get_work(worker=self._named(worker, kind), **asking)
             if _is_work(work):
                 self._asked = kind
