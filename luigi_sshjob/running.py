@@ -23,16 +23,18 @@ class JobRun:
     """What a task declares, read once, and what becomes of it. `begin`, then `observe` until the job has ended, then
     `settle`; where that says no, all over again.
 
-    Raises `ConfigurationError` for a declaration that cannot be used; nothing is asked of the host then.
+    `repeat` is the time in seconds after which the scheduler is told that nothing has changed. Raises
+    `ConfigurationError` for a declaration that cannot be used; nothing is asked of the host then.
     """
 
-    def __init__(self, task: Any, patience: Patience) -> None:
+    def __init__(self, task: Any, patience: Patience, repeat: float = 10.0) -> None:
         self.task = task
         self.request = task._request()
         self._cleanup = task._policy("cleanup")
         self.monitor = task._monitor(patience)
         self.control = task._control()
         self._patience = patience
+        self._repeat = repeat
         self.job: JobRef | None = None
         """The attempt, once `begin` has found or made it."""
         self._attached = False
@@ -51,7 +53,7 @@ class JobRun:
         logger.info("%s: %s %s on %s", self.task, _VERBS[submission.attached], job.id, job.host)
         self._attached = submission.attached
         self._logs = self.control.command_line("logs", job)
-        self._reporter = Reporter(self.task, job, config.settings().log_lines, self._logs)
+        self._reporter = Reporter(self.task, job, config.settings().log_lines, self._logs, self._repeat)
         return job
 
     def observe(self, observation: Observation) -> None:

@@ -116,9 +116,11 @@ class Bench:
         )
         return time.monotonic() - begin
 
-    def start(self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours") -> tuple[Luigi, Path]:
+    def start(
+        self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours", notes: Path | None = None
+    ) -> tuple[Luigi, Path]:
         """The `luigi` command on so many jobs at once, and the folder of its notes."""
-        notes = Path(tempfile.mkdtemp(dir=self.root))
+        notes = notes or Path(tempfile.mkdtemp(dir=self.root))
         if kind in OURS:
             tasks = ["Sleepers", "--host", self.host.alias, "--seconds", str(seconds)]
         else:
@@ -249,6 +251,27 @@ class Bench:
             jobs,
         )
 
+    def with_workers_killed(self, jobs: int, seed: int) -> tuple[int, int]:
+        """A worker that holds so many jobs is killed with -9 at random moments, and started again until all is done.
+
+        Returns the numbers of workers killed and of jobs that did not succeed or ran twice.
+        """
+        chance = random.Random(seed)
+        folder = self.folder()
+        run, notes = self.start(jobs, folder, kind="held")
+        kills = 0
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(chance.uniform(1, 6))
+            if run.poll() is not None:
+                # what a killed worker has seen to its end is complete, but not in the notes
+                ledger = self.host.run("cat", f"{folder}/ledger").split()
+                bad = len(set(map(str, range(jobs))) ^ set(ledger)) + len(ledger) - len(set(ledger))
+                return kills, bad + run.log.read_text().count(" failed    Sleeper")
+            run.kill_all()
+            kills += 1
+            run, _ = self.start(jobs, folder, kind="held", notes=notes)
+
     def _process_that_asks(self) -> subprocess.Popen[str]:
         """Leads, or will when those before it have ended."""
         script = (
@@ -332,6 +355,8 @@ def _held(bench: Bench, jobs: int, many: int) -> None:
     runs = [bench.measure(count, kind) for count, kind in kinds if count]
     _table(runs)
     print(f"{'submissions a second':40}" + "".join(f"{run.submissions:>12.0f}" for run in runs))
+    kills, bad = bench.with_workers_killed(jobs, seed=1)
+    print(f"with {kills} workers killed during {jobs} jobs: {bad} jobs that did not run, or ran twice", flush=True)
     idle = bench.minute_of_waiting(1).luigis[0]
     held, own = (bench.minute_of_waiting(jobs, kind) for kind in ("held", "ours"))
     for name, waiting in (("no process for each", held), ("a process for each", own)):

@@ -214,13 +214,13 @@ def sleepers(host, folder: str, tmp_path: Path, count: int, seconds: int) -> lis
 
 
 def test_jobs_cost_neither_a_process_nor_a_thread_each(host, folder, hold, tmp_path):
-    run = hold(*sleepers(host, folder, tmp_path, 60, 8), "--local-scheduler")
-    processes.wait_until(lambda: len(ledger(host, folder)) == 60, "all jobs")
+    run = hold(*sleepers(host, folder, tmp_path, 40, 5), "--local-scheduler")
+    processes.wait_until(lambda: len(ledger(host, folder)) == 40, "all jobs")
     pythons = [member for member in processes.family(run.pid) if "luigi_sshjob" in member.args]
     threads = len(os.listdir(f"/proc/{run.pid}/task"))
     assert len(pythons) == 1
     assert threads < 20
-    assert "61 ran successfully" in finished(run)
+    assert "41 ran successfully" in finished(run)
 
 
 def test_neither_kind_of_task_takes_the_room_of_the_other(host, folder, some, notes, tmp_path):
@@ -254,8 +254,8 @@ def test_a_worker_killed_at_any_moment_costs_nothing(host, folder, hold, tmp_pat
 @pytest.mark.parametrize("policy", ["leave", "cancel"])
 def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luigi_cfg, hold, tmp_path, end, policy):
     luigi_cfg.path.write_text(luigi_cfg.path.read_text() + f"on_worker_exit={policy}\n")
-    run = hold(*sleepers(host, folder, tmp_path, 40, 100), "--local-scheduler")
-    processes.wait_until(lambda: len(ledger(host, folder)) == 40, "all jobs")
+    run = hold(*sleepers(host, folder, tmp_path, 20, 100), "--local-scheduler")
+    processes.wait_until(lambda: len(ledger(host, folder)) == 20, "all jobs")
     begin = time.monotonic()
     run.send_signal(end)
     run.wait(30)
@@ -265,7 +265,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
         return sum("supervise.sh" in args for _, args in host.processes())
 
     if policy == "leave":
-        assert running() == 40
+        assert running() >= 20
         connection = RemoteContext(host.alias).connection
         listed = JobControl(connection, "~/.luigi-sshjob", launcher_named("nohup")).list()
         cancel_many(connection, [(job, 1) for job, _, _ in listed], time.monotonic() + 20)
@@ -273,7 +273,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
     if policy == "cancel":
         # they were taken over: the next run is a new attempt
         count = "ls -d .luigi-sshjob/jobs/*/1/collected | wc -l"
-        processes.wait_until(lambda: host.run("sh", "-c", count) == "40\n", "the marks of who cancelled them")
+        processes.wait_until(lambda: host.run("sh", "-c", count) == "20\n", "the marks of who cancelled them")
         processes.wait_until(lambda: not any(str(tmp_path) in p.args for p in processes.running()), "the guard's end")
 
 

@@ -18,6 +18,8 @@ from luigi_sshjob.worker.lookout import Watched
 
 logger = logging.getLogger("luigi-interface")
 
+_REPEAT = 60.0  # seconds; hundreds of jobs have one process to tell the scheduler that nothing has changed
+
 
 class HeldJob:
     """From `begin` to the call of `succeeded` or `failed`, one of them once, unless it is given up before.
@@ -41,7 +43,7 @@ class HeldJob:
         self._succeeded = succeeded
         self._failed = failed
         self._patience = crew.patience(config.settings().unreachable_timeout)
-        self._run = JobRun(task, self._patience)
+        self._run = JobRun(task, self._patience, _REPEAT)
         self._interval = task._seconds("poll_interval")
         self.grace = task._seconds("kill_grace")
         self.cancelled_at_exit = task._policy("on_worker_exit") == "cancel"

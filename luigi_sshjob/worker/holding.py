@@ -202,10 +202,30 @@ def _tell(number: int, frame: object) -> None:
     raise _ToldToEnd
 
 
+_locked: list[logging.Handler] = []
+
+
+def _before_fork() -> None:
+    # a thread that writes to the log at this moment would leave its stream locked in the child, for ever
+    part: logging.Logger | None = logger
+    while part:
+        for handler in part.handlers:
+            handler.acquire()
+            _locked.append(handler)
+        part = part.parent if part.propagate else None
+
+
 def _after_fork() -> None:
+    while _locked:
+        _locked.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    # logging makes the locks anew
+    _locked.clear()
     # the process of a local task ends by SIGTERM as ever
     if signal.getsignal(signal.SIGTERM) is _tell:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
