@@ -179,18 +179,18 @@ class Bench:
         claims = sorted(map(float, self.host.run("sh", "-c", script).split()))
         return (len(claims) - 1) / (claims[-1] - claims[0]) if len(claims) > 1 else 0.0
 
-    def minute_of_waiting(self, jobs: int, kind: str = "ours") -> Waiting:
-        """What it costs that nothing happens."""
+    def minute_of_waiting(self, jobs: int, kind: str = "ours", seconds: int = 60) -> Waiting:
+        """What it costs that nothing happens; CPU and processes of `seconds`, as of a minute."""
         run, _ = self.start(jobs, self.folder(), seconds=90 + jobs // 10, kind=kind)
         processes.wait_until(
             lambda: run.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 90
         )
         time.sleep(5)
         first, cpu = self._started(), _cpu(run.pid)
-        time.sleep(60)
-        started = self._started() - first - self._look
+        time.sleep(seconds)
+        started = (self._started() - first - self._look) * 60 // seconds
         family = processes.family(run.pid)
-        cpu = _cpu(run.pid) - cpu
+        cpu = (_cpu(run.pid) - cpu) * 60 / seconds
         luigis = [_memory(member.pid) for member in family if "luigi" in member.args]
         run.kill_all()
         # in the container: what the jobs wait for
@@ -348,17 +348,20 @@ def _table(runs: list[Figures]) -> None:
         print(f"{name:40}" + "".join(f"{column[number]:>12}" for column in columns), flush=True)
 
 
-def _held(bench: Bench, jobs: int, many: int) -> None:
+def _held(bench: Bench, jobs: int, many: int, kills: bool) -> None:
     """The worker that holds jobs beside Luigi's own."""
     print(f"\nwithout a process for each job, the same with {many}, and with a process for each")
     kinds = [(jobs, "held"), (many, "held"), (jobs, "ours")]
     runs = [bench.measure(count, kind) for count, kind in kinds if count]
     _table(runs)
     print(f"{'submissions a second':40}" + "".join(f"{run.submissions:>12.0f}" for run in runs))
-    kills, bad = bench.with_workers_killed(jobs, seed=1)
-    print(f"with {kills} workers killed during {jobs} jobs: {bad} jobs that did not run, or ran twice", flush=True)
-    idle = bench.minute_of_waiting(1).luigis[0]
-    held, own = (bench.minute_of_waiting(jobs, kind) for kind in ("held", "ours"))
+    if kills:
+        killed, bad = bench.with_workers_killed(jobs, seed=1)
+        print(f"with {killed} workers killed during {jobs} jobs: {bad} jobs that failed, did not run, or ran twice")
+    sys.stdout.flush()
+    # Luigi's own worker, beside the processes of its two jobs
+    idle = bench.minute_of_waiting(2, seconds=1).luigis[0]
+    held, own = (bench.minute_of_waiting(jobs, kind, seconds=20) for kind in ("held", "ours"))
     for name, waiting in (("no process for each", held), ("a process for each", own)):
         memory = (sum(waiting.luigis) - idle) / jobs
         print(
@@ -375,11 +378,15 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200, help="jobs during which leaders are killed")
     parser.add_argument("--held", type=int, default=500, help="jobs that one process holds, and as many processes")
     parser.add_argument("--many", type=int, default=2000, help="jobs that one process holds at the most")
+    parser.add_argument("--only-held", action="store_true", help="the worker that holds jobs, and nothing else")
     arguments = parser.parse_args()
     bench = Bench()
     try:
         # the scripts are installed on the host once, by whoever comes first
         bench.measure(1)
+        if arguments.only_held:
+            _held(bench, arguments.held, arguments.many, bool(arguments.faults))
+            return 0
         runs = [bench.measure(jobs) for jobs in arguments.jobs]
         print(f"a bare ssh, its login and all: {bench.bare_processes} remote processes, {bench.bare:.1f} s")
         _table(runs)
@@ -403,7 +410,7 @@ def main() -> int:
                 f"CPU of all {waiting.processes} local processes in that minute: {waiting.cpu:.1f} s"
             )
         if arguments.held:
-            _held(bench, arguments.held, arguments.many)
+            _held(bench, arguments.held, arguments.many, bool(arguments.faults))
         if arguments.faults:
             killed, bad, logins, jobs = bench.with_faults(arguments.faults, seed=1)
             print(

@@ -18,7 +18,7 @@ from luigi.task_status import DONE, PENDING, RUNNING
 LOCAL, REMOTE = "local tasks", "remote jobs"
 
 _COUNTS = ("n_pending_tasks", "n_unique_pending", "n_pending_last_scheduled")
-_ASK_AGAIN = 1.0  # seconds; where nothing is pending, only another worker can change that
+_ASK_AGAIN = 1.0  # seconds; where nothing has changed here, only another worker can have changed something
 _RESULTS_FIRST = 0.25  # seconds for which results that wait come before new work
 
 
@@ -82,6 +82,9 @@ class TwoNames:
             self._used.add(kind)
             if self._info:
                 self.add_worker(worker, {})
+        if status != RUNNING:
+            # what waits may wait for this, or for a resource that it has used
+            self._stale.update(kind for kind, last in self._last.items() if last["n_pending_tasks"])
         if status not in (DONE, RUNNING):
             self._stale.add(kind)
         return self._scheduler.add_task(worker=self._named(worker, kind), task_id=task_id, status=status, **task)
@@ -114,14 +117,16 @@ class TwoNames:
             if not self._may_have_work(kind, now) or (self._rooms.room(kind) and not self._rooms.has_room(kind)):
                 continue
             self._asked_at[kind] = now
-            self._stale.discard(kind)
             if not self._rooms.room(kind):
                 self._last[kind] = self._scheduler.count_pending(worker=self._named(worker, kind))
+                self._stale.discard(kind)
                 continue
             work = self._last[kind] = self._scheduler.get_work(worker=self._named(worker, kind), **asking)
             if _is_work(work):
                 self._asked = kind
+                self._stale.add(kind)
                 return self._others_only(work, worker)
+            self._stale.discard(kind)
         return self._nothing(worker)
 
     def _assist(self, worker: str, asking: dict[str, Any]) -> dict[str, Any]:
@@ -135,9 +140,7 @@ class TwoNames:
 
     def _may_have_work(self, kind: str, now: float) -> bool:
         # with hundreds of tasks a question costs milliseconds
-        if kind in self._stale or now - self._asked_at[kind] > _ASK_AGAIN:
-            return True
-        return bool(self._last[kind]["n_pending_tasks"])
+        return kind in self._stale or now - self._asked_at[kind] > _ASK_AGAIN
 
     def _nothing(self, worker: str) -> dict[str, Any]:
         answers = [answer for answer in self._last.values() if answer]
