@@ -34,6 +34,7 @@ from promises import (
 import luigi_sshjob
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.control import JobControl, cancel_many
+from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.launchers import launcher_named
 
 
@@ -221,6 +222,11 @@ def test_jobs_cost_neither_a_process_nor_a_thread_each(host, folder, hold, tmp_p
     assert len(pythons) == 1
     assert threads < 20
     assert "41 ran successfully" in finished(run)
+
+
+def test_a_number_of_jobs_that_is_none_is_refused(some):
+    with pytest.raises(ConfigurationError, match="remote_jobs is -1\nNext: give 0 or more"):
+        luigi_sshjob.build([some(Noted, 0)], local_scheduler=True, remote_jobs=-1)
 
 
 def test_neither_kind_of_task_takes_the_room_of_the_other(host, folder, some, notes, tmp_path):

@@ -15,6 +15,7 @@ import luigi.scheduler
 import luigi.worker
 from luigi.task_register import load_task
 
+from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.task import RemoteJobTask
 from luigi_sshjob.worker import farewell
@@ -45,6 +46,10 @@ class HoldingWorker(luigi.worker.Worker):
         assistant: bool = False,
         **options: Any,
     ):
+        if remote_jobs < 0:
+            raise ConfigurationError(
+                f"remote_jobs is {remote_jobs}", next_step="give 0 or more jobs to be held at once"
+            )
         self._rooms = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
         names = TwoNames(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
         super().__init__(names, worker_id, worker_processes, assistant=assistant, **options)
