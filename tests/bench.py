@@ -350,7 +350,7 @@ def _table(runs: list[Figures]) -> None:
 
 def _held(bench: Bench, jobs: int, many: int, kills: bool) -> None:
     """The worker that holds jobs beside Luigi's own."""
-    print(f"\nwithout a process for each job, the same with {many}, and with a process for each")
+    print("\nwithout a process for each job" + (f" ({jobs}, then {many})" if many else "") + ", and with one")
     kinds = [(jobs, "held"), (many, "held"), (jobs, "ours")]
     runs = [bench.measure(count, kind) for count, kind in kinds if count]
     _table(runs)
