@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from luigi_sshjob import config
+from luigi_sshjob import config, worker
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl
 from luigi_sshjob.errors import JobNotFound, SSHJobError
@@ -19,7 +19,10 @@ from luigi_sshjob.patience import Patience
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 all went well, 1 the job did not, 2 wrong usage, 3 no answer or another error of ours."""
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["run"]:
+        return _run(given[1:])
+    arguments = _parser().parse_args(given)
     try:
         return int(arguments.run(_Door(arguments), arguments))
     except SSHJobError as error:
@@ -31,6 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _run(given: Sequence[str]) -> int:
+    # the options are Luigi's and those of the user's tasks: none is to be known here, or taken for an abbreviation
+    parser = argparse.ArgumentParser(prog="luigi-sshjob run", add_help=False, allow_abbrev=False)
+    parser.add_argument("--remote-jobs", type=int)
+    ours, luigis = parser.parse_known_args(given)
+    worker.run(luigis, ours.remote_jobs)
+    return 0
 
 
 class _Door:
@@ -118,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
+    commands.add_parser(
+        "run",
+        help="as `luigi`, with all its options, and --remote-jobs N: so many are held at once without a process each",
+    )
     command("ls", _ls, "list the jobs on a host with their state")
     logs = command("logs", _logs, "print the log of a job")
     logs.add_argument("job", metavar="JOB", help="TASK_ID/ATTEMPT, or TASK_ID for the newest attempt")

@@ -35,6 +35,9 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
     on_worker_exit = luigi.ChoiceParameter(
         default="leave", choices=EXIT_POLICIES, description="what an ordinary end of Luigi's worker means for its jobs"
     )
+    remote_jobs = luigi.IntParameter(
+        default=500, description="jobs that `luigi-sshjob run` holds at once, besides the local tasks of --workers"
+    )
     launcher = luigi.Parameter(default="nohup", description="how jobs are started on the host: nohup or slurm")
     scheduler_interval = luigi.FloatParameter(
         default=15.0, description="shortest pause between two questions to a scheduler about all jobs of a host"

@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from luigi_sshjob import config, shell
@@ -16,7 +17,7 @@ from luigi_sshjob.job import JobRef, Observation, Outcome, State
 from luigi_sshjob.launchers import Launcher
 from luigi_sshjob.request import JobRequest
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.remote_shell import Answer, Part
+from luigi_sshjob.ssh.remote_shell import Answer, Part, request_text
 
 _BLOCK = 1024  # bytes; `tell_job` in remote/jobs.sh reads whole ones,
 _PIECE = 1024 * _BLOCK  # and at most so many at once
@@ -98,13 +99,13 @@ class JobControl:
         `more`: that there is more of the log is known. `interval` is the longest pause between two looks in seconds.
         Returns None after some seconds without news.
         """
-        words = (job.directory, str(offset // _BLOCK), known.value if known else "", "yes" if more else "")
+        words = watch_words(job, offset, known, more)
         try:
             answer = self._connection.watch(job.directory, *words, interval=interval, urgent=more)
         except SSHJobError as error:
             error.job = job.id
             raise
-        return _observation({part.kind: part for part in answer.parts}, offset) if answer else None
+        return watched(answer, offset) if answer else None
 
     def look(self, job: JobRef) -> Observation:
         """How one job stands, without its log."""
@@ -200,6 +201,36 @@ class JobControl:
             job=job.id,
             next_step=f"wait for it, or end it with `{self.command_line('kill', job)}` and run the task again",
         )
+
+
+def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], deadline: float) -> list[JobRef]:
+    """Asks the host to end the jobs, each with its grace in seconds, and takes over how they ended.
+
+    Returns those that have not ended at `deadline` (`time.monotonic()`). Raises `ConnectionFailed`.
+    """
+    left = [job for job, _ in jobs]
+    with connection.conversation(deadline) as ask:
+        asked = [request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs]
+        ask(asked)
+        while left and time.monotonic() < deadline:
+            looks = ask([request_text("job_poll", job.directory, "-") for job in left])
+            outcomes = {job: watched(answer, 0).outcome for job, answer in zip(left, looks, strict=True)}
+            left = [job for job, outcome in outcomes.items() if not outcome]
+            # who ended it knows how it ended; running the task again means a new attempt
+            ended = [job for job, outcome in outcomes.items() if outcome and outcome.state in ("cancelled", "lost")]
+            ask([request_text("job_collect", job.directory, whoami()) for job in ended])
+            time.sleep(0.1 if left else 0)
+    return left
+
+
+def watch_words(job: JobRef, offset: int, known: State | None, more: bool) -> tuple[str, ...]:
+    """What `watch_arm` in remote/watch.sh is told of a job, see `JobControl.watch`."""
+    return job.directory, str(offset // _BLOCK), known.value if known else "", "yes" if more else ""
+
+
+def watched(answer: Answer, offset: int) -> Observation:
+    """What a watch that was armed with `offset` has told."""
+    return _observation({part.kind: part for part in answer.parts}, offset)
 
 
 def _short(digests: str) -> str:

@@ -19,6 +19,73 @@ logger = logging.getLogger("luigi-interface")
 _LAUNCHES = 6
 
 
+class Vigil:
+    """What is known of one job that is waited for, and what that means; no I/O. Times are seconds."""
+
+    def __init__(
+        self,
+        job: JobRef,
+        observe: Callable[[Observation], None],
+        *,
+        start_timeout: float,
+        patience: float,
+        launches: float = _LAUNCHES,
+    ) -> None:
+        self.job = job
+        self.offset = 0
+        """How many bytes of the log were seen."""
+        self.more = False
+        """Whether it is known that there are more."""
+        self.obstacle = ""
+        """What is known of why no supervisor could be started."""
+        self._observe = observe
+        self._start_timeout = start_timeout
+        self._patience = patience
+        self._launches = launches
+        self._seen: Observation | None = None
+        self._stalled = self._launched = time.monotonic()
+
+    @property
+    def known(self) -> State | None:
+        """How the job stood when it was last seen."""
+        return self._seen.state if self._seen else None
+
+    def hear(self, news: Observation | None) -> Outcome | None:
+        """The outcome, when the job has ended and all of its log was seen. None as news means that there are none.
+
+        Raises `JobError` when the job has made no progress for too long.
+        """
+        seen = news or self._seen
+        if seen is None:
+            return None
+        # without news what was seen is still so, but for the log
+        self._seen = dataclasses.replace(seen, log=b"")
+        self.offset += len(seen.log)
+        self._observe(seen)
+        outcome = seen.outcome
+        self.more = seen.more or bool(outcome and seen.log and _may_have_more(outcome, self.offset))
+        if outcome and not self.more:
+            return outcome
+        now = time.monotonic()
+        if seen.state not in (State.CLAIMED, State.UNKNOWN):
+            self._stalled = self._launched = now
+        elif now - self._stalled > self._limit(seen.state):
+            raise _stuck(self.job, seen, now - self._stalled, self.obstacle)
+        return None
+
+    def wants_relaunch(self) -> bool:
+        """Whether no supervisor has shown up for so long that the launch is to be repeated, now."""
+        if self.known is not State.CLAIMED or time.monotonic() - self._launched <= self._start_timeout:
+            return False
+        self._launched = time.monotonic()
+        return True
+
+    def _limit(self, state: State) -> float:
+        # a directory that cannot be seen may come back with its file server; a launch that was repeated so often will
+        # not succeed by itself
+        return min(self._patience, self._launches * self._start_timeout if state is State.CLAIMED else math.inf)
+
+
 class Monitor:
     """Watches a job by asking its host; times are seconds."""
 
@@ -47,35 +114,27 @@ class Monitor:
         not let us in any more, `JobError` when the job cannot be started there or its directory cannot be seen for
         as long. The job is not touched by any of them.
         """
-        offset, more = 0, False
-        seen: Observation | None = None
-        stalled = relaunched = time.monotonic()
-        obstacle = ""
+        vigil = self.vigil(job, observe)
         while True:
             go_on()
-            news = self._patience.with_host(lambda: self._news(job, offset, seen, more))  # noqa: B023
-            # without news what was seen before is still so, but for the log
-            seen = news or (seen and dataclasses.replace(seen, log=b""))
-            if seen is None:
-                continue
-            offset += len(seen.log)
-            observe(seen)
-            outcome = seen.outcome
-            more = seen.more or bool(outcome and seen.log and _may_have_more(outcome, offset))
-            if outcome and not more:
+            outcome = vigil.hear(self._patience.with_host(lambda: self._news(vigil)))
+            if outcome:
                 return outcome
-            now = time.monotonic()
-            if seen.state not in (State.CLAIMED, State.UNKNOWN):
-                stalled = relaunched = now
-            elif now - stalled > self._limit(seen.state):
-                raise self._stuck(job, seen, now - stalled, obstacle)
-            elif seen.state is State.CLAIMED and now - relaunched > self._start_timeout:
-                relaunched = now
-                obstacle = self._patience.with_host(lambda: self._control.relaunch(job))
+            if vigil.wants_relaunch():
+                vigil.obstacle = self._patience.with_host(lambda: self._control.relaunch(job))
 
-    def _news(self, job: JobRef, offset: int, seen: Observation | None, more: bool) -> Observation | None:
-        known = seen.state if seen else None
-        return self._control.watch(job, offset, known, more=more, interval=self._poll_interval)
+    def vigil(self, job: JobRef, observe: Callable[[Observation], None]) -> Vigil:
+        """For whoever asks for news of the job by other means than `wait`."""
+        return Vigil(
+            job,
+            observe,
+            start_timeout=self._start_timeout,
+            patience=self._patience.timeout,
+            launches=self._launches,
+        )
+
+    def _news(self, vigil: Vigil) -> Observation | None:
+        return self._control.watch(vigil.job, vigil.offset, vigil.known, more=vigil.more, interval=self._poll_interval)
 
     def cancel(self, job: JobRef, grace: float) -> Outcome:
         """Ends the job and waits until nothing of it is left, then says how it ended.
@@ -94,7 +153,7 @@ class Monitor:
                     self._patience.with_host(lambda: self._control.collect(job))
                 return outcome
             if time.monotonic() - since > self._patience.timeout + grace:
-                raise self._stuck(job, observation, time.monotonic() - since)
+                raise _stuck(job, observation, time.monotonic() - since)
             if state in (State.ELSEWHERE, State.UNKNOWN):
                 raise JobError(
                     f"it cannot be ended from here: {reason}",
@@ -105,21 +164,17 @@ class Monitor:
             logger.debug("%s: cancelling, it is %s", job.id, state.value)
             time.sleep(random.uniform(0.1, 0.3))
 
-    def _limit(self, state: State) -> float:
-        # a directory that cannot be seen may come back with its file server; a launch that was repeated so often will
-        # not succeed by itself
-        return min(self._patience.timeout, self._launches * self._start_timeout if state is State.CLAIMED else math.inf)
-
-    def _stuck(self, job: JobRef, observation: Observation, seconds: float, obstacle: str = "") -> JobError:
-        return JobError(
-            f"it has been {observation.state.value} for {seconds:.0f} s: "
-            f"{obstacle or observation.reason or 'no supervisor has shown up'}",
-            host=job.host,
-            job=job.id,
-            next_step=f"see what is wrong with {job.directory} there (space, permissions); then run the task again",
-        )
-
 
 def _may_have_more(outcome: Outcome, offset: int) -> bool:
     # asked only while bytes still come: a log that its own job made shorter never gets as long as recorded
     return outcome.log_bytes is None or offset < outcome.log_bytes
+
+
+def _stuck(job: JobRef, observation: Observation, seconds: float, obstacle: str = "") -> JobError:
+    return JobError(
+        f"it has been {observation.state.value} for {seconds:.0f} s: "
+        f"{obstacle or observation.reason or 'no supervisor has shown up'}",
+        host=job.host,
+        job=job.id,
+        next_step=f"see what is wrong with {job.directory} there (space, permissions); then run the task again",
+    )

@@ -15,18 +15,19 @@ from luigi_sshjob.logstream import LogStream
 logger = logging.getLogger("luigi-interface")
 
 _PROGRESS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*(.*)")
-_STATUS_EVERY = 10.0  # seconds between two messages to the scheduler that say nothing new but the time
 _STATUS_LINES = 5
 
 
 class Reporter:
-    """Turns the observations of one job into messages; sends the scheduler no more than has changed."""
+    """Turns the observations of one job into messages; sends the scheduler no more than has changed, or the time after
+    `repeat` seconds."""
 
-    def __init__(self, task: Any, job: JobRef, log_lines: int, logs: str):
+    def __init__(self, task: Any, job: JobRef, log_lines: int, logs: str, repeat: float = 10.0):
         self._task = task
         self._job = job
         self._log = LogStream(lambda line: logger.info("[%s] %s", job.id, line), log_lines, f"all are in `{logs}`")
         self._since = time.monotonic()
+        self._repeat = repeat
         self._said_at = 0.0
         self._said: object = None
         self._percentage: int | None = None
@@ -53,7 +54,7 @@ class Reporter:
     def _status(self, observation: Observation, doing: str) -> None:
         news = (observation.state, observation.reason, doing, self.tail[-_STATUS_LINES:])
         now = time.monotonic()
-        if news == self._said and now - self._said_at < _STATUS_EVERY:
+        if news == self._said and now - self._said_at < self._repeat:
             return
         self._said, self._said_at = news, now
         state = f"{observation.state.value}: {observation.reason}" if observation.reason else observation.state.value

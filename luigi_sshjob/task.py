@@ -15,20 +15,19 @@ from luigi.task import flatten
 from luigi_sshjob import config, leaving, outputs
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, whoami
-from luigi_sshjob.errors import ConfigurationError, JobNotFound, RemoteCommandFailed, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, JobNotFound, SSHJobError
 from luigi_sshjob.handle import Job
 from luigi_sshjob.job import JobPaths, JobRef, job_key
 from luigi_sshjob.launchers import Launcher, Wishes, launcher_named
 from luigi_sshjob.monitor import Monitor
 from luigi_sshjob.patience import Patience
-from luigi_sshjob.report import Reporter, failure
 from luigi_sshjob.request import JobRequest
+from luigi_sshjob.running import JobRun
 from luigi_sshjob.target import RemoteTarget
 
 logger = logging.getLogger("luigi-interface")
 
 _POLICIES = {"cleanup": config.CLEANUP_POLICIES, "on_worker_exit": config.EXIT_POLICIES}
-_VERBS = {False: "submitted as", True: "attached to"}
 
 
 class RemoteJobTask(luigi.Task):
@@ -61,6 +60,8 @@ class RemoteJobTask(luigi.Task):
     """How many jobs that wait to be submitted with the same options may become one job array."""
 
     _submitted: JobRef | None = None
+    _end_elsewhere: Callable[[str], None] | None = None
+    """How the worker that holds the job without a process for it ends it."""
 
     def command(self) -> str:
         """The text of a script: for /bin/sh, or for the interpreter of its own #! line."""
@@ -89,6 +90,17 @@ class RemoteJobTask(luigi.Task):
             options["transport"] = self.transport
         return RemoteContext(self.host, **options)
 
+    def on_scheduler_message(self, message: Any) -> str:
+        """What a message from luigid's page does while the job runs; returns the answer that is shown there.
+
+        Set `accepts_messages = True` to be sent any. Here "cancel" ends the job, and nothing else is understood. With
+        `luigi_sshjob.build` it is called by a thread that is not the main one.
+        """
+        if str(message).strip().lower() != "cancel":
+            return "the one message that is understood is: cancel"
+        outcome = self.job.cancel()
+        return f"{self.job.id} {outcome}"
+
     @property
     def job(self) -> Job:
         """The handle of the current attempt: the one this process submitted, else the newest on the host.
@@ -104,33 +116,17 @@ class RemoteJobTask(luigi.Task):
 
     def run(self) -> None:
         """Submits the job, or attaches to it; waits; takes the outcome over."""
-        request, cleanup, monitor = self._request(), self._policy("cleanup"), self._monitor()
-        control, patience = self._control(), self._patience()
+        run = JobRun(self, self._patience())
         with self._on_worker_exit() as worker_lives:
+
+            def go_on() -> None:
+                worker_lives()
+                run.answer_messages()
+
             while True:
-                submission = patience.with_host(lambda: control.submit(request, lambda: not self._made(request)))
-                job = self._submitted = submission.job
-                if submission.done:
-                    logger.info("%s: %s on %s has made it meanwhile", self, job.id, job.host)
+                job = run.begin()
+                if job is None or run.settle(run.monitor.wait(job, run.observe, go_on)):
                     return
-                logger.info("%s: %s %s on %s", self, _VERBS[submission.attached], job.id, job.host)
-                logs = control.command_line("logs", job)
-                reporter = Reporter(self, job, config.settings().log_lines, logs)
-                outcome = monitor.wait(job, reporter.observe, worker_lives)
-                reporter.finish()
-                self._collect(control, patience, job)
-                logger.info("%s on %s %s", job.id, job.host, outcome)
-                # an old success whose output somebody has removed since is what they want to have again
-                if not (submission.attached and outcome.succeeded):
-                    break
-                if patience.with_host(lambda: self._made(request)) is not False:
-                    break
-        # what a lost job left is all there is to find out why
-        removed = outcome.succeeded if cleanup == "on_success" else cleanup == "always" and outcome.state != "lost"
-        if removed:
-            self._remove(control, patience, job)
-        if not outcome.succeeded:
-            raise failure(job, outcome, reporter.tail, "" if removed else logs)
 
     def _end(self, why: str) -> None:
         """Cancels the job that this task is running, if there is one, without waiting long for its host."""
@@ -241,32 +237,11 @@ class RemoteJobTask(luigi.Task):
             return {key: target for key, target in declared.items() if not is_own(target)}, True
         return [target for target in flatten(declared) if not is_own(target)], True
 
-    def _made(self, request: JobRequest) -> bool | None:
-        """Whether all that the job makes is there; None for a job that makes nothing that could be looked for."""
-        paths = [output.path for output in request.outputs]
-        if request.publish:
-            paths.append(self._paths().published_record)
-        return all(self.remote_target(path).exists() for path in paths) if paths else None
-
-    def _collect(self, control: JobControl, patience: Patience, job: JobRef) -> None:
-        try:
-            patience.with_host(lambda: control.collect(job))
-        except RemoteCommandFailed as error:
-            # the outcome stands, and is what there is to say; the next run will find and say it once more
-            logger.warning("%s was not marked as collected: %s", job.id, error)
-
-    def _remove(self, control: JobControl, patience: Patience, job: JobRef) -> None:
-        try:
-            patience.with_host(lambda: control.remove(job))
-        except SSHJobError as error:
-            # the outcome stands; what is left behind is only space
-            logger.warning("%s was not removed: %s", job.id, error)
-
 
 @RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]
 def _cancel_after_timeout(task: Any, message: str) -> None:
     """`worker_timeout` is over: Luigi has ended the process that watched, and tells it to its worker."""
-    task._end(message)
+    (task._end_elsewhere or task._end)(message)
 
 
 def _codes(codes: Any) -> tuple[int, ...]:

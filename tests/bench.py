@@ -35,6 +35,7 @@ from proxy import Proxy, through
 from luigi_sshjob import RemoteFileSystem
 
 OWN_PROCESSES = 2  # of one Sleeper: its shell, its sleep
+OURS = ("ours", "held")  # with a process for each job, and without
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Figures:
     processes: float
     known: list[float]
     overhead: float
+    submissions: float
+    """A second, between the claim of the first job and that of the last."""
 
     def rows(self) -> list[str]:
         """As they stand below each other in the table."""
@@ -56,6 +59,17 @@ class Figures:
         counts = [self.jobs, self.logins, self.drops, self.failed, self.sessions]
         times = [f"{seconds:.2f} s" for seconds in known] or ["", ""]
         return [*map(str, counts), f"{self.processes:.1f}", *times, f"{self.overhead:.1f} s"]
+
+
+@dataclass
+class Waiting:
+    """A minute in which nothing happens: processes started on the host, processes here, the KiB that each of the Python
+    ones, the worker first, shares with nobody, and the seconds of processor time of all."""
+
+    started: int
+    processes: int
+    luigis: list[int]
+    cpu: float
 
 
 ROWS = (
@@ -104,16 +118,20 @@ class Bench:
         )
         return time.monotonic() - begin
 
-    def start(self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours") -> tuple[Luigi, Path]:
+    def start(
+        self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours", notes: Path | None = None
+    ) -> tuple[Luigi, Path]:
         """The `luigi` command on so many jobs at once, and the folder of its notes."""
-        notes = Path(tempfile.mkdtemp(dir=self.root))
-        if kind == "ours":
+        notes = notes or Path(tempfile.mkdtemp(dir=self.root))
+        if kind in OURS:
             tasks = ["Sleepers", "--host", self.host.alias, "--seconds", str(seconds)]
         else:
             tasks = ["Peers", "--kind", kind, "--port", str(self.host.port), "--user", self.host.username]
             tasks += ["--key", str(self.host.key_file)]
-        arguments = ["--folder", folder, "--notes", str(notes), "--count", str(jobs), "--workers", str(jobs)]
-        return Luigi(notes / "log", *tasks, *arguments, "--local-scheduler"), notes
+        held = jobs if kind == "held" else None
+        arguments = ["--folder", folder, "--notes", str(notes), "--count", str(jobs)]
+        arguments += ["--workers", str(1 if held else jobs), "--local-scheduler"]
+        return Luigi(notes / "log", *tasks, *arguments, remote_jobs=held), notes
 
     def folder(self) -> str:
         """A new one on the host."""
@@ -137,8 +155,9 @@ class Bench:
             failed=self._bad(jobs, folder, notes),
             sessions=_most_sessions(log),
             processes=started / jobs - OWN_PROCESSES,
-            known=self._delays(folder, notes) if kind == "ours" else [],
+            known=self._delays(folder, notes) if kind in OURS else [],
             overhead=took - self.bare,
+            submissions=self._submissions(folder) if kind in OURS else 0.0,
         )
 
     def _bad(self, jobs: int, folder: str, notes: Path) -> int:
@@ -157,25 +176,28 @@ class Bench:
         ends = dict(zip(map(int, words[::2]), map(float, words[1::2]), strict=True))
         return [float((notes / str(number)).read_text()) - end for number, end in ends.items()]
 
-    def minute_of_waiting(self, jobs: int) -> tuple[int, list[str]]:
-        """Processes started on the host by a minute in which nothing happens; what a waiting task takes here."""
-        run, _ = self.start(jobs, self.folder(), seconds=90)
+    def _submissions(self, folder: str) -> float:
+        script = f"cd .luigi-sshjob/jobs && grep -l {folder} */1/command | xargs -n 1 date +%s.%N -r"
+        claims = sorted(map(float, self.host.run("sh", "-c", script).split()))
+        return (len(claims) - 1) / (claims[-1] - claims[0]) if len(claims) > 1 else 0.0
+
+    def minute_of_waiting(self, jobs: int, kind: str = "ours", seconds: int = 60) -> Waiting:
+        """What it costs that nothing happens; CPU and processes of `seconds`, as of a minute."""
+        run, _ = self.start(jobs, self.folder(), seconds=90 + jobs // 10, kind=kind)
         processes.wait_until(
-            lambda: run.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 60
+            lambda: run.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 90
         )
         time.sleep(5)
         first, cpu = self._started(), _cpu(run.pid)
-        time.sleep(60)
-        count = self._started() - first - self._look
+        time.sleep(seconds)
+        started = (self._started() - first - self._look) * 60 // seconds
         family = processes.family(run.pid)
-        cpu = _cpu(run.pid) - cpu
-        waiting = [member.pid for member in family[1:] if "luigi" in member.args]
-        memory = [_memory(pid) for pid in waiting]
-        run.wait()
-        return count, [
-            f"private memory of a waiting task process, median: {statistics.median(memory) / 1024:.1f} MiB",
-            f"CPU of all {len(family)} local processes in that minute: {cpu:.1f} s",
-        ]
+        cpu = (_cpu(run.pid) - cpu) * 60 / seconds
+        luigis = [_memory(member.pid) for member in family if "luigi" in member.args]
+        run.kill_all()
+        # in the container: what the jobs wait for
+        self.host.run("pkill", "-x", "sleep", check=False)
+        return Waiting(started, len(family), luigis, cpu)
 
     def exists(self, delay: float) -> tuple[float, float, float, float]:
         """Seconds for `exists()` of a path: Luigi's own, a client of the master, ours, all paths in one question."""
@@ -233,6 +255,27 @@ class Bench:
             len(ACCEPTED.findall(self.host.log_text()[log_length:])),
             jobs,
         )
+
+    def with_workers_killed(self, jobs: int, seed: int) -> tuple[int, int]:
+        """A worker that holds so many jobs is killed with -9 at random moments, and started again until all is done.
+
+        Returns the numbers of workers killed and of jobs that did not succeed or ran twice.
+        """
+        chance = random.Random(seed)
+        folder = self.folder()
+        run, notes = self.start(jobs, folder, kind="held")
+        kills = 0
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(chance.uniform(1, 6))
+            if run.poll() is not None:
+                # what a killed worker has seen to its end is complete, but not in the notes
+                ledger = self.host.run("cat", f"{folder}/ledger").split()
+                bad = len(set(map(str, range(jobs))) ^ set(ledger)) + len(ledger) - len(set(ledger))
+                return kills, bad + run.log.read_text().count(" failed    Sleeper")
+            run.kill_all()
+            kills += 1
+            run, _ = self.start(jobs, folder, kind="held", notes=notes)
 
     def _process_that_asks(self) -> subprocess.Popen[str]:
         """Leads, or will when those before it have ended."""
@@ -310,6 +353,28 @@ def _table(runs: list[Figures]) -> None:
         print(f"{name:40}" + "".join(f"{column[number]:>12}" for column in columns), flush=True)
 
 
+def _held(bench: Bench, jobs: int, many: int, kills: bool) -> None:
+    """The worker that holds jobs beside Luigi's own."""
+    print("\nwithout a process for each job" + (f" ({jobs}, then {many})" if many else "") + ", and with one")
+    kinds = [(jobs, "held"), (many, "held"), (jobs, "ours")]
+    runs = [bench.measure(count, kind) for count, kind in kinds if count]
+    _table(runs)
+    print(f"{'submissions a second':40}" + "".join(f"{run.submissions:>12.0f}" for run in runs))
+    if kills:
+        killed, bad = bench.with_workers_killed(jobs, seed=1)
+        print(f"with {killed} workers killed during {jobs} jobs: {bad} jobs that failed, did not run, or ran twice")
+    sys.stdout.flush()
+    # Luigi's own worker, beside the processes of its two jobs
+    idle = bench.minute_of_waiting(2, seconds=1).luigis[0]
+    held, own = (bench.minute_of_waiting(jobs, kind, seconds=20) for kind in ("held", "ours"))
+    for name, waiting in (("no process for each", held), ("a process for each", own)):
+        memory = (sum(waiting.luigis) - idle) / jobs
+        print(
+            f"a minute of waiting for {jobs} jobs, {name}: {waiting.processes} local processes, memory a job above an "
+            f"idle Luigi worker {memory:.0f} KiB, CPU {waiting.cpu:.1f} s, {waiting.started} remote processes"
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 120, 200])
@@ -320,11 +385,17 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=10_000, help="small files that are copied")
     parser.add_argument("--stream", type=int, default=1024, help="MiB that each transport carries each way")
     parser.add_argument("--only-transports", action="store_true", help="compare these, and nothing else")
+    parser.add_argument("--held", type=int, default=500, help="jobs that one process holds, and as many processes")
+    parser.add_argument("--many", type=int, default=2000, help="jobs that one process holds at the most")
+    parser.add_argument("--only-held", action="store_true", help="the worker that holds jobs, and nothing else")
     arguments = parser.parse_args()
     bench = Bench()
     try:
         # the scripts are installed on the host once, by whoever comes first
         bench.measure(1)
+        if arguments.only_held:
+            _held(bench, arguments.held, arguments.many, bool(arguments.faults))
+            return 0
         print("\n".join(Transports(bench, bench.configuration).compare(arguments.peers or 1, arguments.stream)))
         if arguments.only_transports:
             return 0
@@ -349,9 +420,15 @@ def main() -> int:
                 print(line, flush=True)
             file_bench.close()
         if arguments.silent:
-            count, lines = bench.minute_of_waiting(arguments.silent)
-            print(f"remote processes started by one minute of waiting for {arguments.silent} silent jobs: {count}")
-            print("\n".join(lines))
+            waiting = bench.minute_of_waiting(arguments.silent)
+            memory = statistics.median(waiting.luigis[1:]) / 1024
+            print(
+                f"remote processes started by one minute of waiting for {arguments.silent} silent jobs: "
+                f"{waiting.started}\nprivate memory of a waiting task process, median: {memory:.1f} MiB\n"
+                f"CPU of all {waiting.processes} local processes in that minute: {waiting.cpu:.1f} s"
+            )
+        if arguments.held:
+            _held(bench, arguments.held, arguments.many, bool(arguments.faults))
         if arguments.faults:
             killed, bad, logins, jobs = bench.with_faults(arguments.faults, seed=1)
             print(

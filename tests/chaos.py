@@ -111,6 +111,8 @@ class Chaos:
             *("--host", self.host.alias, "--folder", self.folder, "--numbers", json.dumps(numbers)),
             *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
             *("--retcode-unhandled-exception", "4"),
+            # Luigi's own worker, or the one that holds jobs
+            remote_jobs=self.random.choice((None, self.jobs)),
         )
 
     # -- what goes wrong

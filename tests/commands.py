@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import processes
 
@@ -13,13 +16,14 @@ TESTS = Path(__file__).parent
 
 
 class Luigi(subprocess.Popen[bytes]):
-    """Runs in a session of its own; all it says is in `log`."""
+    """Runs in a session of its own; all it says is in `log`. With `remote_jobs` it is `luigi-sshjob run`."""
 
-    def __init__(self, log: Path, *arguments: str):
+    def __init__(self, log: Path, *arguments: str, remote_jobs: int | None = None):
         self.log = log
+        program = ["luigi"] if remote_jobs is None else ["luigi_sshjob.cli", "run", "--remote-jobs", str(remote_jobs)]
         with log.open("wb") as out:
             super().__init__(
-                [sys.executable, "-m", "luigi", "--module", "pipeline", *arguments, "--no-lock"],
+                [sys.executable, "-m", *program, "--module", "pipeline", *arguments, "--no-lock"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -31,3 +35,19 @@ class Luigi(subprocess.Popen[bytes]):
         """It and the processes of its tasks, at once."""
         processes.kill([member.pid for member in processes.family(self.pid)])
         self.wait()
+
+
+def finished(process: Luigi, status: int = 0) -> str:
+    """Its log, when it has ended with this exit status."""
+    found = process.wait(120)
+    text = process.log.read_text()
+    assert found == status, text
+    return text
+
+
+def ask(port: int, method: str, **data: object) -> dict[str, Any]:
+    """What luigid answers."""
+    url = f"http://127.0.0.1:{port}/api/{method}"
+    body = f"data={json.dumps(data)}".encode()
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
+        return json.load(answer)["response"]

@@ -6,22 +6,28 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import engine
+import luigi
 import luigi.configuration
 import luigi.task_register
 import processes
 import pytest
+from commands import Luigi
 from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
 from proxy import Proxy, through
 from settings import configure
 from workbench import Bench
 
+import luigi_sshjob
 from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.ssh.connection import close_shells
 
@@ -248,3 +254,67 @@ def special_bench(
     for host in hosts:
         end_masters(luigi_cfg.runtime_dir, host)
         host.stop()
+
+
+@pytest.fixture
+def text_folder(host: Host, luigi_cfg: LuigiConfiguration) -> Iterator[str]:
+    """A folder on the host, with a text of three words."""
+    path = host.run("mktemp", "-d").strip()
+    host.run("sh", "-c", f"echo three small words >{path}/text")
+    yield path
+    host.run("rm", "-rf", path, ".luigi-sshjob")
+
+
+@pytest.fixture(params=["a process for each", "no process"])
+def remote_jobs(request: pytest.FixtureRequest) -> int | None:
+    """For how many jobs there is room in the worker itself; None for Luigi's own worker."""
+    return None if request.param == "a process for each" else 40
+
+
+@pytest.fixture
+def start_luigi(
+    luigi_cfg: LuigiConfiguration, tmp_path: Path, remote_jobs: int | None
+) -> Iterator[Callable[..., Luigi]]:
+    """Starts the `luigi` command, or ours that holds the jobs; its log is `.log` of what is returned."""
+    started = []
+
+    def start(*arguments: str) -> Luigi:
+        log = tmp_path / f"luigi-{len(started)}.log"
+        started.append(Luigi(log, *arguments, "--retcode-task-failed", "30", remote_jobs=remote_jobs))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill_all()
+
+
+@pytest.fixture
+def build(remote_jobs: int | None) -> Callable[..., Any]:
+    """`luigi.build`, or ours, with a scheduler in this process."""
+
+    def build(*tasks: luigi.Task, **options: object) -> Any:
+        if remote_jobs is None:
+            return luigi.build(tasks, local_scheduler=True, **options)
+        return luigi_sshjob.build(tasks, local_scheduler=True, remote_jobs=remote_jobs, **options)
+
+    return build
+
+
+@pytest.fixture
+def luigid(tmp_path: Path) -> Iterator[int]:
+    """The port of a scheduler of this test's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(tmp_path / "state")]
+    with (tmp_path / "luigid.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    processes.wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), "luigid")
+    yield port
+    process.terminate()
+    process.wait(30)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import urllib.request
 
 import luigi
 import processes
 import pytest
-from commands import Luigi
+from commands import ask, finished
 from pipeline import Count, Failing, Slow
 from settings import both_transports, configure
 
@@ -23,33 +18,8 @@ from luigi_sshjob.job import job_key
 
 
 @pytest.fixture
-def folder(host, luigi_cfg):
-    path = host.run("mktemp", "-d").strip()
-    host.run("sh", "-c", f"echo three small words >{path}/text")
-    yield path
-    host.run("rm", "-rf", path, ".luigi-sshjob")
-
-
-@pytest.fixture
-def start_luigi(luigi_cfg, tmp_path):
-    """Starts the `luigi` command; its log is `.log` of what is returned."""
-    started = []
-
-    def start(*arguments: str) -> Luigi:
-        log = tmp_path / f"luigi-{len(started)}.log"
-        started.append(Luigi(log, *arguments, "--retcode-task-failed", "30"))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill_all()
-
-
-def finished(process: Luigi, status: int = 0) -> str:
-    found = process.wait(120)
-    text = process.log.read_text()
-    assert found == status, text
-    return text
+def folder(text_folder):
+    return text_folder
 
 
 @both_transports
@@ -152,13 +122,13 @@ def test_a_failure_names_host_job_reason_and_next_step(host, folder, start_luigi
     assert f"Next: see the whole log with `luigi-sshjob logs {host.alias} {job}`" in text
 
 
-def test_the_default_outputs_are_the_record_and_the_log(host, folder):
+def test_the_default_outputs_are_the_record_and_the_log(host, folder, build):
     task = Slow(host=host.alias, folder=folder)
     host.run("touch", f"{folder}/go")
     assert not task.complete()
     with pytest.raises(JobNotFound, match="Next: run the task"):
         _ = task.job
-    assert luigi.build([task], local_scheduler=True)
+    assert build(task)
     assert task.complete()
     assert task.output()["log"].open().read() == "working on it\nlet go\n"
     assert "outcome: succeeded" in task.output()["exit_record"].open().read()
@@ -177,11 +147,11 @@ def test_a_failed_task_has_no_output_and_runs_anew(host, folder):
         assert task.job.exit_code.open().read() == "7\n"
 
 
-def test_removing_the_output_runs_the_task_again(host, folder):
+def test_removing_the_output_runs_the_task_again(host, folder, build):
     task = Slow(host=host.alias, folder=folder)
     host.run("touch", f"{folder}/go")
     for _ in range(2):
-        assert luigi.build([task], local_scheduler=True)
+        assert build(task)
         task.output()["exit_record"].remove()
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
 
@@ -220,16 +190,16 @@ def test_a_job_is_cancelled_through_its_task(host, folder, start_luigi):
 
 
 @pytest.mark.parametrize(("policy", "left"), [("never", True), ("on_success", False), ("always", False)])
-def test_cleanup_removes_what_takes_space_as_the_policy_says(host, folder, policy, left):
+def test_cleanup_removes_what_takes_space_as_the_policy_says(host, folder, policy, left, build):
     configure(cleanup=policy)
     task = Count(host=host.alias, folder=folder)
-    assert luigi.build([task], local_scheduler=True)
+    assert build(task)
     assert task.complete()
     assert task.job.log.exists() is left
     assert task.job.outcome().succeeded
 
 
-def test_a_task_whose_output_is_a_directory(host, folder):
+def test_a_task_whose_output_is_a_directory(host, folder, build):
     class Tree(RemoteJobTask):
         host = luigi.Parameter()
 
@@ -239,42 +209,15 @@ def test_a_task_whose_output_is_a_directory(host, folder):
         def output(self):
             return self.remote_target(f"{folder}/tree")
 
-    assert luigi.build([Tree(host=host.alias)], local_scheduler=True)
+    assert build(Tree(host=host.alias))
     assert host.run("cat", f"{folder}/tree/leaf") == "leaf\n"
 
 
-def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder):
+def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder, build):
     before = host.run("ls", "-A")
     task = Count(host="no-such-host.invalid", folder=folder)
-    assert not luigi.build([task], local_scheduler=True)
+    assert not build(task)
     assert host.run("ls", "-A") == before
-
-
-@pytest.fixture
-def luigid(tmp_path):
-    """The port of a scheduler of this test's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(tmp_path / "state")]
-    with (tmp_path / "luigid.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    processes.wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), "luigid")
-    yield port
-    process.terminate()
-    process.wait(30)
-
-
-def ask(port: int, method: str, **data: object) -> dict:
-    url = f"http://127.0.0.1:{port}/api/{method}"
-    body = f"data={json.dumps(data)}".encode()
-    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
-        return json.load(answer)["response"]
 
 
 def test_status_and_progress_reach_luigid_while_the_job_runs(host, folder, start_luigi, luigid):

@@ -13,6 +13,7 @@ import multiprocessing.util
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 from luigi_sshjob import config, shell
 from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
@@ -21,6 +22,7 @@ from luigi_sshjob.ssh.exchange import Exchange
 from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.session import Session
 from luigi_sshjob.ssh.transports import transport_to
+from luigi_sshjob.ssh.watches import Watches
 
 logger = logging.getLogger("luigi-interface")
 
@@ -66,6 +68,10 @@ class Connection:
         """
         return self._exchange.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
 
+    def watches(self) -> Watches:
+        """For a thread that watches many jobs."""
+        return Watches(self._exchange)
+
     def check(self, verb: str, *arguments: str | int | float, repeatable: bool = True, bounded: bool = True) -> Answer:
         """Like `call`; raises `RemoteCommandFailed` unless the status is 0."""
         answer = self.call(verb, *arguments, repeatable=repeatable, bounded=bounded)
@@ -95,14 +101,21 @@ class Connection:
         self._do_postponed()
         return Session(self.transport, line, deadline=deadline_in(self._settings.request_timeout))
 
+    @contextlib.contextmanager
+    def conversation(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Answer]]]:
+        """A remote shell of its own, for requests that are sent together and answered until `deadline`."""
+        own = RemoteShell(self.transport, deadline=deadline)
+        with contextlib.closing(own):
+            yield lambda texts: own.call_all(texts, deadline=deadline)
+
     def request_deadline(self) -> float:
         """When a request that begins now should have been answered."""
         return deadline_in(self._settings.request_timeout)
 
-    def close_shell(self) -> None:
-        """Gives this process's session back; a connection that others use stays."""
+    def close_shell(self, patience: float = 5.0) -> None:
+        """Gives this process's session back, within `patience` seconds; a connection that others use stays."""
         self._do_postponed()
-        self._exchange.close()
+        self._exchange.close(patience)
         self.transport.release()
 
     def abandon(self) -> None:
@@ -142,10 +155,10 @@ def connection_to(destination: Destination) -> Connection:
         return found
 
 
-def close_shells() -> None:
-    """Gives back all sessions of this process; a next request opens one again."""
+def close_shells(patience: float = 5.0) -> None:
+    """Gives back all sessions of this process, each within `patience` seconds; a next request opens one again."""
     for connection in list(_connections.values()):
-        connection.close_shell()
+        connection.close_shell(patience)
 
 
 def _after_fork() -> None:

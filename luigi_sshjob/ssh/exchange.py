@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import select
 import socket
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 
 from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.ssh.frames import Unpacker, pack
@@ -17,7 +19,8 @@ from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.ssh.runtime import FileLock, socket_path
 from luigi_sshjob.ssh.transport import Transport
 
-_HUNG = 5 * BEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
+HUNG = 5 * BEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
+_MESSAGES = 2  # to be counted up with a change of what leader and peers say to each other
 
 
 class Exchange:
@@ -26,11 +29,11 @@ class Exchange:
     def __init__(self, transport: Transport, protocol: str):
         self._transport = transport
         # another version of this package may be in use beside this one, and speak otherwise
-        name = f"{transport.key}.{protocol[:4]}"
+        name = f"{transport.key}.{protocol[:4]}{_MESSAGES}"
         self._lock_path = transport.directory / f"{name}.lead"
         self._address = socket_path(transport.directory, name)
         self._local = threading.local()
-        self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
         self._leader: Leader | None = None
         self._lock = threading.Lock()
 
@@ -46,7 +49,7 @@ class Exchange:
                 while (answer := link.reply(number)) is None:
                     pass
                 return answer
-            except _Gone as gone:
+            except Gone as gone:
                 self._unlink(gone)
                 if not repeatable and not gone.moved:
                     raise ConnectionLost(
@@ -68,19 +71,19 @@ class Exchange:
             if answer is not None:
                 link.watching = None
             return answer
-        except _Gone as gone:
+        except Gone as gone:
             self._unlink(gone)
             return None
         except BaseException:
             self._unlink(None)
             raise
 
-    def close(self) -> None:
-        """Ends this process's part in it; whoever still asks goes to another leader."""
+    def close(self, patience: float = 5.0) -> None:
+        """Ends this process's part in it, in so many seconds; whoever still asks goes to another leader."""
         with self._lock:
             leader, self._leader = self._leader, None
         if leader:
-            leader.close()
+            leader.close(patience)
         self._unlink(None)
 
     def abandon(self) -> None:
@@ -90,36 +93,45 @@ class Exchange:
         if self._leader:
             self._leader.abandon()
 
-    def _link(self) -> _Link:
-        link: _Link | None = getattr(self._local, "link", None)
-        if link is None:
-            link = self._local.link = self._connected()
-            self._links.add(link)
+    def link(self) -> Link:
+        """A way to the leader for whoever asks many things at once; let go of with `let_go`."""
+        link = self._connected()
+        self._links.add(link)
         return link
 
-    def _unlink(self, gone: _Gone | None) -> None:
-        link: _Link | None = getattr(self._local, "link", None)
-        if link:
-            link.close()
-            self._local.link = None
-            if gone and gone.stuck:
-                self._depose(link.leader)
+    def let_go(self, link: Link, gone: Gone | None = None) -> None:
+        """Closes it; `gone` is what it was found to be."""
+        link.close()
+        if gone and gone.stuck:
+            self._depose(link.leader)
 
-    def _connected(self) -> _Link:
+    def _link(self) -> Link:
+        link: Link | None = getattr(self._local, "link", None)
+        if link is None:
+            link = self._local.link = self.link()
+        return link
+
+    def _unlink(self, gone: Gone | None) -> None:
+        link: Link | None = getattr(self._local, "link", None)
+        if link:
+            self._local.link = None
+            self.let_go(link, gone)
+
+    def _connected(self) -> Link:
         since = time.monotonic()
         while True:
             leader = _inode(self._lock_path)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 connection.connect(self._address)
-                return _Link(connection, leader)
+                return Link(connection, leader)
             except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
                 connection.close()
             except BaseException:
                 connection.close()
                 raise
             self._lead()
-            if time.monotonic() - since > _HUNG:
+            if time.monotonic() - since > HUNG:
                 self._depose(leader)
             time.sleep(random.uniform(0.002, 0.02))
 
@@ -148,7 +160,7 @@ class Exchange:
             guard.release()
 
 
-class _Gone(Exception):
+class Gone(Exception):
     """There is no leader behind this link any more."""
 
     def __init__(self, *, moved: bool = False, stuck: bool = False):
@@ -157,12 +169,12 @@ class _Gone(Exception):
         self.stuck = stuck
 
 
-class _Link:
+class Link:
     """A socket to the leader; replies may come in another order than they were asked for."""
 
     def __init__(self, connection: socket.socket, leader: int | None):
         self._socket = connection
-        self._socket.settimeout(_HUNG)
+        self._socket.settimeout(HUNG)
         self._unpacker = Unpacker()
         self._count = 0
         self._replies: dict[int, tuple[str, object]] = {}
@@ -174,23 +186,23 @@ class _Link:
         try:
             self._socket.sendall(pack((kind, self._count, *details)))
         except TimeoutError:
-            raise _Gone(stuck=True) from None
+            raise Gone(stuck=True) from None
         except OSError:
             # whoever reads no more has not understood it whole
-            raise _Gone(moved=True) from None
+            raise Gone(moved=True) from None
         return self._count
 
     def reply(self, number: int) -> Answer | None:
-        """The answer, or None for a sign of life. Raises `_Gone`, and the error that the leader replied."""
+        """The answer, or None for a sign of life. Raises `Gone`, and the error that the leader replied."""
         while number not in self._replies:
             try:
                 data = self._socket.recv(1 << 18)
             except TimeoutError:
-                raise _Gone(stuck=True) from None
+                raise Gone(stuck=True) from None
             except OSError:
                 data = b""
             if not data:
-                raise _Gone
+                raise Gone
             alive = False
             for kind, answered, content in self._unpacker.feed(data):
                 alive = alive or kind == "beat"
@@ -200,12 +212,33 @@ class _Link:
                 return None
         kind, content = self._replies.pop(number)
         if kind == "moved":
-            raise _Gone(moved=True)
+            raise Gone(moved=True)
         if kind == "error":
             assert isinstance(content, Exception)
             raise content
         assert isinstance(content, Answer)
         return content
+
+    def heard(self, wake: socket.socket, patience: float) -> Iterator[tuple[str, int, object]]:
+        """What has arrived when `patience` seconds are over, or as soon as there is something: kind, number, content.
+
+        Whatever arrives at `wake` ends the waiting too. Raises `Gone`.
+        """
+        poller = select.poll()
+        for waited in (self._socket, wake):
+            poller.register(waited, select.POLLIN)
+        ready = [fd for fd, _ in poller.poll(max(0.0, patience) * 1000)]
+        if wake.fileno() in ready:
+            wake.recv(1000)
+        if self._socket.fileno() not in ready:
+            return iter(())
+        try:
+            data = self._socket.recv(1 << 18)
+        except OSError:
+            data = b""
+        if not data:
+            raise Gone
+        return self._unpacker.feed(data)
 
     def close(self) -> None:
         self._socket.close()

@@ -168,6 +168,10 @@ class Leader:
             self._peers.send(peer, "moved", number, None)
         elif kind == "call":
             self._call(peer, number, *details)
+        elif kind == "drop":
+            # nobody waits for an answer to this
+            peer.waits_for.discard(number)
+            self._drop([watch for topic in details[0] if (watch := self._topics.get((peer, topic)))])
         else:
             self._arm(peer, number, *details)
 
@@ -181,11 +185,13 @@ class Leader:
         self._pipeline.ask(Request(text, answered, failed))
 
     def _gone(self, peer: Peer) -> None:
-        gone = [watch for watch in self._watches.values() if watch.peer is peer]
-        for watch in gone:
-            del self._watches[watch.identity], self._topics[peer, watch.topic]
-        if gone and self._pipeline.open:
-            self._pipeline.ask(Request(f"watch_drop {' '.join(str(watch.identity) for watch in gone)}"))
+        self._drop([watch for watch in self._watches.values() if watch.peer is peer])
+
+    def _drop(self, watches: list[_Watch]) -> None:
+        for watch in watches:
+            del self._watches[watch.identity], self._topics[watch.peer, watch.topic]
+        if watches and self._pipeline.open:
+            self._pipeline.ask(Request(f"watch_drop {' '.join(str(watch.identity) for watch in watches)}"))
 
     # -- watching
 

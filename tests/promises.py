@@ -1,0 +1,177 @@
+"""Tasks that write down what Luigi does with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import luigi
+
+from luigi_sshjob import RemoteJobTask
+
+
+def note(task: luigi.Task, what: str) -> None:
+    """A line about the task, whichever process says it."""
+    with Path(task.notes).open("a") as notes:
+        notes.write(f"{task.number} {what}\n")
+
+
+def noted(path: Path) -> dict[int, list[str]]:
+    """The lines, by task."""
+    found: dict[int, list[str]] = {}
+    for line in path.read_text().splitlines():
+        number, _, what = line.partition(" ")
+        found.setdefault(int(number), []).append(what)
+    return found
+
+
+class Noted(RemoteJobTask):
+    """A job, with a line in a ledger on the host when it begins and one when it ends."""
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter(significant=False)
+    number = luigi.IntParameter()
+    script = luigi.Parameter(default="true")
+
+    def command(self):
+        return f"cd {self.folder}; echo + {self.number} >>ledger; {self.script}; s=$?; echo - >>ledger; exit $s"
+
+    def on_success(self):
+        note(self, "on_success")
+
+    def on_failure(self, exception):
+        note(self, f"on_failure: {type(exception).__name__}")
+        return super().on_failure(exception)
+
+
+class Limited(Noted):
+    worker_timeout = 2
+
+
+class Retried(Noted):
+    retry_count = 2
+
+
+class Licensed(Noted):
+    resources = {"licence": 1}
+
+
+class Generous(Noted):
+    """Needs a resource twice in the beginning only."""
+
+    resources = {"licence": 2}
+
+    def command(self):
+        self.decrease_running_resources({"licence": 1})
+        return super().command()
+
+
+class Tracked(Noted):
+    accepts_messages = True
+
+    def command(self):
+        self.set_tracking_url(f"http://example.invalid/{self.number}")
+        return super().command()
+
+
+class Incomplete(Noted):
+    def complete(self):
+        return False
+
+
+class Batched(RemoteJobTask):
+    """Of those that differ in their number alone the highest is run for all."""
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    number = luigi.IntParameter(batch_method=max)
+
+    def command(self):
+        return f"""
+            cd {self.folder} && echo {self.number} >>ledger
+            i=0; while [ $i -lt {self.number} ]; do touch made-$i; i=$((i + 1)); done
+            touch "$SSHJOB_OUTPUT"
+        """
+
+    def output(self):
+        return self.remote_target(f"{self.folder}/made-{self.number}")
+
+
+class Dying(Noted):
+    """Its process ends without a word."""
+
+    def run(self):
+        os._exit(7)
+
+
+class Dynamic(Noted):
+    """Finds out while it runs what it depends on."""
+
+    def run(self):
+        first = yield Noted(self.host, self.folder, self.notes, self.number + 1)
+        yield [Noted(self.host, self.folder, self.notes, self.number + n) for n in (2, 3)]
+        note(self, f"process {os.getpid()}, {first['exit_record'].exists()}")
+        super().run()
+
+
+class Local(luigi.Task):
+    """A task of this machine that takes its time."""
+
+    notes = luigi.Parameter(significant=False)
+    number = luigi.IntParameter()
+    seconds = luigi.FloatParameter(default=1.0)
+    done = False
+
+    def run(self):
+        note(self, "+")
+        time.sleep(self.seconds)
+        note(self, "-")
+
+    def complete(self):
+        return Path(self.notes).exists() and "-" in noted(Path(self.notes)).get(self.number, [])
+
+
+class Second(Noted):
+    """Needs the one before it on the same host."""
+
+    def requires(self):
+        return Noted(self.host, self.folder, self.notes, self.number - 1, "sleep 3")
+
+
+class Pairs(luigi.WrapperTask):
+    hosts = luigi.ListParameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+    count = luigi.IntParameter()
+
+    def requires(self):
+        numbers = range(1, 2 * self.count, 2)
+        return [Second(host, self.folder, self.notes, number) for host in self.hosts for number in numbers]
+
+
+class Mixed(luigi.WrapperTask):
+    """Two local tasks and six jobs."""
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+
+    def requires(self):
+        yield from [Local(self.notes, number) for number in (100, 101)]
+        yield from [Noted(self.host, self.folder, self.notes, number, "sleep 2") for number in range(6)]
+
+
+_EVENTS = ("START", "SUCCESS", "FAILURE", "PROCESSING_TIME", "TIMEOUT", "PROCESS_FAILURE")
+
+
+def _note_event(name: str):
+    def handler(task, *details):
+        note(task, name)
+
+    return handler
+
+
+for _name in _EVENTS:
+    Noted.event_handler(getattr(luigi.Event, _name))(_note_event(_name))
