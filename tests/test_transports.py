@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import luigi
+import luigi.format
 import pytest
 from settings import both_transports, configure
 
-from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteJobTask
+from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteJobTask, RemoteTarget
 from luigi_sshjob.errors import ConfigurationError, LoginRefused
 
 
@@ -109,6 +111,21 @@ def test_a_function_that_fails_is_a_refused_login_that_says_so(special_bench):
 
     with pytest.raises(LoginRefused, match="nobody at the terminal"):
         RemoteContext(host.alias, transport="paramiko", password=answer).check_output(["true"])
+
+
+@both_transports
+@pytest.mark.needs_docker
+def test_new_keys_in_the_middle_of_a_stream_do_not_end_it(special_bench, transport):
+    host = special_bench().host
+    host.configure_sshd("RekeyLimit 4M")
+    data = os.urandom(1 << 20) * 40
+    for _ in range(3):
+        target = RemoteTarget("stream", host.alias, format=luigi.format.Nop)
+        with target.open("w") as out:
+            out.write(data)
+        with target.open() as reader:
+            assert reader.read() == data
+    assert host.accepted_logins() == 1
 
 
 @both_transports
