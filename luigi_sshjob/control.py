@@ -9,18 +9,16 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from luigi_sshjob import config, shell
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
-from luigi_sshjob.job import JobRef, Observation, Outcome, State
+from luigi_sshjob.job import JobRef, Observation, State
 from luigi_sshjob.launchers import Launcher
+from luigi_sshjob.news import observation, offset_word, watch_words, watched
 from luigi_sshjob.request import JobRequest
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.remote_shell import Answer, Part, request_text
-
-_BLOCK = 1024  # bytes; `tell_job` in remote/jobs.sh reads whole ones,
-_PIECE = 1024 * _BLOCK  # and at most so many at once
 
 
 def whoami() -> str:
@@ -85,11 +83,11 @@ class JobControl:
         """One look at all of them: each job with the offset in bytes from where its log is wanted, None for no log."""
         words: list[str] = []
         for job, offset in watched:
-            words += job.directory, "-" if offset is None else str(offset // _BLOCK)
+            words += job.directory, offset_word(offset)
         parts: list[dict[str, Part]] = [{} for _ in watched]
         for part in self._connection.check("job_poll", *words).parts:
             parts[part.index][part.kind] = part
-        return [_observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
+        return [observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
 
     def watch(
         self, job: JobRef, offset: int, known: State | None, *, more: bool, interval: float
@@ -223,37 +221,5 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
     return left
 
 
-def watch_words(job: JobRef, offset: int, known: State | None, more: bool) -> tuple[str, ...]:
-    """What `watch_arm` in remote/watch.sh is told of a job, see `JobControl.watch`."""
-    return job.directory, str(offset // _BLOCK), known.value if known else "", "yes" if more else ""
-
-
-def watched(answer: Answer, offset: int) -> Observation:
-    """What a watch that was armed with `offset` has told."""
-    return _observation({part.kind: part for part in answer.parts}, offset)
-
-
 def _short(digests: str) -> str:
     return "/".join(digest[:8] for digest in digests.split())
-
-
-def _observation(found: Mapping[str, Part], offset: int | None) -> Observation:
-    state = State(found["state"].value)
-    text = shell.decode(found["state"].content).rstrip("\n")
-    outcome = None
-    if state is State.ENDED:
-        outcome = Outcome.parse(text)
-        if outcome is None:
-            # it vanished between two instructions of the host: to be asked again
-            state, text = State.UNKNOWN, "its exit record could not be read"
-    elif state is State.LOST:
-        outcome = Outcome.lost(text)
-    return Observation(
-        state=state,
-        reason="" if outcome else text,
-        outcome=outcome,
-        progress=found["progress"].content.decode("utf-8", "replace").rstrip("\n") if "progress" in found else "",
-        # the host sends whole blocks; the beginning of the first may be known
-        log=found["log"].content[(offset or 0) % _BLOCK :] if "log" in found else b"",
-        more="log" in found and len(found["log"].content) >= _PIECE,
-    )

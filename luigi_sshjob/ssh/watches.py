@@ -8,7 +8,8 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 
-from luigi_sshjob.ssh.exchange import HUNG, Exchange, Gone, Link
+from luigi_sshjob.ssh.exchange import Exchange
+from luigi_sshjob.ssh.link import HUNG, Gone, Link
 from luigi_sshjob.ssh.remote_shell import Answer, request_text
 
 HOST = ""

@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from luigi_sshjob import control
+from luigi_sshjob import news
 from luigi_sshjob.errors import HostUnreachable
 from luigi_sshjob.job import Outcome
 from luigi_sshjob.monitor import Vigil
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.exchange import Gone
+from luigi_sshjob.ssh.link import Gone
 from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.ssh.watches import HOST
 from luigi_sshjob.worker.silence import SharedPatience, Silence
@@ -125,14 +125,13 @@ class Lookout:
 
     def _arm(self, watched: Watched) -> None:
         vigil = watched.vigil
-        words = control.watch_words(vigil.job, vigil.offset, vigil.known, vigil.more)
+        words = news.watch_words(vigil.job, vigil.offset, vigil.known, vigil.more)
         self._watches.arm(watched.topic, words, interval=watched.interval, urgent=vigil.more)
 
     def _told(self, job: Watched, answer: Answer | None) -> bool:
         """Passes the news on; says whether nothing more is to be told of the job."""
         try:
-            news = control.watched(answer, job.vigil.offset) if answer else None
-            outcome = job.vigil.hear(news)
+            outcome = job.vigil.hear(news.watched(answer, job.vigil.offset) if answer else None)
             if outcome is None:
                 if job.vigil.wants_relaunch():
                     job.relaunch()
