@@ -95,11 +95,10 @@ def _get_file(verbs: FileVerbs, path: str, tmp_path: str, manner: Manner) -> Non
 def _put_directory(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
     tmp_path = put_tree(verbs.connection, local_path, path, preserve=manner.preserve, progress=manner.progress)
     try:
-        verbs.check("fs_move", tmp_path, path, repeatable=False, bounded=False)
-    except BaseException:
-        with contextlib.suppress(Exception):  # the error that led here is the one to report
+        verbs.check("fs_move", f"{tmp_path}/tree", path, repeatable=False, bounded=False)
+    finally:
+        with contextlib.suppress(Exception):  # an error that led here is the one to report
             verbs.check("fs_remove", tmp_path, repeatable=False, bounded=False)
-        raise
 
 
 def _no_checksum(verbs: FileVerbs, path: str, manner: Manner) -> None:

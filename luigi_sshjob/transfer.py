@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 
 _BLOCK = 1 << 16  # bytes; resume_file in remote/transfer.sh counts in them
 _HOLE = 1 << 23  # bytes; smaller holes are sent as zeros, which takes less time than another session
+_STUCK = 3  # connections in a row that may break before a byte has moved
 _MEANWHILE = "the transfer goes on from where it was"
 
 
@@ -97,15 +98,14 @@ class Upload:
     def _send(self, local: IO[bytes], start: int, end: int) -> None:
         reached = start
         while True:
+            sink, position = self._patient(lambda: self._open(reached))  # noqa: B023
             try:
-                sink, position = self._patient(lambda: self._open(reached))  # noqa: B023
-                try:
-                    self._fill(sink, local, position, end)
-                finally:
-                    sink.cut()
+                self._fill(sink, local, position, end)
                 return
             except ConnectionLost as error:
                 reached = self._reached(reached, end, error)
+            finally:
+                sink.cut()
 
     def _open(self, offset: int) -> tuple[RemoteSink, int]:
         """Where bytes from `offset` on go, or from a bit before."""
@@ -136,7 +136,7 @@ class Upload:
         facts = self._patient(lambda: Facts.of(self._connection, self._temporary))
         reached = max(before, min(facts.size, end))
         self._stuck = 0 if reached > before else self._stuck + 1
-        if self._stuck > 3:
+        if self._stuck > _STUCK:
             raise error
         return reached
 
@@ -155,24 +155,33 @@ class Download:
 
     def run(self, local: IO[bytes]) -> Facts:
         """All of it, on from where it was when the connection breaks; from the beginning where it has changed since."""
-        facts, reached = self._facts(), 0
+        facts, reached, stuck = self._facts(), 0, 0
         while True:
+            begun = reached
+            reader = self._patience.with_host(lambda: self._open(begun), _MEANWHILE)  # noqa: B023
             try:
-                with self._patience.with_host(lambda: self._open(reached), _MEANWHILE) as reader:  # noqa: B023
-                    # a path may lead elsewhere by now: what was opened is what was asked about before and is after
-                    now = self._facts()
-                    if now.inode != facts.inode or (reached and now != facts):
-                        facts, reached = now, 0
-                        continue
-                    local.seek(reached)
+                with reader:
+                    local.seek(begun)
                     for count in _copied(reader, local, facts.sparse):
                         reached += count
                         self._progress(reached, facts.size)
-                # also for a hole at its end
-                local.truncate(reached)
-                return facts
             except ConnectionLost:
-                continue
+                stuck = 0 if reached > begun else stuck + 1
+                if stuck > _STUCK:
+                    raise
+                unbroken = False
+            else:
+                unbroken = True
+            # asked while no session is held: there may be only one
+            now = self._facts() if begun or not unbroken else facts
+            same = now.inode == facts.inode if unbroken else now == facts
+            if unbroken and same:
+                local.truncate(reached)  # also for a hole at its end
+                return facts
+            if not same:
+                # nothing of what was there before is to be seen below the holes of what is there now
+                facts, reached = now, 0
+                local.truncate(0)
 
     def _facts(self) -> Facts:
         return self._patience.with_host(lambda: Facts.of(self._connection, self._path), _MEANWHILE)

@@ -17,7 +17,7 @@ from luigi_sshjob.streams import PIECE, RemoteReader, RemoteSink, widen
 
 
 def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bool, progress: Progress) -> str:
-    """A local directory to one beside `path`, whose name is returned; there it is whole."""
+    """A local directory to `tree` in a directory beside `path`, whose name is returned; there it is whole."""
     folder = posixpath.dirname(path)
     options = "-xpf" if preserve else "-xmf"
     line = shell.transfer("take_tree", shell.quote_path(folder or "."), options)

@@ -192,7 +192,8 @@ def test_a_transfer_goes_on_from_where_its_connection_broke(host, proxy, files, 
     assert passed < 60_000_000 * 1.25, f"{passed} bytes passed for 60,000,000: it began again"
 
 
-def test_a_file_that_changes_while_the_connection_is_away_is_not_mixed(host, proxy, files, folder, tmp_path):
+@pytest.mark.parametrize("kind", ["plain", "sparse"])
+def test_a_file_that_changes_while_the_connection_is_away_is_not_mixed(host, proxy, files, folder, tmp_path, kind):
     host.run("sh", "-c", f"head -c 30000000 /dev/zero | tr '\\0' a >{folder}/file")
     files.exists("/")
     changed = []
@@ -200,14 +201,26 @@ def test_a_file_that_changes_while_the_connection_is_away_is_not_mixed(host, pro
     def replace(reached: int, _: int | None) -> None:
         if reached > 5_000_000 and not changed:
             changed.append(reached)
-            host.run(
-                "sh", "-c", f"head -c 20000000 /dev/zero | tr '\\0' b >{folder}/new; mv {folder}/new {folder}/file"
-            )
+            new = {
+                "plain": f"head -c 20000000 /dev/zero | tr '\\0' b >{folder}/new",
+                "sparse": f"truncate -s 20000000 {folder}/new",
+            }[kind]
+            host.run("sh", "-c", f"{new}; mv {folder}/new {folder}/file")
             proxy.cut()
 
     files.get(f"{folder}/file", str(tmp_path / "back"), progress=replace)
     assert changed
-    assert (tmp_path / "back").read_bytes() == b"b" * 20_000_000
+    assert (tmp_path / "back").read_bytes() == {"plain": b"b", "sparse": b"\0"}[kind] * 20_000_000
+
+
+@both_transports
+def test_one_session_is_enough_for_a_transfer(host, files, folder, some_tree, tmp_path):
+    configure(max_sessions=1, unreachable_timeout=5, request_timeout=5)
+    for number, source in enumerate((some_tree / "program", some_tree)):
+        files.put(str(source), f"{folder}/{number}", preserve=True)
+        files.get(f"{folder}/{number}", str(tmp_path / "back" / str(number)), preserve=True)
+    assert (tmp_path / "back" / "0").read_bytes() == (some_tree / "program").read_bytes()
+    assert tree(tmp_path / "back" / "1") == tree(some_tree)
 
 
 def test_a_transfer_gives_up_when_the_host_is_away_for_too_long(host, proxy, files, folder, tmp_path):

@@ -132,11 +132,15 @@ fs_rename_new() {
 # fs_commit TEMPORARY TARGET BYTES [MODE [TIME]]: a written file goes into its place if every byte of it has arrived, with
 # such a mode and time, see chmod and touch -t (in UTC). May be called again: what is in its place already is right there.
 fs_commit() {
-  if [ ! -e "$1" ] && [ -f "$2" ]; then same_size "$2" "$3" && return; fi
-  same_size "$1" "$3" || refuse "short: $arrived of $3 bytes arrived" || return
-  [ -z "${4-}" ] || chmod -- "$4" "$1" || return
-  [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$1" || return
-  fs_move "$1" "$2"
+  if [ -e "$1" ] || [ ! -f "$2" ]; then
+    same_size "$1" "$3" || refuse "short: $arrived of $3 bytes arrived" || return
+    [ -z "${4-}" ] || chmod -- "$4" "$1" || return
+    fs_move "$1" "$2" || return
+  else
+    same_size "$2" "$3" || refuse "short: $arrived of $3 bytes arrived" || return
+  fi
+  # in its place: an old file beside it could be taken for a leftover
+  [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$2"
 }
 
 # fs_stretch FILE BYTES: makes it so long, with a hole at its end.

@@ -22,10 +22,12 @@ resume_file() {
   [ -e "$1" ] && printf '%s\n' "${1##*/}" && exec dd of="$1" bs=65536 seek="$2" conv=notrunc
 }
 
-# take_tree DIRECTORY TAR_OPTIONS: the archive on standard input becomes a directory there, whose name is said.
+# take_tree DIRECTORY TAR_OPTIONS: the archive on standard input becomes the directory `tree` in a new one there, whose name
+# is said: tar may make the times of its own as old as they were, see sweep_directory.
 take_tree() {
   temporary_in "$1"
-  mkdir -- "$temporary" && cd -- "$temporary" && printf '%s\n' "${temporary##*/}" && exec tar "$2" -
+  mkdir -- "$temporary" "$temporary/tree" && cd -- "$temporary/tree" && printf '%s\n' "${temporary##*/}" &&
+    exec tar "$2" -
 }
 
 # give_file FILE BYTE: the file from that byte on, the first being number 1.

@@ -119,10 +119,12 @@ class Exchange:
         while True:
             leader = _inode(self._lock_path)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            # where so many wait for a leader that is stopped that there is no room for one more
+            connection.settimeout(HUNG)
             try:
                 connection.connect(self._address)
                 return Link(connection, leader)
-            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BlockingIOError, TimeoutError):
                 connection.close()
             except BaseException:
                 connection.close()

@@ -19,7 +19,7 @@ from typing import Any
 from luigi_sshjob import config
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, cancel_many
-from luigi_sshjob.errors import SSHJobError
+from luigi_sshjob.errors import ConnectionFailed, SSHJobError
 from luigi_sshjob.job import JobRef
 from luigi_sshjob.launchers import launcher_named
 from luigi_sshjob.patience import Patience
@@ -119,15 +119,24 @@ def _listen(pipe: Pipe, worker: int) -> list[Charge]:
 def _cancel(charges: list[Charge]) -> None:
     patience = Patience(config.settings().request_timeout)
     by_host: dict[RemoteContext, list[tuple[JobRef, float]]] = {}
-    try:
-        for charge in charges:
-            context = RemoteContext(charge.host, **dict(charge.options))
-            control = JobControl(context.connection, charge.base_dir, launcher_named(charge.launcher))
+    silent: set[RemoteContext] = set()
+    for charge in charges:
+        context = RemoteContext(charge.host, **dict(charge.options))
+        if context in silent:
+            continue
+        control = JobControl(context.connection, charge.base_dir, launcher_named(charge.launcher))
+        try:
             job = patience.with_host(lambda: control.latest(charge.key))  # noqa: B023
-            if job:
-                by_host.setdefault(context, []).append((job, charge.grace))
-        for context, jobs in by_host.items():
-            deadline = time.monotonic() + patience.timeout + max(grace for _, grace in jobs)
+        except SSHJobError as error:
+            if isinstance(error, ConnectionFailed):
+                silent.add(context)
+            logger.warning("a job was not cancelled: %s", error)
+            continue
+        if job:
+            by_host.setdefault(context, []).append((job, charge.grace))
+    for context, jobs in by_host.items():
+        deadline = time.monotonic() + patience.timeout + max(grace for _, grace in jobs)
+        try:
             cancel_many(context.connection, jobs, deadline)
-    except SSHJobError as error:
-        logger.warning("the jobs were not cancelled: %s", error)
+        except SSHJobError as error:
+            logger.warning("the jobs were not cancelled: %s", error)

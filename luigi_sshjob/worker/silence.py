@@ -96,6 +96,7 @@ class SharedPatience(Patience):
 
     def with_host(self, request: Callable[[], Result], meanwhile: str = "") -> Result:
         """As `Patience.with_host`; what is said while a host does not answer is said once for all."""
+        since = time.monotonic()
         while True:
             self.check()
             self._silence.wait()
@@ -103,6 +104,9 @@ class SharedPatience(Patience):
                 answer = request()
             except HostUnreachable as error:
                 self._silence.noted(error)
+                # the host may well answer others
+                if time.monotonic() - since > self.timeout:
+                    raise
             else:
                 self._silence.over()
                 return answer
