@@ -57,14 +57,27 @@ class Facts:
         return self.state.split()[0]
 
 
-class Upload:
-    """A local file on its way to `path`: a temporary file there until `commit`."""
+class _Transfer:
+    """One file at `path` on the host, which is waited for."""
 
     def __init__(self, connection: Connection, path: str, progress: Progress):
         self._connection = connection
         self._path = path
         self._progress = progress
         self._patience = Patience(config.settings().unreachable_timeout)
+
+    def _patient(self, request: Callable[[], Result]) -> Result:
+        return self._patience.with_host(request, _MEANWHILE)
+
+    def _facts(self, path: str) -> Facts:
+        return self._patient(lambda: Facts.of(self._connection, path))
+
+
+class Upload(_Transfer):
+    """A local file on its way to `path`: a temporary file there until `commit`."""
+
+    def __init__(self, connection: Connection, path: str, progress: Progress):
+        super().__init__(connection, path, progress)
         self._folder = posixpath.dirname(path)
         self._temporary = ""
         self._size = self._stuck = 0
@@ -133,32 +146,22 @@ class Upload:
 
     def _reached(self, before: int, end: int, error: ConnectionLost) -> int:
         """What the host has of it; raises the error of a connection that breaks again and again without a byte."""
-        facts = self._patient(lambda: Facts.of(self._connection, self._temporary))
-        reached = max(before, min(facts.size, end))
+        reached = max(before, min(self._facts(self._temporary).size, end))
         self._stuck = 0 if reached > before else self._stuck + 1
         if self._stuck > _STUCK:
             raise error
         return reached
 
-    def _patient(self, request: Callable[[], Result]) -> Result:
-        return self._patience.with_host(request, _MEANWHILE)
 
-
-class Download:
+class Download(_Transfer):
     """A file of the host on its way into an open local one."""
-
-    def __init__(self, connection: Connection, path: str, progress: Progress):
-        self._connection = connection
-        self._path = path
-        self._progress = progress
-        self._patience = Patience(config.settings().unreachable_timeout)
 
     def run(self, local: IO[bytes]) -> Facts:
         """All of it, on from where it was when the connection breaks; from the beginning where it has changed since."""
-        facts, reached, stuck = self._facts(), 0, 0
+        facts, reached, stuck = self._facts(self._path), 0, 0
         while True:
             begun = reached
-            reader = self._patience.with_host(lambda: self._open(begun), _MEANWHILE)  # noqa: B023
+            reader = self._patient(lambda: self._open(begun))  # noqa: B023
             try:
                 with reader:
                     local.seek(begun)
@@ -173,7 +176,7 @@ class Download:
             else:
                 unbroken = True
             # asked while no session is held: there may be only one
-            now = self._facts() if begun or not unbroken else facts
+            now = self._facts(self._path) if begun or not unbroken else facts
             same = now.inode == facts.inode if unbroken else now == facts
             if unbroken and same:
                 local.truncate(reached)  # also for a hole at its end
@@ -182,9 +185,6 @@ class Download:
                 # nothing of what was there before is to be seen below the holes of what is there now
                 facts, reached = now, 0
                 local.truncate(0)
-
-    def _facts(self) -> Facts:
-        return self._patience.with_host(lambda: Facts.of(self._connection, self._path), _MEANWHILE)
 
     def _open(self, offset: int) -> RemoteReader:
         return RemoteReader(self._connection, self._path, offset)
