@@ -16,7 +16,7 @@ import luigi.contrib.ssh
 import processes
 import pytest
 from masters import kill_master, master_pid
-from settings import both_transports, configure
+from settings import both_transports, configure, through_itself
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import (
@@ -254,14 +254,7 @@ def test_who_waited_while_a_login_failed_gets_that_failure_and_does_not_try(host
 
 def test_the_users_ssh_configuration_is_honoured(host, luigi_cfg):
     """Alias, Port, User and ProxyJump; and a client still cannot log in by way of the jump host."""
-    inside = 22 if host.kind == "docker" else host.port
-    known = luigi_cfg.path.with_name("known_inside")
-    known.write_text(f"inside {host.host_key.with_name(host.host_key.name + '.pub').read_text()}")
-    ssh_config(
-        luigi_cfg,
-        f"Host through\n  HostName 127.0.0.1\n  HostKeyAlias inside\n  Port {inside}\n  User {host.username}\n"
-        f"  IdentityFile {host.key_file}\n  UserKnownHostsFile {known}\n  ProxyJump {host.alias}\n",
-    )
+    ssh_config(luigi_cfg, through_itself(host, luigi_cfg.path.parent))
     before = host.accepted_logins()
     context = RemoteContext("through")
     assert context.check_output(["echo in"]) == b"in\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 import processes
 import pytest
 from proxy import through
-from settings import both_transports, configure
+from settings import both_transports, configure, through_itself
 
 from luigi_sshjob import RemoteContext, RemoteTarget
 from luigi_sshjob.errors import (
@@ -175,14 +175,7 @@ def test_a_hashed_known_host_is_known(host, luigi_cfg, tmp_path):
 
 
 def test_a_jump_host_is_gone_through(host, luigi_cfg):
-    inside = 22 if host.kind == "docker" else host.port
-    known = luigi_cfg.path.with_name("known_inside")
-    known.write_text(f"inside {host.host_key.with_name(host.host_key.name + '.pub').read_text()}")
-    add_config(
-        luigi_cfg,
-        f"Host through\n  HostName 127.0.0.1\n  HostKeyAlias inside\n  Port {inside}\n  User {host.username}\n"
-        f"  IdentityFile {host.key_file}\n  UserKnownHostsFile {known}\n  ProxyJump {host.alias}\n",
-    )
+    add_config(luigi_cfg, through_itself(host, luigi_cfg.path.parent))
     configure(control_persist=2)
     before = host.accepted_logins()
     context = RemoteContext("through")

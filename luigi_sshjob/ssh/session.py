@@ -79,7 +79,7 @@ class Session:
                 return os.sendfile(self.stdin, source, offset, count)
             except BlockingIOError:
                 continue
-            except BrokenPipeError:
+            except (BrokenPipeError, ConnectionResetError):
                 raise self.lost() from None
             except (AttributeError, OSError):  # not here, or not from such a file
                 data = os.pread(source, min(count, 1 << 18), offset)
