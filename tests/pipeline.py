@@ -106,7 +106,7 @@ class Restlessness(luigi.WrapperTask):
 
 
 class Sleeper(RemoteJobTask):
-    """A silent job of the benchmark; it is noted here when its end was known."""
+    """A silent job; it is noted here when its end was known. One of 0 seconds goes on until there is a file `go`."""
 
     host = luigi.Parameter()
     folder = luigi.Parameter()
@@ -115,7 +115,8 @@ class Sleeper(RemoteJobTask):
     seconds = luigi.IntParameter()
 
     def command(self):
-        return f"echo {self.number} >>{self.folder}/ledger\nsleep {self.seconds}"
+        wait = f"sleep {self.seconds}" if self.seconds else "while ! [ -e go ]; do sleep 0.2; done"
+        return f"cd {self.folder} && echo {self.number} >>ledger && {wait}"
 
     def on_success(self):
         Path(self.notes, str(self.number)).write_text(str(time.time()))
