@@ -312,6 +312,8 @@ if [ -n "$embedded" ]; then
   make_server
   start_server
   echo "ssh_config = $folder/ssh_config" >>"$folder/luigi.cfg"
+  # a host that is gone afterwards is not to be remembered
+  export XDG_STATE_HOME="$folder"
 fi
 
 # --- the pipeline ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from luigi_sshjob import config, shell
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
@@ -41,7 +41,7 @@ class JobControl:
     def __init__(self, connection: Connection, base_dir: str, launcher: Launcher):
         self._connection = connection
         self._base_dir = base_dir
-        self._base = shell.quote_path(shell.anchored(base_dir.rstrip("/") or "/"))
+        self._base = shell.directory_word(base_dir)
         self._launcher = launcher
 
     def submit(self, request: JobRequest, wanted: Callable[[], bool] = lambda: True) -> Submission:
@@ -129,18 +129,9 @@ class JobControl:
         parts = self._connection.check("job_latest", self._base, key).parts
         return self._ref(key, parts[0]) if parts else None
 
-    def list(self) -> Iterable[tuple[JobRef, State, str]]:
-        """Every attempt on the host with its state and, where that needs one, a reason."""
-        parts = self._connection.check("job_list", self._base).parts
-        for listed, reason in zip(parts[::2], parts[1::2], strict=True):
-            directory = shell.decode(listed.content)[:-1]
-            _, key, attempt = directory.rsplit("/", 2)
-            job = JobRef(self._connection.host, key, int(attempt), directory)
-            yield job, State(listed.value), shell.decode(reason.content)[:-1]
-
     def command_line(self, verb: str, job: JobRef) -> str:
         """The `luigi-sshjob` command that a person would give."""
-        words = ["luigi-sshjob", verb]
+        words = ["luigi-sshjob", *verb.split()]
         if self._base_dir != config.settings().base_dir:
             words += "--base-dir", shlex.quote(self._base_dir)
         destination = self._connection.transport.destination
@@ -148,6 +139,8 @@ class JobControl:
             words += "--transport", shlex.quote(destination.transport)
         if destination.key_file:
             words += "--key-file", shlex.quote(destination.key_file)
+        if destination.sshpass:
+            words.append("--sshpass")
         return " ".join([*words, job.host, job.id])
 
     def _claim(self, request: JobRequest, known: int) -> tuple[str, JobRef, str]:

@@ -30,9 +30,10 @@ class Vigil:
         start_timeout: float,
         patience: float,
         launches: float = _LAUNCHES,
+        offset: int = 0,
     ) -> None:
         self.job = job
-        self.offset = 0
+        self.offset = offset
         """How many bytes of the log were seen."""
         self.more = False
         """Whether it is known that there are more."""
@@ -105,16 +106,20 @@ class Monitor:
         self._launches = launches
 
     def wait(
-        self, job: JobRef, observe: Callable[[Observation], None], go_on: Callable[[], None] = lambda: None
+        self,
+        job: JobRef,
+        observe: Callable[[Observation], None],
+        go_on: Callable[[], None] = lambda: None,
+        offset: int = 0,
     ) -> Outcome:
-        """Until the job has ended and all of its log was seen. All news is given to `observe`, and what is known
-        already every few seconds; `go_on` is called before each and may raise.
+        """Until the job has ended and all of its log, from `offset` in bytes on, was seen. All news is given to
+        `observe`, and what is known already every few seconds; `go_on` is called before each and may raise.
 
         Raises `HostUnreachable` when the host did not answer for too long, `LoginRefused` when it will
         not let us in any more, `JobError` when the job cannot be started there or its directory cannot be seen for
         as long. The job is not touched by any of them.
         """
-        vigil = self.vigil(job, observe)
+        vigil = self.vigil(job, observe, offset)
         while True:
             go_on()
             outcome = vigil.hear(self._patience.with_host(lambda: self._news(vigil)))
@@ -123,7 +128,7 @@ class Monitor:
             if vigil.wants_relaunch():
                 vigil.obstacle = self._patience.with_host(lambda: self._control.relaunch(job))
 
-    def vigil(self, job: JobRef, observe: Callable[[Observation], None]) -> Vigil:
+    def vigil(self, job: JobRef, observe: Callable[[Observation], None], offset: int = 0) -> Vigil:
         """For whoever asks for news of the job by other means than `wait`."""
         return Vigil(
             job,
@@ -131,6 +136,7 @@ class Monitor:
             start_timeout=self._start_timeout,
             patience=self._patience.timeout,
             launches=self._launches,
+            offset=offset,
         )
 
     def _news(self, vigil: Vigil) -> Observation | None:

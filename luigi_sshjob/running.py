@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from luigi_sshjob import config
+from luigi_sshjob import config, recent
 from luigi_sshjob.errors import RemoteCommandFailed, SSHJobError
 from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.patience import Patience
+from luigi_sshjob.recent import Place
 from luigi_sshjob.report import Reporter, failure
 
 logger = logging.getLogger("luigi-interface")
@@ -43,6 +44,7 @@ class JobRun:
 
     def begin(self) -> JobRef | None:
         """Submits the job, or attaches to it; None where what it makes was made by another meanwhile."""
+        recent.note(Place.of(self.task.remote_context.destination, self.task._setting("base_dir")))
         submission = self._patience.with_host(lambda: self.control.submit(self.request, lambda: not self._made()))
         job: JobRef = submission.job
         self.job = job

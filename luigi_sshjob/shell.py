@@ -22,7 +22,7 @@ _SUPERVISOR = (
 _AGENT = (
     *("layout.sh", "common.sh", "identity.sh", "process.sh", "agent.sh"),
     *("schedule.sh", "scheduler.sh", "scheduled.sh", "slurm.sh"),
-    *("submit.sh", "jobs.sh", "watch.sh", "cleanup.sh", "files.sh"),
+    *("submit.sh", "jobs.sh", "watch.sh", "cleanup.sh", "files.sh", "survey.sh"),
 )
 _TRANSFER = ("identity.sh", "transfer.sh")
 
@@ -61,6 +61,11 @@ def quote_path(path: str) -> Word:
 def anchored(path: str) -> str:
     """A relative path as one below the home, for use where another directory may be the current one."""
     return path if path.startswith(("/", "~")) else f"~/{path}"
+
+
+def directory_word(path: str) -> Word:
+    """A directory that everything else is told below of: anchored, and without a slash at its end."""
+    return quote_path(anchored(path.rstrip("/") or "/"))
 
 
 def word(value: str | int | float) -> Word:

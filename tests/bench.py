@@ -96,6 +96,7 @@ class Bench:
         configuration = self.configuration = self.root / "luigi.cfg"
         configuration.write_text(f"[sshjob]\nssh_config={self.host.ssh_config}\nruntime_dir={self.runtime_dir}\n")
         os.environ["LUIGI_CONFIG_PATH"] = str(configuration)
+        os.environ["XDG_STATE_HOME"] = str(self.root)
         luigi.configuration.add_config_path(str(configuration))
         # what a look at the counter itself costs
         first, second = self._started(), self._started()

@@ -50,6 +50,7 @@ class Chaos:
             f"base_dir={self.folder}/base\npoll_interval=1\nrequest_timeout=10\n"
         )
         os.environ["LUIGI_CONFIG_PATH"] = str(self.configuration)
+        os.environ["XDG_STATE_HOME"] = str(self.root)
         add_config_path(str(self.configuration))
         self.faults: Counter[str] = Counter()
         self.complaints: list[str] = []

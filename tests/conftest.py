@@ -158,6 +158,7 @@ def luigi_cfg(
     path = tmp_path / "luigi.cfg"
     path.write_text(f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={runtime_dir}\ntransport={transport}\n")
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
     # Luigi reads that variable only when it is imported, and reload() only adds to its one parser.
     parser = luigi.configuration.LuigiConfigParser
     monkeypatch.setattr(parser, "_config_paths", [str(path)])
@@ -232,9 +233,9 @@ def bench(host: Host, luigi_cfg: LuigiConfiguration, request: pytest.FixtureRequ
     """Jobs on the host of this run, in a directory of the test's own."""
     made = Bench(host, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
     yield made
-    for job, state, _ in made.control.list():
-        if not state.final:
-            made.monitor.cancel(job, grace=0)
+    for each in made.survey.attempts():
+        if not each.state.final:
+            made.monitor.cancel(each.job, grace=0)
     host.run("rm", "-rf", made.folder)
 
 

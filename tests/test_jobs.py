@@ -464,7 +464,7 @@ def test_one_request_asks_about_many_jobs(bench):
         bench.monitor.wait(job, lambda _: None)
     observations = bench.control.poll([(job, 0) for job in jobs])
     assert [(o.outcome.exit_code, o.log) for o in observations] == [(n, b"%d\n" % n) for n in range(5)]
-    assert {dataclasses.replace(job) for job, _, _ in bench.control.list()} == set(jobs)
+    assert {dataclasses.replace(each.job) for each in bench.survey.attempts()} == set(jobs)
 
 
 @pytest.mark.parametrize("name", ["a'; echo foo", 'a "b"', "new\nline", "日本", "$(x)", "two words"])

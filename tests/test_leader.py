@@ -138,7 +138,7 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
     for number in range(5):
         bench.key = f"Silent{number}"
         bench.submit("sleep 300")
-    jobs = [job for job, _, _ in bench.control.list()]
+    jobs = [each.job for each in bench.survey.attempts()]
     look = -started() + started()
     watchers = [fork.Process(target=bench.monitor.wait, args=(job, lambda _: None)) for job in jobs]
     for watcher in watchers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import processes
@@ -36,10 +37,11 @@ class FarSide:
         assert answer.count("\ntoken end ") == len(calls), answer
         return answer
 
-    def submit(self, command: str, **options) -> str:
+    def submit(self, command: str, before: tuple[str, ...] = ("true",), **options) -> str:
         request = JobRequest(key="Task", command=command, **options)
         files = [word for item in shell.supervisor().items() for word in item]
         answer = self.call(
+            tuple(map(shell.Word, before)),
             (shell.Word("install_supervisor"), self.base, shell.supervisor_hash(), *files),
             (
                 *(shell.Word("job_submit"), self.base, "Task", "nohup", shell.supervisor_hash(), "0"),
@@ -140,6 +142,35 @@ def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
     assert "unsupervised" in far_side.call((shell.Word("job_cancel"), directory, "1", "a test"))
     assert "state 0 lost" in far_side.call(poll)
     assert not any("sleep 421" in args for _, args in host.processes())
+
+
+def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side):
+    directory = far_side.submit("echo the end", time_limit=7, working_directory="/")
+    assert far_side.supervise(directory).succeeded
+    answer = far_side.call(
+        *((shell.Word("job_collect"), directory, "me"),),
+        *((shell.Word("job_survey"), far_side.base),),
+        *((shell.Word("job_show"), directory),),
+        *((shell.Word("job_discard"), directory),) * 2,
+        *((shell.Word("job_discard"), f"{far_side.base}/lib"),),
+    )
+    surveyed, shown = answer.split("token end 0 0")[1].split("token end 1 0")
+    for told in (surveyed, shown):
+        assert "token part state 0 ended\n" in told
+        assert "token part collected 0 yes\ncollected_by: me" in told
+        assert re.search(r"token part tail 0 \nthe end\n\ntoken part", told)
+        assert re.search(r"token part times 0 \d+\n(\d+ Task/1/\w+\n){5}", told)
+    assert "token part time_limit 0 \n7\n" in shown
+    assert "token part log_bytes 0 8\n" in shown
+    assert re.search(r"token part kibibytes 0 \d+\n", shown)
+    assert "lib is no directory of a job\n\ntoken end 5 1" in answer
+    left = far_side.host.run("sh", "-c", f"cd {far_side.base} && find jobs; ls -A lib")
+    assert left == f"jobs\n{shell.supervisor_hash()}\n"
+
+
+def test_a_directory_that_is_removed_with_its_last_attempt_costs_no_claim(far_side):
+    removed = """eval 'mv() { [ ! -d "$jobs" ] || { rmdir "$jobs" && unset -f mv; }; command mv "$@"; }'"""
+    assert far_side.supervise(far_side.submit("true", before=(removed,))).succeeded
 
 
 def test_an_error_does_not_end_the_agent(far_side):

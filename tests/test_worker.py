@@ -33,9 +33,9 @@ from promises import (
 
 import luigi_sshjob
 from luigi_sshjob import RemoteContext
-from luigi_sshjob.control import JobControl, cancel_many
+from luigi_sshjob.control import cancel_many
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.launchers import launcher_named
+from luigi_sshjob.survey import JobSurvey
 
 
 @pytest.fixture
@@ -283,8 +283,8 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
     if policy == "leave":
         assert running() >= 20
         connection = RemoteContext(host.alias).connection
-        listed = JobControl(connection, "~/.luigi-sshjob", launcher_named("nohup")).list()
-        cancel_many(connection, [(job, 1) for job, _, _ in listed], time.monotonic() + 20)
+        listed = JobSurvey(connection, "~/.luigi-sshjob").attempts()
+        cancel_many(connection, [(each.job, 1) for each in listed], time.monotonic() + 20)
     processes.wait_until(lambda: not running(), "the end of the jobs", 40)
     if policy == "cancel":
         # they were taken over: the next run is a new attempt

@@ -10,6 +10,7 @@ from luigi_sshjob.launchers import launcher_named
 from luigi_sshjob.monitor import Monitor
 from luigi_sshjob.patience import Patience
 from luigi_sshjob.request import JobRequest
+from luigi_sshjob.survey import JobSurvey
 
 
 class Bench:
@@ -26,6 +27,10 @@ class Bench:
     @property
     def control(self) -> JobControl:
         return JobControl(RemoteContext(self.host.alias).connection, self.base, launcher_named(self.launcher))
+
+    @property
+    def survey(self) -> JobSurvey:
+        return JobSurvey(RemoteContext(self.host.alias).connection, self.base)
 
     @property
     def monitor(self) -> Monitor:

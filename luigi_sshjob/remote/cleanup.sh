@@ -39,3 +39,25 @@ job_remove() {
     case $keep in *"/${removed##*/}/"*) ;; *) rm -rf "$removed" || return ;; esac
   done
 }
+
+# job_discard DIR: all of an attempt that has ended or is lost and was collected, its mark too. It leaves its place by one
+# rename: of half an attempt somebody could think that it has not ended.
+job_discard() {
+  [ -d "$1" ] || return 0
+  discarded=${1##*/} above=${1%/*/*}
+  case $discarded in '' | *[!0-9]*) above= ;; esac
+  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] && [ -O "$1" ] || refuse "$1 is no directory of a job" || return
+  job_state "$1"
+  case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] ||
+    refuse "$1 has not ended or was not collected" || return
+  sweep "${above%/jobs}"
+  privately discard "$1" "${above%/jobs}/lib/.stage.$SJ_SELF"
+}
+
+# discard DIR ASIDE: the task's own directory goes with its last attempt, unless it shows an output.
+discard() {
+  mkdir -p "$2" && mv "$1" "$2/" && rm -rf "$2" || return
+  rmdir "${1%/*}" 2>/dev/null || return 0
+  above=${1%/*}
+  rm -f "${above%/*}/.used.${above##*/}"
+}

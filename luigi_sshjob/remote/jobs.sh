@@ -199,18 +199,3 @@ job_latest() {
   part latest "$latest"
   emit "$1/jobs/$2/$latest"
 }
-
-# job_list BASE: every attempt: its state, its directory and the reason of the state.
-job_list() {
-  job_index=0
-  await_answer "$1"/jobs/*/[0-9]*
-  for listed in "$1"/jobs/*/[0-9]*; do
-    [ -d "$listed" ] || continue
-    job_state "$listed"
-    part listed "$job_index" "$job_state"
-    emit "$listed"
-    part reason "$job_index"
-    emit "$job_reason"
-    job_index=$((job_index + 1))
-  done
-}

@@ -125,7 +125,8 @@ claim() {
     refuse "the job directory cannot be written in $jobs: $why"
     return
   fi
-  if mv "$stage/$latest" "$jobs/" 2>/dev/null; then
+  # with the dot: else it would become $jobs where that was removed since, with the last of its attempts
+  if mv "$stage/$latest" "$jobs/." 2>/dev/null || { mkdir "$jobs" 2>/dev/null && mv "$stage/$latest" "$jobs/."; }; then
     launch_job "$jobs/$latest" || return 1
     part claimed "$latest"
     emit "$jobs/$latest"
