@@ -12,7 +12,7 @@ from commands import ask, finished
 from pipeline import Count, Failing, Slow
 from settings import both_transports, configure
 
-from luigi_sshjob import RemoteJobTask
+from luigi_sshjob import RemoteJobTask, recent
 from luigi_sshjob.errors import JobFailed, JobNotFound
 from luigi_sshjob.job import job_key
 
@@ -31,6 +31,8 @@ def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
     assert "] counting 19" in text
     assert host.run("cat", f"{folder}/sum") == "60\n"
     assert host.accepted_logins() == before + 1
+    # for `luigi-sshjob ls` without a name
+    assert [place.host for place in recent.places()] == [host.alias]
 
 
 @both_transports
