@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from luigi_sshjob import config, worker
+from luigi_sshjob import worker
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl
 from luigi_sshjob.errors import JobNotFound, SSHJobError
@@ -49,10 +49,10 @@ class _Door:
     """What the subcommands need of a host."""
 
     def __init__(self, arguments: argparse.Namespace):
-        settings = config.settings()
         self._host = arguments.host
         options = {name: getattr(arguments, name) for name in ("key_file", "no_host_key_check", "sshpass", "transport")}
         connection = RemoteContext(arguments.host, **options).connection
+        settings = connection.settings
         launcher = launcher_named(settings.launcher)
         self.control = JobControl(connection, arguments.base_dir or settings.base_dir, launcher)
         self.grace = settings.kill_grace
