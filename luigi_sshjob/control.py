@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from luigi_sshjob import config, shell
+from luigi_sshjob import shell
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.job import JobRef, Observation, State
 from luigi_sshjob.launchers import Launcher
@@ -132,7 +132,7 @@ class JobControl:
     def command_line(self, verb: str, job: JobRef) -> str:
         """The `luigi-sshjob` command that a person would give."""
         words = ["luigi-sshjob", *verb.split()]
-        if self._base_dir != config.settings().base_dir:
+        if self._base_dir != self._connection.settings.base_dir:
             words += "--base-dir", shlex.quote(self._base_dir)
         destination = self._connection.transport.destination
         if destination.transport:

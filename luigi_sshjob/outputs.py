@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from luigi.task import flatten
+
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.request import Output
@@ -29,6 +31,19 @@ def refuse_others(declared: Any, context: RemoteContext) -> None:
                 f"the output {target!r} is not on the job's host as the task reaches it",
                 next_step="make it with self.remote_target(path), or override run() to make it after super().run()",
             )
+
+
+def others(declared: Any, own: set[str]) -> tuple[Any, bool]:
+    """What is declared besides the files at the paths `own`, and whether those are declared at all."""
+
+    def is_own(target: Any) -> bool:
+        return getattr(target, "path", None) in own
+
+    if not any(map(is_own, flatten(declared))):
+        return declared, False
+    if isinstance(declared, Mapping):
+        return {key: target for key, target in declared.items() if not is_own(target)}, True
+    return [target for target in flatten(declared) if not is_own(target)], True
 
 
 def _named(declared: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from luigi_sshjob import config, recent
+from luigi_sshjob import recent
 from luigi_sshjob.errors import RemoteCommandFailed, SSHJobError
 from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.patience import Patience
@@ -55,7 +55,7 @@ class JobRun:
         logger.info("%s: %s %s on %s", self.task, _VERBS[submission.attached], job.id, job.host)
         self._attached = submission.attached
         self._logs = self.control.command_line("logs", job)
-        self._reporter = Reporter(self.task, job, config.settings().log_lines, self._logs, self._repeat)
+        self._reporter = Reporter(self.task, job, self.task._settings.log_lines, self._logs, self._repeat)
         return job
 
     def observe(self, observation: Observation) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import luigi
-from luigi.task import flatten
 
-from luigi_sshjob import config, leaving, outputs
+from luigi_sshjob import config, leaving, limits, outputs
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, whoami
 from luigi_sshjob.errors import ConfigurationError, JobNotFound, SSHJobError
@@ -128,9 +127,17 @@ class RemoteJobTask(luigi.Task):
                 if job is None or run.settle(run.monitor.wait(job, run.observe, go_on)):
                     return
 
+    def process_resources(self) -> dict[str, Any]:
+        """Luigi's; with those that bound the jobs of the host, see `limits`. What `resources` says comes first."""
+        try:
+            return {**limits.resources(self.remote_context.destination), **self.resources}
+        except Exception:
+            # Luigi asks where an error would end its worker, with all other tasks; the run meets with the same
+            return self.resources
+
     def _end(self, why: str) -> None:
         """Cancels the job that this task is running, if there is one, without waiting long for its host."""
-        patience = Patience(min(config.settings().unreachable_timeout, config.settings().request_timeout))
+        patience = Patience(min(self._settings.unreachable_timeout, self._settings.request_timeout))
         control = self._control()
         ref = self._submitted or patience.with_host(lambda: control.latest(job_key(self.task_id)))
         if ref and not patience.with_host(lambda: control.look(ref)).state.final:
@@ -140,9 +147,13 @@ class RemoteJobTask(luigi.Task):
 
     # -- what the attributes come to
 
+    @property
+    def _settings(self) -> config.Settings:
+        return config.settings(self.remote_context.destination)
+
     def _setting(self, name: str) -> Any:
         own = getattr(self, name)
-        return getattr(config.settings(), name) if own is None else own
+        return getattr(self._settings, name) if own is None else own
 
     def _seconds(self, name: str) -> float:
         value = self._setting(name)
@@ -166,14 +177,14 @@ class RemoteJobTask(luigi.Task):
             batch=self.batch,
             time_limit=self._seconds("time_limit"),
             kill_grace=self._seconds("kill_grace"),
-            interval=config.settings().scheduler_interval,
+            interval=self._settings.scheduler_interval,
         )
 
     def _control(self) -> JobControl:
         return JobControl(self.remote_context.connection, self._setting("base_dir"), self._launcher())
 
     def _patience(self) -> Patience:
-        return Patience(config.settings().unreachable_timeout)
+        return Patience(self._settings.unreachable_timeout)
 
     def _monitor(self, patience: Patience | None = None) -> Monitor:
         poll_interval = self._seconds("poll_interval")
@@ -225,17 +236,8 @@ class RemoteJobTask(luigi.Task):
 
     def _declared(self) -> tuple[Any, bool]:
         """What `output()` says without what the job directory shows by itself, and whether it says that too."""
-        declared, paths = self.output(), self._paths()
-        own = {paths.published_record, paths.published_log}
-
-        def is_own(target: Any) -> bool:
-            return getattr(target, "path", None) in own
-
-        if not any(map(is_own, flatten(declared))):
-            return declared, False
-        if isinstance(declared, Mapping):
-            return {key: target for key, target in declared.items() if not is_own(target)}, True
-        return [target for target in flatten(declared) if not is_own(target)], True
+        paths = self._paths()
+        return outputs.others(self.output(), {paths.published_record, paths.published_log})
 
 
 @RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, TypeVar
 
-from luigi_sshjob import config, shell
+from luigi_sshjob import shell
 from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
 from luigi_sshjob.patience import Patience
 from luigi_sshjob.progress import Progress
@@ -64,7 +64,7 @@ class _Transfer:
         self._connection = connection
         self._path = path
         self._progress = progress
-        self._patience = Patience(config.settings().unreachable_timeout)
+        self._patience = Patience(connection.settings.unreachable_timeout)
 
     def _patient(self, request: Callable[[], Result]) -> Result:
         return self._patience.with_host(request, _MEANWHILE)

@@ -163,6 +163,20 @@ class Mixed(luigi.WrapperTask):
         yield from [Noted(self.host, self.folder, self.notes, number, "sleep 2") for number in range(6)]
 
 
+class OnHosts(luigi.WrapperTask):
+    """One job of each number on each host, in a folder of its own there."""
+
+    hosts = luigi.DictParameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+    numbers = luigi.ListParameter()
+
+    def requires(self):
+        for place, (host, script) in enumerate(self.hosts.items()):
+            for number in self.numbers:
+                yield Noted(host, f"{self.folder}/{place}", self.notes, number + 100 * place, script)
+
+
 _EVENTS = ("START", "SUCCESS", "FAILURE", "PROCESSING_TIME", "TIMEOUT", "PROCESS_FAILURE")
 
 

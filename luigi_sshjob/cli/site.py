@@ -22,10 +22,10 @@ class Site:
     """What the subcommands need of a host."""
 
     def __init__(self, place: Place, no_host_key_check: bool = False):
-        settings = config.settings()
         self.host = place.host
         options = {name: getattr(place, name) for name in ("key_file", "transport", "sshpass")}
         connection = RemoteContext(place.host, no_host_key_check=no_host_key_check, **options).connection
+        settings = connection.settings
         launcher = launcher_named(settings.launcher)
         self.control = JobControl(connection, place.base_dir, launcher)
         self.survey = JobSurvey(connection, place.base_dir)
@@ -57,7 +57,7 @@ def sites(arguments: argparse.Namespace, host: str | None = None) -> list[Site]:
     else:
         known = [place for place in lately if place.host == host]
         usual = known[0] if known else Place(host, "")
-        wanted = arguments.base_dir or config.settings().base_dir
+        wanted = arguments.base_dir or config.settings(host).base_dir
         first = next(
             (place for place in known if place.base_dir == wanted), dataclasses.replace(usual, base_dir=wanted)
         )

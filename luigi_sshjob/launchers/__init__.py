@@ -8,8 +8,9 @@ from luigi_sshjob.launchers.nohup import NOHUP
 from luigi_sshjob.launchers.slurm import SLURM
 
 _LAUNCHERS = {launcher.name: launcher for launcher in (NOHUP, SLURM)}
+NAMES = tuple(_LAUNCHERS)
 
-__all__ = ["Launch", "Launcher", "Wishes", "launcher_named"]
+__all__ = ["NAMES", "Launch", "Launcher", "Wishes", "launcher_named"]
 
 
 def launcher_named(name: str) -> Launcher:

@@ -7,7 +7,7 @@ import re
 import subprocess
 from typing import Any, TypeVar
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.messages import login_error
@@ -23,7 +23,7 @@ CLIENT_OPTIONS = tuple(
 )
 
 
-def way(destination: Destination, settings: sshjob) -> list[str]:
+def way(destination: Destination, settings: Settings) -> list[str]:
     """The options that lead to the destination, but for its name."""
     words = ["-F", settings.ssh_config] if settings.ssh_config else []
     if destination.port:
@@ -35,7 +35,7 @@ def way(destination: Destination, settings: sshjob) -> list[str]:
     return words
 
 
-def users_control_path(destination: Destination, settings: sshjob) -> str:
+def users_control_path(destination: Destination, settings: Settings) -> str:
     """Where the user's own ssh keeps its socket for the destination. Raises `ConfigurationError` where nowhere."""
     argv = ["ssh", "-G", *way(destination, settings), destination.reference]
     process: subprocess.Popen[bytes] = spawn(

@@ -30,9 +30,10 @@ logger = logging.getLogger("luigi-interface")
 class Connection:
     """Requests and sessions on one host; logs in when first needed, and again when the connection was lost."""
 
-    def __init__(self, destination: Destination, settings: config.sshjob):
+    def __init__(self, destination: Destination, settings: config.Settings):
         self.transport = transport_to(destination, settings)
-        self._settings = settings
+        self.settings = settings
+        """Those of the host when the connection was asked for."""
         self._exchange = Exchange(self.transport, shell.agent_hash())
         self._postponed: list[str] = []
 
@@ -55,7 +56,7 @@ class Connection:
             return self._call(text, repeatable, bounded)
         except ConnectionLost as error:
             # a master that has just died takes a new session with it; silence would only be waited for once more
-            if not repeatable or time.monotonic() - since > self._settings.request_timeout:
+            if not repeatable or time.monotonic() - since > self.settings.request_timeout:
                 raise
             logger.info("%s: %s; asking again", self.host, error.problem)
             return self._call(text, repeatable, bounded)
@@ -99,7 +100,7 @@ class Connection:
     def session(self, line: str) -> Session:
         """A session of its own that runs `line`, for bytes in bulk."""
         self._do_postponed()
-        return Session(self.transport, line, deadline=deadline_in(self._settings.request_timeout))
+        return Session(self.transport, line, deadline=deadline_in(self.settings.request_timeout))
 
     @contextlib.contextmanager
     def conversation(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Answer]]]:
@@ -110,7 +111,7 @@ class Connection:
 
     def request_deadline(self) -> float:
         """When a request that begins now should have been answered."""
-        return deadline_in(self._settings.request_timeout)
+        return deadline_in(self.settings.request_timeout)
 
     def close_shell(self, patience: float = 5.0) -> None:
         """Gives this process's session back, within `patience` seconds; a connection that others use stays."""
@@ -136,14 +137,14 @@ class Connection:
             return own.call(text, deadline=math.inf)
 
 
-_connections: dict[tuple[Destination, bool, config.sshjob], Connection] = {}
+_connections: dict[tuple[Destination, bool, config.Settings], Connection] = {}
 _of_parents: list[Connection] = []
 _making = threading.Lock()
 
 
 def connection_to(destination: Destination) -> Connection:
     """This process's connection to `destination` under the configuration as it is now."""
-    settings = config.settings()
+    settings = config.settings(destination)
     wanted = (destination, destination.password is not None, settings)
     with _making:
         found = _connections.get(wanted)

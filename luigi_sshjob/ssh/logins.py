@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConnectionFailed, HostUnreachable
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.failures import Failures
@@ -21,7 +21,7 @@ logger = logging.getLogger("luigi-interface")
 class Logins:
     """Lock and notes are named after `key` in `directory`; who has another key logs in on its own."""
 
-    def __init__(self, directory: Path, key: str, destination: Destination, settings: sshjob):
+    def __init__(self, directory: Path, key: str, destination: Destination, settings: Settings):
         self._path = directory / f"{key}.lock"
         self._failures = Failures(directory / f"{key}.failed", str(destination))
         self._destination = destination

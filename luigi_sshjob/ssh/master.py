@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable
 from luigi_sshjob.ssh import command
 from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
@@ -26,7 +26,7 @@ logger = logging.getLogger("luigi-interface")
 class ControlMaster:
     """The shared connection to one destination. Cheap to make; holds no process and no descriptor of its own."""
 
-    def __init__(self, destination: Destination, settings: sshjob):
+    def __init__(self, destination: Destination, settings: Settings):
         self.destination = destination
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)

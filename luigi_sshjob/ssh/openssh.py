@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
 from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.destination import Destination
@@ -25,7 +25,7 @@ from luigi_sshjob.ssh.transport import Process
 class OpenSSH:
     """How one destination is reached by the ssh of this machine; see `Transport`."""
 
-    def __init__(self, destination: Destination, settings: sshjob):
+    def __init__(self, destination: Destination, settings: Settings):
         if destination.password:
             raise ConfigurationError(
                 "ssh cannot be given a function for its password",

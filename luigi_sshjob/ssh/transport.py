@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.gate import SessionGate
@@ -46,7 +46,7 @@ class Transport(Protocol):
     """How one destination is reached."""
 
     destination: Destination
-    settings: sshjob
+    settings: Settings
     gate: SessionGate
     directory: Path
     """Local sockets and locks."""

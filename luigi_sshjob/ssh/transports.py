@@ -1,17 +1,17 @@
-"""Every transport by its name. A new one is its own file and a line here."""
+"""Every transport by its name. A new one is its own file, its name among the settings and its place here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import TRANSPORTS, Settings
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.openssh import OpenSSH
 from luigi_sshjob.ssh.transport import Transport
 
 
-def _paramiko(destination: Destination, settings: sshjob) -> Transport:
+def _paramiko(destination: Destination, settings: Settings) -> Transport:
     try:
         # not above: it is an extra, and takes a while to import
         from luigi_sshjob.ssh.inprocess.transport import Paramiko
@@ -24,10 +24,11 @@ def _paramiko(destination: Destination, settings: sshjob) -> Transport:
     return Paramiko(destination, settings)
 
 
-_TRANSPORTS: dict[str, Callable[[Destination, sshjob], Transport]] = {"openssh": OpenSSH, "paramiko": _paramiko}
+_Maker = Callable[[Destination, Settings], Transport]
+_TRANSPORTS: dict[str, _Maker] = dict(zip(TRANSPORTS, (OpenSSH, _paramiko), strict=True))
 
 
-def transport_to(destination: Destination, settings: sshjob) -> Transport:
+def transport_to(destination: Destination, settings: Settings) -> Transport:
     """The transport that `ssh_options` name, else `[sshjob]`. Raises `ConfigurationError` for a name that is none."""
     name = destination.transport or settings.transport
     if name not in _TRANSPORTS:

@@ -16,7 +16,6 @@ import time
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
-from luigi_sshjob import config
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, cancel_many
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
@@ -117,13 +116,13 @@ def _listen(pipe: Pipe, worker: int) -> list[Charge]:
 
 
 def _cancel(charges: list[Charge]) -> None:
-    patience = Patience(config.settings().request_timeout)
     by_host: dict[RemoteContext, list[tuple[JobRef, float]]] = {}
     silent: set[RemoteContext] = set()
     for charge in charges:
         context = RemoteContext(charge.host, **dict(charge.options))
         if context in silent:
             continue
+        patience = Patience(context.connection.settings.request_timeout)
         control = JobControl(context.connection, charge.base_dir, launcher_named(charge.launcher))
         try:
             job = patience.with_host(lambda: control.latest(charge.key))  # noqa: B023
@@ -135,7 +134,7 @@ def _cancel(charges: list[Charge]) -> None:
         if job:
             by_host.setdefault(context, []).append((job, charge.grace))
     for context, jobs in by_host.items():
-        deadline = time.monotonic() + patience.timeout + max(grace for _, grace in jobs)
+        deadline = time.monotonic() + context.connection.settings.request_timeout + max(grace for _, grace in jobs)
         try:
             cancel_many(context.connection, jobs, deadline)
         except SSHJobError as error:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
-from luigi_sshjob import config
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.running import JobRun
@@ -42,7 +41,7 @@ class HeldJob:
         self._verify = verify
         self._succeeded = succeeded
         self._failed = failed
-        self._patience = crew.patience(config.settings().unreachable_timeout)
+        self._patience = crew.patience(crew.connection.settings.unreachable_timeout)
         self._run = JobRun(task, self._patience, _REPEAT)
         self._interval = task._seconds("poll_interval")
         self.grace = task._seconds("kill_grace")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import paramiko
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.messages import connection_lost, session_refused
@@ -54,7 +54,7 @@ class User(Protocol):
 class Link:
     """Made by `log_in` over `hop`, which may be a link to a jump host."""
 
-    def __init__(self, client: paramiko.SSHClient, destination: Destination, settings: sshjob, hop: Hop):
+    def __init__(self, client: paramiko.SSHClient, destination: Destination, settings: Settings, hop: Hop):
         transport = client.get_transport()
         assert transport is not None
         self.transport = transport

@@ -10,7 +10,7 @@ from typing import Any
 
 import paramiko
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.inprocess.authentication import Authentication, NotLetIn
@@ -29,7 +29,7 @@ logging.getLogger(_LOG).setLevel(logging.CRITICAL)
 _LONGEST_CHAIN = 8  # jump hosts
 
 
-def log_in(destination: Destination, settings: sshjob, timeout: float) -> Link:
+def log_in(destination: Destination, settings: Settings, timeout: float) -> Link:
     """A connection of this process; `timeout` is in seconds, for each step that is the host's.
 
     Raises `LoginRefused`, `HostUnreachable` or `ConfigurationError`.
@@ -38,7 +38,7 @@ def log_in(destination: Destination, settings: sshjob, timeout: float) -> Link:
 
 
 class _Login:
-    def __init__(self, settings: sshjob, timeout: float):
+    def __init__(self, settings: Settings, timeout: float):
         self._settings = settings
         self._timeout = timeout
 

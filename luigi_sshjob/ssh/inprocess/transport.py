@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from luigi_sshjob import shell
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError, ConnectionLost, SSHJobError
 from luigi_sshjob.ssh.command import configuration
 from luigi_sshjob.ssh.destination import Destination
@@ -33,7 +33,7 @@ from luigi_sshjob.ssh.transport import Process
 class Paramiko:
     """How one destination is reached without any program of this machine; see `Transport`."""
 
-    def __init__(self, destination: Destination, settings: sshjob):
+    def __init__(self, destination: Destination, settings: Settings):
         if settings.existing_master == "require":
             raise ConfigurationError(
                 "existing_master is require, and paramiko cannot use a connection of ssh",

@@ -9,7 +9,7 @@ import os
 
 import paramiko
 
-from luigi_sshjob.config import sshjob
+from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.destination import Destination
 
@@ -38,7 +38,7 @@ class Way:
     proxy_command: str | None
 
 
-def way_to(destination: Destination, settings: sshjob) -> Way:
+def way_to(destination: Destination, settings: Settings) -> Way:
     """What the user has said of the destination, in `ssh_options` first. Raises `ConfigurationError`."""
     found = _configuration(settings.ssh_config, destination).lookup(destination.host)
     if "include" in found:

@@ -1,0 +1,297 @@
+"""Settings: where they are written, which comes first, and what is refused. No host is asked for anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import luigi
+import luigi.configuration
+import pytest
+from luigi.cmdline_parser import CmdlineParser
+from luigi.scheduler import Scheduler
+
+from luigi_sshjob import RemoteContext, RemoteJobTask, config
+from luigi_sshjob.errors import ConfigurationError
+
+_PARSERS = {"cfg": luigi.configuration.LuigiConfigParser, "toml": luigi.configuration.LuigiTomlParser}
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Makes a text Luigi's configuration, for the parser of its kind."""
+
+    def written(text: str, kind: str = "cfg") -> None:
+        path = tmp_path / f"luigi.{kind}"
+        path.write_text(text)
+        monkeypatch.setenv("LUIGI_CONFIG_PARSER", kind)
+        monkeypatch.setattr(_PARSERS[kind], "_config_paths", [str(path)])
+        monkeypatch.setattr(_PARSERS[kind], "_instance", None)
+
+    return written
+
+
+class Declared(RemoteJobTask):
+    host = "box"
+
+    def command(self):
+        return "true"
+
+
+class Asked(luigi.Task):
+    """For a command line."""
+
+
+LAYERS = """
+[sshjob]
+poll_interval = 1
+time_limit = 1
+kill_grace = 1
+max_jobs = 1
+log_lines = 1
+
+[sshjob.me@box:22]
+log_lines = 5
+
+[sshjob.box]
+time_limit = 2
+kill_grace = 2
+max_jobs = 2
+log_lines = 2
+
+[sshjob.me@box]
+max_jobs = 4
+log_lines = 4
+
+[sshjob.box:22]
+kill_grace = 3
+max_jobs = 3
+log_lines = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("box", (1, 2, 2, 2, 2)),
+        ("you@box", (1, 2, 2, 2, 2)),
+        ("box:22", (1, 2, 3, 3, 3)),
+        ("me@box", (1, 2, 2, 4, 4)),
+        ("me@box:22", (1, 2, 3, 4, 5)),
+        ("me@box:23", (1, 2, 2, 4, 4)),
+        ("Box", (1, 1, 1, 1, 1)),
+        ("box.example.org", (1, 1, 1, 1, 1)),
+        (None, (1, 1, 1, 1, 1)),
+    ],
+)
+def test_of_all_sections_that_lead_to_a_host_the_narrower_comes_first(written, host, expected):
+    written(LAYERS)
+    found = config.settings(host)
+    names = ("poll_interval", "time_limit", "kill_grace", "max_jobs", "log_lines")
+    assert tuple(getattr(found, name) for name in names) == expected
+    assert found.base_dir == "~/.luigi-sshjob"
+
+
+def test_a_host_has_the_same_settings_however_a_task_spells_it(written):
+    written(LAYERS)
+    for host, options in [("me@box:22", {}), ("box", {"username": "me", "port": "22"}), ("box:22", {"username": "me"})]:
+        connection = RemoteContext(host, key_file="/x", **options).connection
+        assert connection.settings is config.settings("me@box:22")
+
+    class Spelled(Declared):
+        ssh_options = {"username": "me", "port": 22}
+
+    assert Spelled()._seconds("kill_grace") == 3
+
+
+def test_an_attribute_comes_before_the_command_line_and_that_before_the_files(written):
+    written(LAYERS)
+
+    class Own(Declared):
+        kill_grace = 9
+
+    with CmdlineParser.global_instance(["Asked", "--sshjob-kill-grace", "7", "--sshjob-time-limit=8"]):
+        assert (config.settings("box").kill_grace, config.settings("box").time_limit) == (7, 8)
+        assert config.settings("box").max_jobs == 2
+        assert (Own()._seconds("kill_grace"), Own()._seconds("time_limit")) == (9, 8)
+        assert config.sshjob().kill_grace == 7
+    assert config.settings("box").kill_grace == 2
+    with (
+        CmdlineParser.global_instance(["Asked", "--sshjob-kill-grace", "soon"]),
+        pytest.raises(ConfigurationError, match=r"--sshjob-kill-grace is 'soon'\nNext: give a number of seconds, 0 or"),
+    ):
+        config.settings()
+
+
+def test_a_change_counts_from_the_next_question_on(written):
+    written(LAYERS)
+    assert config.settings("box").time_limit == 2
+    luigi.configuration.get_config().set("sshjob.box", "time_limit", "6")
+    assert config.settings("box").time_limit == 6
+
+
+def test_settings_cannot_be_changed_by_who_reads_them(written):
+    written(LAYERS)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.settings("box").time_limit = 3
+    assert config.settings("box") is config.settings("box")
+
+
+def test_what_is_for_every_section_is_no_mistake_and_does_not_hide_what_all_hosts_have(written, monkeypatch):
+    monkeypatch.setenv("SECONDS_TO_LIVE", "20")
+    written(
+        "[DEFAULT]\nstamp = %d\ntime_limit = ${SECONDS_TO_LIVE}\npoll-interval = 4\nlog_lines = 1\n"
+        "[sshjob]\nlog_lines = 2\n[sshjob.box]\nkill-grace = ${SECONDS_TO_LIVE}\ncleanup = always\n"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = config.settings("box")
+    assert (found.time_limit, found.poll_interval, found.log_lines, found.kill_grace) == (20, 4, 2, 20)
+    assert (found.cleanup, config.settings("other").cleanup) == ("always", "never")
+
+
+@pytest.mark.parametrize("section", ["sshjob.[2001:db8::1]:22", "sshjob.me@[2001:db8::1]", "sshjob.2001:db8::1"])
+def test_a_host_may_be_named_by_any_address(written, section):
+    written(f"[{section}]\ntime_limit = 5\n")
+    assert config.settings("me@[2001:db8::1]:22").time_limit == 5
+
+
+def test_toml_says_the_same_with_its_own_types(written):
+    written(
+        "[sshjob]\ntime_limit = 5\nkill_grace = 2.5\n[sshjob.box.example.org]\ntime_limit = 6\nmax_jobs = 2\n"
+        '[sshjob."me@box:22"]\ntime_limit = 7\n["sshjob.flat"]\ntime_limit = "8"\n[resources]\n"flat" = 3\n',
+        "toml",
+    )
+    limits = [config.settings(host).time_limit for host in ("x", "box.example.org", "me@box:22", "flat")]
+    assert limits == [5, 6, 7, 8]
+    assert config.settings("box.example.org").kill_grace == 2.5
+    assert config.resources() == {"flat"}
+    for wrong in ("time_limit = true", "max_jobs = 2.5", "base_dir = 3", "cleanup = ['never']", "time_limit = nan"):
+        written(f"[sshjob.box]\n{wrong}\n", "toml")
+        with pytest.raises(ConfigurationError, match=rf"host box: {wrong.split()[0]} in \[sshjob.box\] is .*\nNext: "):
+            config.settings()
+
+
+NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *(
+            (f"[sshjob]\ntime_limit = {n}", r"time_limit in \[sshjob\] is .*\nNext: give a number of sec")
+            for n in NUMBERS
+        ),
+        *(
+            (f"[sshjob.box]\nmax_jobs = {n}", r"host box: max_jobs in \[sshjob.box\].*\nNext: give a whol")
+            for n in NUMBERS
+        ),
+        ("[sshjob]\nmax_sessions = 8.5", r"max_sessions in \[sshjob\] is '8.5'\nNext: give a whole number, above 0"),
+        ("[sshjob]\nconnect_attempts = 0", "connect_attempts .* is '0'"),
+        ("[sshjob]\npoll_interval = 0", r"poll_interval .* is '0'\nNext: give a number of seconds, above 0"),
+        (
+            "[sshjob]\npoll_intervall = 1",
+            r"no setting 'poll_intervall', which stands in \[sshjob\]; poll_interval is one",
+        ),
+        (
+            "[sshjob]\nPoll_Interval = 1",
+            r"no setting 'Poll_Interval'.*; poll_interval is one\nNext: use poll_interval, or",
+        ),
+        ("[sshjob]\nxyz = 1", r"no setting 'xyz'.*\]\nNext: use one of base_dir, .*remote_jobs, .*max_sessions$"),
+        ("[sshjob.other]\nkill_grase = 1", r"host other: .*\[sshjob.other\]; kill_grace is one\nNext: use kill_grace,"),
+        ("[sshjob.box]\nremote_job = 1", r"host box: .*'remote_job'(?!.*remote_jobs)"),
+        ("[sshjob.box]\nremote_jobs = 1", r"host box: remote_jobs cannot .*one worker.*\nNext: move it to \[sshjob\]"),
+        ("[sshjob.box]\nruntime_dir = /x", r"host box: runtime_dir cannot stand in \[sshjob.box\]: .*\nNext: move"),
+        ("[sshjob.box]\nkill-grace = 1\nkill_grace = 2", "host box: kill_grace stands .* with - and with _"),
+        ("[sshjob]\ncleanup = Always", r"'Always'\nNext: give one of never, on_success, always"),
+        ("[sshjob]\nlauncher = pbs", r"launcher in \[sshjob\] is 'pbs'\nNext: give one of nohup, slurm"),
+        ("[sshjob.box]\ntransport = telnet", r"'telnet'\nNext: give one of openssh, paramiko"),
+        ("[sshjob]\nbase_dir =", "base_dir .*''\nNext: give text of one line, which is not empty"),
+        ("[sshjob]\nbase_dir = /data\n  time_limit = 5", r"time_limit = 5'\nNext: give text of one line"),
+        ("[sshjob]\nbase_dir = ${NOT_SET_HERE}", "NOT_SET_HERE.*\nNext: set the variable"),
+        ("[sshjob]\nbase_dir = %(nothing)s", "not there: .*nothing"),
+        ("[sshjob:box]\ntime_limit = 1", r"\[sshjob:box\] .*\nNext: name it \[sshjob.box\]"),
+        ("[sshjob ]\ntime_limit = 1", r"\[sshjob \] says nothing"),
+        ("[sshjob.]\ntime_limit = 1", r"section \[sshjob.\]: '' is no name of a host\nNext: use an alias"),
+        ("[sshjob.-oProxyCommand=x]\ntime_limit = 1", "is no name of a host"),
+        ("[sshjob.my box]\ntime_limit = 1", "'my box' is no name of a host"),
+        ("[sshjob.box:99999]\ntime_limit = 1", "no port 99999"),
+    ],
+)
+def test_what_is_not_understood_is_refused_and_what_is_right_is_said(written, text, said):
+    written(f"{text}\n")
+    with pytest.raises(ConfigurationError, match=f"(?s){said}"):
+        config.settings("box")
+
+
+def test_sections_of_others_are_theirs(written):
+    written("[sshjobs]\nanything = 1\n[sshjob_report]\nto = me\n")
+    assert config.settings("box") == config.Settings()
+
+
+def test_every_setting_is_described_once_with_its_unit_for_luigi_too():
+    assert list(config.SETTINGS) == [name for name, _ in config.sshjob.get_params()]
+    for name, parameter in config.sshjob.get_params():
+        setting = config.SETTINGS[name]
+        assert parameter.description.startswith(setting.description)
+        assert setting.description.endswith(".")
+        # the default is what its own rules allow
+        assert setting.value(setting.default) == setting.default
+        assert bool(setting.unit) == name.endswith(("_interval", "_limit", "_grace", "_timeout", "_persist"))
+
+
+class Bounded(Declared):
+    host = luigi.Parameter()
+    resources = {"licence": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "expected"),
+    [
+        ("", "box", {}),
+        ("[resources]\nother = 4", "box", {}),
+        ("[DEFAULT]\nbox = 4\n[resources]\nother = 4", "box", {}),
+        ("[resources]\nbox = 4", "box", {"box": 1}),
+        ("[resources]\nbox = 4", "me@box:22", {"box": 1}),
+        ("[resources]\nbox = 4", "Box", {}),
+        ("[resources]\nbox-1.example.org = 4", "box-1.example.org", {"box-1.example.org": 1}),
+        ("[resources]\nme@box_22 = 4\nbox_22 = 5\nme@box=6", "me@box:22", {"me@box_22": 1, "box_22": 1, "me@box": 1}),
+        ("[resources]\n2001_db8__1_22 = 4", "[2001:db8::1]:22", {"2001_db8__1_22": 1}),
+        ("[sshjob]\nmax_jobs = 2", "me@box:22", {"sshjob.box_22": 0.4}),
+        ("[sshjob.box]\nmax_jobs = 2\n[resources]\nbox = 4", "box", {"sshjob.box": 0.4, "box": 1}),
+        ("[sshjob]\nmax_jobs = 2\n[sshjob.box]\nmax_jobs = 0", "box", {}),
+        ("[sshjob]\nmax_jobs = -1", "box", {}),
+    ],
+)
+def test_a_task_asks_for_its_host_only_where_somebody_wants_a_limit(written, text, host, expected):
+    written(f"{text}\n")
+    assert Bounded(host).process_resources() == {"licence": 2, **expected}
+
+
+def test_what_a_task_says_of_its_host_comes_first(written):
+    class Heavy(Declared):
+        resources = {"box": 3}
+
+    class Homeless(Declared):
+        host = None
+        resources = {"licence": 1}
+
+    written("[resources]\nbox = 4\n")
+    assert Heavy().process_resources() == {"box": 3}
+    assert Homeless().process_resources() == {"licence": 1}
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 49, 100])
+def test_a_scheduler_that_knows_nothing_of_a_host_lets_exactly_max_jobs_run(written, most):
+    written(f"[sshjob.box]\nmax_jobs = {most}\n")
+    scheduler = Scheduler()
+    asked = Declared().process_resources()
+    for number in range(most + 2):
+        scheduler.add_task(worker="w", task_id=f"task-{number}", resources=asked)
+    running = []
+    while work := scheduler.get_work(worker="w")["task_id"]:
+        running.append(work)
+    assert len(running) == most
+    scheduler.add_task(worker="w", task_id=running[0], status="DONE")
+    assert scheduler.get_work(worker="w")["task_id"]
+    assert not scheduler.get_work(worker="w")["task_id"]
