@@ -26,6 +26,7 @@ from commands import Luigi
 from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
 from proxy import Proxy, through
 from settings import configure
+from turns import turn
 from workbench import Bench
 
 import luigi_sshjob
@@ -91,7 +92,25 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"SSH host: {config.stash[SESSION].choice}"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of pytest-xdist is told where its tests take their turns."""
+    node.workerinput["turns"] = str(node.config.stash[SESSION].root)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None:
+        return (yield)
+    # before any time limit begins to run
+    with turn(Path(worker["turns"]), alone=bool(item.get_closest_marker("alone"))):
+        return (yield)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # while one runs alone the other workers have nothing to do: at the end there is nothing else to be done
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
     if config.stash[SESSION].docker is None:
         for item in items:
             if item.get_closest_marker("needs_docker"):
@@ -104,6 +123,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     own.clear()
     if own.leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["leaks"] = own.leaks
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended, and said what its tests left behind."""
+    leaks = getattr(node, "workeroutput", {}).get("leaks", [])
+    node.config.stash[SESSION].leaks += [f"{node.gateway.id}: {leak}" for leak in leaks]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import socket
+import struct
 import subprocess
 import tarfile
 from abc import ABC, abstractmethod
@@ -25,7 +26,6 @@ import docker
 import engine
 import processes
 from docker.errors import NotFound
-from docker.utils.socket import frames_iter
 
 LABEL = "luigi_sshjob.test"
 # The label's value on the containers of this process: several runs may share an engine.
@@ -277,12 +277,15 @@ class DockerHost(Host):
         )["Id"]
         output = {1: bytearray(), 2: bytearray()}
         stream = api.exec_start(job, socket=True)
+        # the socket alone lacks what was read of the first frames together with the engine's headers
+        reader = stream._response.raw._fp.fp
         try:
             if data is not None:
                 stream._sock.sendall(data)
                 stream._sock.shutdown(socket.SHUT_WR)
-            for number, chunk in frames_iter(stream, tty=False):
-                output[number] += chunk
+            while header := reader.read(8):
+                number, size = struct.unpack(">BxxxL", header)
+                output[number] += reader.read(size)
         finally:
             stream.close()
         return api.exec_inspect(job)["ExitCode"], bytes(output[1]), bytes(output[2])

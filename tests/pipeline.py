@@ -56,7 +56,7 @@ class Slow(RemoteJobTask):
             echo run >>ledger
             echo working on it
             echo "40 aligning reads" >"$SSHJOB_PROGRESS"
-            while ! [ -e go ]; do sleep 0.1; done
+            while [ -d {self.folder} ] && ! [ -e go ]; do sleep 0.1; done
             echo let go
         """
 
@@ -115,7 +115,8 @@ class Sleeper(RemoteJobTask):
     seconds = luigi.IntParameter()
 
     def command(self):
-        wait = f"sleep {self.seconds}" if self.seconds else "while ! [ -e go ]; do sleep 0.2; done"
+        until_told = f"while [ -d {self.folder} ] && ! [ -e go ]; do sleep 0.2; done"
+        wait = f"sleep {self.seconds}" if self.seconds else until_told
         return f"cd {self.folder} && echo {self.number} >>ledger && {wait}"
 
     def on_success(self):

@@ -141,6 +141,7 @@ def test_an_unused_session_is_given_to_whoever_waits(host, luigi_cfg):
     child.join(30)
 
 
+@pytest.mark.alone
 @pytest.mark.needs_docker
 def test_a_host_that_stops_answering_is_noticed_by_a_deadline(host, luigi_cfg):
     configure(request_timeout=1)

@@ -155,6 +155,7 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
             watcher.join()
 
 
+@pytest.mark.alone
 @both_transports
 def test_a_chatty_job_does_not_keep_the_others_waiting(bench):
     """Two of them write more than can be fetched."""

@@ -200,6 +200,14 @@ def test_what_a_scheduler_says_is_read(far_side):
     assert "state 0 queued\nSlurm job 12_3, Priority (and more), expected to start 2030-01-01T10:00:00\n" in answer
 
 
+def test_a_job_that_its_scheduler_was_told_to_end_is_not_out_of_reach(far_side):
+    """Also when it takes its time, and before anybody has asked where the job runs."""
+    directory, host = far_side.submit("true"), far_side.host
+    host.run("sh", "-c", f"cd {directory} && printf 'slurm\\n0\\n1\\nx\\n' >launch; echo 12 >scheduler_id; : >started")
+    slow = (shell.Word("eval"), "scancel() { :; }; await_record() { return 1; }")
+    assert "part cancelling 0 running" in far_side.call(slow, (shell.Word("job_cancel"), directory, "0", "a test"))
+
+
 ENDS = {
     # ends that no container can provoke, and what only an accounting knows
     "OUT_OF_MEMORY": ("OUT_OF_MEMORY||c1|OutOfMemory", "killed", "137"),

@@ -26,7 +26,8 @@ from luigi_sshjob.monitor import Monitor
 from luigi_sshjob.patience import Patience
 from luigi_sshjob.ssh.connection import close_shells
 
-pytestmark = pytest.mark.needs_docker
+# one cluster for all of them
+pytestmark = [pytest.mark.needs_docker, pytest.mark.xdist_group("slurm")]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -160,7 +160,7 @@ def start(host, folder, notes, luigid, start_luigi):
 def test_a_running_task_can_give_a_resource_back(luigid, host, folder, start):
     """With what it has at first, two of them could never run at the same time."""
     ask(luigid, "update_resources", licence=3)
-    script = "while ! [ -e go ]; do sleep 0.1; done"
+    script = f"while [ -d {folder} ] && ! [ -e go ]; do sleep 0.1; done"
     started = []
     for number in (0, 1):
         started.append(start(Generous, script, number=number)[1])
@@ -222,6 +222,7 @@ def sleepers(host, folder: str, tmp_path: Path, count: int, seconds: int) -> lis
     return ["Sleepers", *place, "--count", str(count), "--seconds", str(seconds)]
 
 
+@pytest.mark.alone
 def test_jobs_cost_neither_a_process_nor_a_thread_each(host, folder, hold, tmp_path):
     run = hold(*sleepers(host, folder, tmp_path, 40, 5), "--local-scheduler")
     processes.wait_until(lambda: len(ledger(host, folder)) == 40, "all jobs")
@@ -237,6 +238,7 @@ def test_a_number_of_jobs_that_is_none_is_refused(some):
         luigi_sshjob.build([some(Noted, 0)], local_scheduler=True, remote_jobs=-1)
 
 
+@pytest.mark.alone
 def test_neither_kind_of_task_takes_the_room_of_the_other(host, folder, some, notes, tmp_path):
     local = tmp_path / "local"
     tasks = [Local(str(local), number) for number in range(3)]
@@ -266,6 +268,7 @@ def test_a_worker_killed_at_any_moment_costs_nothing(host, folder, hold, tmp_pat
     assert sorted(ledger(host, folder), key=int) == [str(number) for number in range(40)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("policy", ["leave", "cancel"])
 def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luigi_cfg, hold, tmp_path, end, policy):
@@ -293,6 +296,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
         processes.wait_until(lambda: not any(str(tmp_path) in p.args for p in processes.running()), "the guard's end")
 
 
+@pytest.mark.alone
 @pytest.mark.needs_docker
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_a_host_that_does_not_answer_delays_neither_the_jobs_of_others_nor_the_end(
@@ -349,6 +353,7 @@ def test_an_assistant_takes_jobs_of_both_kinds_for_another(host, folder, hold, t
     assert (most_at_once(in_order), len(in_order)) == (1, 4)
 
 
+@pytest.mark.alone
 def test_the_room_for_jobs_is_set_on_luigids_page(host, folder, hold, tmp_path, scheduler, luigid):
     run = hold(*sleepers(host, folder, tmp_path, 6, 3), *scheduler, remote_jobs=1)
 

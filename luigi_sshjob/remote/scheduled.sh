@@ -217,9 +217,12 @@ cancel_scheduled() {
   fi
 }
 
-# tell_scheduler VERB: what it says against it becomes $job_reason.
+# tell_scheduler VERB: what it says against it becomes $job_reason. Where it takes it, the job can be ended from here.
 tell_scheduler() {
-  job_reason=$("${scheduler}_$1" "$scheduled_id" 2>&1) && return
+  job_reason=$("${scheduler}_$1" "$scheduled_id" 2>&1) && {
+    [ "$job_state" != elsewhere ] || job_state=running
+    return
+  }
   job_reason="$scheduler_name: $job_reason"
   # who asks will ask again
   sleep 2
