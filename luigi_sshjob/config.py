@@ -50,6 +50,11 @@ class sshjob(luigi.Config):  # Luigi names a section after its class
         default=100,
         description="lines of a job's log that go to Luigi's logger in a minute; the rest is counted",
     )
+    tracking_url = luigi.Parameter(
+        default="",
+        description="address of a page about a job, which luigid's page links to, with {host}, {job} or {id}, {key}, "
+        "{attempt}, {directory}, {task_id}: http://grafana/d/node?var-host={host}&job={id}",
+    )
     transport = luigi.Parameter(default="openssh", description="how hosts are reached: openssh or paramiko")
     existing_master = luigi.ChoiceParameter(
         default="no",
