@@ -27,9 +27,9 @@ _WIDTH = 200
 class Reporter:
     """Turns the observations of one job into messages.
 
-    Tells the scheduler what has changed, and how the time passes each `repeat` seconds, but nothing within three seconds
-    of the last, unless the host falls silent or the job has ended. `logs` is the command that shows the log, `clock`
-    tells seconds.
+    Tells the scheduler what has changed, and how the time passes each `repeat` seconds, but nothing within three
+    seconds of the last, unless the host falls silent or the job has ended. `logs` is the command that shows the log,
+    `clock` tells seconds.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Reporter:
         self._log = LogStream(lambda line: logger.info("[%s] %s", job.id, line), log_lines, f"all are in `{logs}`")
         self._repeat = repeat
         self._clock = clock
-        self._seen = Observation(State.CLAIMED)
+        self._seen: Observation | None = None
         self._since = self._grew = clock()
         self._exact = False
         self._silent_since: float | None = None
@@ -70,12 +70,12 @@ class Reporter:
         if observation.log:
             self._log.feed(observation.log)
             self._grew = now
-        if observation.state is not self._seen.state and not observation.state.final:
+        if not observation.state.final and (self._seen is None or observation.state is not self._seen.state):
             self._since, self._exact = now, False
         if observation.running_for is not None:
             # no clock is compared: that of the host has measured this time, ours measures what comes after it
             self._since, self._exact = now - observation.running_for, True
-        self._seen = dataclasses.replace(observation, log=b"")
+        self._seen = dataclasses.replace(observation, log=b"", running_for=None)
         self._silent_since = None
         # of an end there is more to say soon; a claim is taken up within a moment
         if not observation.state.final and (observation.state is not State.CLAIMED or now - self._since > _PAUSE):
@@ -102,11 +102,11 @@ class Reporter:
     def _say(self, kind: str, head: Callable[[], list[str]]) -> None:
         now = self._clock()
         lines = [page.readable(line, _WIDTH) for line in self._log.last(_STATUS_LINES)]
-        news = (kind, self._seen.state, self._seen.reason, self._seen.progress, lines)
+        news = (kind, self._seen, lines)
         if now - self._said_at < (self._repeat if news == self._said else _PAUSE):
             return
         self._said, self._said_at = news, now
-        percentage, _ = _progress(self._seen.progress)
+        percentage = _progress(self._seen.progress)[0] if self._seen else None
         if percentage is not None and percentage != self._percentage:
             self._percentage = percentage
             self._tell("set_progress_percentage", percentage)
@@ -120,19 +120,19 @@ class Reporter:
         self._tell("set_status_message", page.status("\n".join(text)))
 
     def _standing(self) -> list[str]:
-        passed = page.duration(self._clock() - self._since)
-        return standing(self._job, self._seen, f" for {passed}" if self._exact else f" for at least {passed}")
+        if self._seen is None:
+            return []
+        passed = self._clock() - self._since
+        age = f" for {page.duration(passed)}" if self._exact else f" for at least {page.duration(passed)}"
+        return standing(self._job, self._seen, age if self._exact or passed >= 1 else "")
 
     def _silence(self, error: HostUnreachable) -> list[str]:
         passed = self._clock() - (self._silent_since or 0)
         said = f"has not answered for {page.duration(passed)}" if passed >= 1 else "does not answer"
-        return [
-            f"{self._job.host} {said}; what runs there goes on",
-            error.problem,
-            "",
-            "When it last did:",
-            *self._standing(),
-        ]
+        if self._seen is None:
+            return [f"{self._job.host} {said}; the job waits to be submitted, or found there", error.problem]
+        first = f"{self._job.host} {said}; what runs there goes on"
+        return [first, error.problem, "", "When it last did:", *self._standing()]
 
     def _tell(self, method: str, value: object) -> None:
         # Luigi sets these on a task only while a worker runs it

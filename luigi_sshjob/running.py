@@ -56,7 +56,7 @@ class JobRun:
         logger.info("%s: %s %s on %s", self.task, _VERBS[submission.attached], job.id, job.host)
         self._attached = submission.attached
         self._logs = self.control.command_line("logs", job)
-        self._reporter = Reporter(self.task, job, config.settings().log_lines, self._logs, self._repeat)
+        self._reporter = self._reporter_of(job)
         url = self._tracking.of(job) if self._tracking else None
         # an earlier run of the task may have taken what the page offers, see announcing.py
         if url or submission.attached or job.attempt > 1:
@@ -69,9 +69,10 @@ class JobRun:
         self._reporter.observe(observation)
 
     def host_is_silent(self, error: HostUnreachable) -> None:
-        """Says that the host does not answer for now."""
-        if self._reporter:
-            self._reporter.host_is_silent(error)
+        """Says that the host does not answer for now, also before the job is there."""
+        if self._reporter is None:
+            self._reporter = self._reporter_of(JobRef(str(self.task.host), self.request.key, 0, ""))
+        self._reporter.host_is_silent(error)
 
     def has_messages(self) -> bool:
         """Whether luigid has sent any that were not answered."""
@@ -113,6 +114,9 @@ class JobRun:
         if not outcome.succeeded:
             raise failure(job, outcome, self._reporter.tail, logs)
         return True
+
+    def _reporter_of(self, job: JobRef) -> Reporter:
+        return Reporter(self.task, job, config.settings().log_lines, self._logs, self._repeat)
 
     def _made(self) -> bool | None:
         """Whether all that the job makes is there; None for a job that makes nothing that could be looked for."""

@@ -100,7 +100,7 @@ class RemoteJobTask(luigi.Task):
         Understands "status", "tail 50" and "cancel", and says so to any other; override it to understand more. An error
         that it raises is the answer, too. With `luigi_sshjob.build` it is called by a thread that is not the main one.
         """
-        return answers.answer(str(message), self._job(self._little_patience()))
+        return answers.answer(str(message), lambda: self._job(self._little_patience()))
 
     @property
     def job(self) -> Job:

@@ -13,6 +13,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+_PATIENCE = 40  # seconds; a browser is slow where much else runs
+
 
 class NoBrowser(Exception):
     """There is none on this machine."""
@@ -34,7 +36,7 @@ class Page:
             *("disable-background-networking", "disable-component-update", "disable-sync", "disable-breakpad"),
             # of what the page names elsewhere, a font, nothing is asked for
             *("no-proxy-server", "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-            *(f"user-data-dir={folder / 'profile'}", "window-size=1100,760"),
+            *(f"user-data-dir={folder / 'profile'}", "window-size=1000,700"),
         ):
             options.add_argument(f"--{argument}")
         # both leave files in the home and in /tmp, and would ask a proxy for this machine
@@ -63,7 +65,7 @@ class Page:
                 return False
             return bool(found)
 
-        processes.wait_until(visible, selector)
+        processes.wait_until(visible, selector, _PATIENCE)
         return found[0]
 
     def text(self, selector: str) -> str:
@@ -94,5 +96,5 @@ class Page:
         field.send_keys(message)
         self.find("#schedulerMessageButton").click()
         answer = "#schedulerMessageResponse pre > div"
-        processes.wait_until(lambda: self.text(answer) != "", f"the answer to {message}")
+        processes.wait_until(lambda: self.text(answer) != "", f"the answer to {message}", _PATIENCE)
         return self.text(answer)

@@ -75,8 +75,9 @@ class Align(RemoteJobTask):
             cat {self.folder}/hostile
             while ! [ -e {self.folder}/go ]; do sleep 0.1; done
             echo 'reference GRCh38, 25 sequences'
-            for part in 1 2 3 4; do echo "part $part of 10: 5000000 reads, 97.$part % mapped"; done
-            printf 'part 5 of 10: '
+            for part in 1 2 3 4 5 6; do echo "part $part of 10: 5000000 reads, 97.$part % mapped"; done
+            printf 'part 7 of 10: '
+            echo '60 aligning reads' >"$SSHJOB_PROGRESS"
             sleep 100
         """
 
