@@ -109,6 +109,10 @@ class JobControl:
         """How one job stands, without its log."""
         return self.poll([(job, None)])[0]
 
+    def tail(self, job: JobRef, lines: int, most: int) -> bytes:
+        """The last lines of its log as it is now, of `most` bytes at the end of it and no more."""
+        return self._check(job, "job_tail", job.directory, str(most), str(lines)).parts[0].content
+
     def cancel(self, job: JobRef, grace: float) -> tuple[State, str]:
         """Asks the host to end the job, and says how and why so it stood then. To be repeated until it has ended."""
         # where there is no supervisor any more it takes as long as the killing

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl
-from luigi_sshjob.job import JobPaths, JobRef, Outcome
+from luigi_sshjob.job import JobPaths, JobRef, Observation, Outcome
+from luigi_sshjob.logstream import last_state
 from luigi_sshjob.monitor import Monitor
 from luigi_sshjob.target import RemoteTarget
+
+_TAIL = 256  # bytes of the log that are read for each line
 
 
 class Job:
@@ -45,6 +48,29 @@ class Job:
     def outcome(self) -> Outcome | None:
         """How it ended, None while it has not. Raises `HostUnreachable` where the host does not say."""
         return self._control.look(self.ref).outcome
+
+    def look(self) -> Observation:
+        """How it stands, without its log. Raises as `outcome`."""
+        return self._control.look(self.ref)
+
+    def tail(self, lines: int = 10) -> list[str]:
+        """The last lines of its log as it is now; fewer where they are longer than 256 bytes on average. Of each up to
+        2,000 characters, bytes that are not UTF-8 as U+FFFD.
+
+        Raises as `outcome`, and `RemoteCommandFailed` where cleanup has removed the log.
+        """
+        most = max(lines * _TAIL, 1 << 14)
+        data = self._control.tail(self.ref, lines, most)
+        found = data.decode("utf-8", "replace").removesuffix("\n").split("\n") if data else []
+        if len(data) == most:
+            # the beginning of the first one was not read
+            found[0] = f"…{found[0]}"
+        return [last_state(line) for line in found]
+
+    @property
+    def logs_command(self) -> str:
+        """What a person would type to see the whole log."""
+        return self._control.command_line("logs", self.ref)
 
     def cancel(self) -> Outcome:
         """Ends the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it is done."""

@@ -173,3 +173,5 @@ class Observation:
     """The bytes of the log behind the offset that was asked for, as many as fitted."""
     more: bool = False
     """Whether that was not all there was."""
+    running_for: int | None = None
+    """Seconds since it began, by its host's own clock; None where that does not say."""

@@ -12,6 +12,11 @@ _LONGEST_LINE = 2000
 _WINDOW = 60.0  # seconds
 
 
+def last_state(line: str) -> str:
+    """A line as a terminal shows it in the end: a progress bar overwrites its own with carriage returns."""
+    return line.rstrip("\r").rpartition("\r")[2][:_LONGEST_LINE]
+
+
 class LogStream:
     """Feeds whole lines to `emit`, at most `limit` in a minute; then says how many it left out, and `where` all are.
 
@@ -32,6 +37,10 @@ class LogStream:
         self._shown = self._left_out = 0
         self.tail: deque[str] = deque(maxlen=_TAIL)
 
+    def last(self, count: int) -> tuple[str, ...]:
+        """So many lines, up to 20, at the end of what was fed, also one that is not whole yet."""
+        return (*self.tail, *([last_state(self._partial)] if self._partial else []))[-count:]
+
     def feed(self, data: bytes) -> None:
         """The next bytes of the log; a line that is not whole yet is kept for the next piece."""
         lines = (self._partial + self._decoder.decode(data)).split("\n")
@@ -51,8 +60,7 @@ class LogStream:
     def _show(self, lines: list[str]) -> None:
         if self._clock() - self._window >= _WINDOW:
             self._window, self._shown = self._clock(), 0
-        # a progress bar overwrites its line with carriage returns: the last state is the line
-        lines = [line.rstrip("\r").rpartition("\r")[2][:_LONGEST_LINE] for line in lines]
+        lines = [last_state(line) for line in lines]
         self.tail.extend(lines[-_TAIL:])
         room = self._limit - self._shown
         shown = lines[-room:] if room > 0 else []

@@ -59,8 +59,8 @@ class Vigil:
         seen = news or self._seen
         if seen is None:
             return None
-        # without news what was seen is still so, but for the log
-        self._seen = dataclasses.replace(seen, log=b"")
+        # without news what was seen is still so, but for the log and what has passed since
+        self._seen = dataclasses.replace(seen, log=b"", running_for=None)
         self.offset += len(seen.log)
         self._observe(seen)
         outcome = seen.outcome

@@ -47,4 +47,5 @@ def observation(found: Mapping[str, Part], offset: int | None) -> Observation:
         # the host sends whole blocks; the beginning of the first may be known
         log=found["log"].content[(offset or 0) % _BLOCK :] if "log" in found else b"",
         more="log" in found and len(found["log"].content) >= _PIECE,
+        running_for=int(found["seconds"].value) if "seconds" in found else None,
     )

@@ -22,6 +22,8 @@ class Patience:
 
     def __init__(self, timeout: float):
         self.timeout = timeout
+        self.on_silence: Callable[[HostUnreachable], None] = lambda error: None
+        """Called now and then while the host does not answer, with the last error; may be set."""
 
     def with_host(self, request: Callable[[], Result], meanwhile: str = "what runs on the host goes on") -> Result:
         """The answer to `request`. Raises `HostUnreachable` when the time is up; no job is the worse for it."""
@@ -34,6 +36,7 @@ class Patience:
                 if time.monotonic() - since > self.timeout:
                     raise
                 logger.warning("%s\nTrying again; %s meanwhile.", error, meanwhile)
+                self.on_silence(error)
                 # full jitter, so that many who lost the same host do not come back at once
                 time.sleep(random.uniform(pause / 2, pause))
                 pause = min(pause * 2, _LONGEST_BACKOFF)

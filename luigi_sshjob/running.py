@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from luigi_sshjob import recent
-from luigi_sshjob.errors import RemoteCommandFailed, SSHJobError
+from luigi_sshjob import page, recent
+from luigi_sshjob.errors import HostUnreachable, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.patience import Patience
 from luigi_sshjob.recent import Place
 from luigi_sshjob.report import Reporter, failure
+from luigi_sshjob.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
 
@@ -32,6 +33,8 @@ class JobRun:
         self.task = task
         self.request = task._request()
         self._cleanup = task._policy("cleanup")
+        pattern = task._setting("tracking_url")
+        self._tracking = TrackingUrl(pattern, task.remote_context.host, task.task_id) if pattern else None
         self.monitor = task._monitor(patience)
         self.control = task._control()
         self._patience = patience
@@ -55,13 +58,23 @@ class JobRun:
         logger.info("%s: %s %s on %s", self.task, _VERBS[submission.attached], job.id, job.host)
         self._attached = submission.attached
         self._logs = self.control.command_line("logs", job)
-        self._reporter = Reporter(self.task, job, self.task._settings.log_lines, self._logs, self._repeat)
+        self._reporter = self._reporter_of(job)
+        url = self._tracking.of(job) if self._tracking else None
+        # an earlier run of the task may have taken what the page offers, see announcing.py
+        if url or submission.attached or job.attempt > 1:
+            self._reporter.track(url)
         return job
 
     def observe(self, observation: Observation) -> None:
         """Says what is new of the job."""
         assert self._reporter
         self._reporter.observe(observation)
+
+    def host_is_silent(self, error: HostUnreachable) -> None:
+        """Says that the host does not answer for now, also before the job is there."""
+        if self._reporter is None:
+            self._reporter = self._reporter_of(JobRef(str(self.task.host), self.request.key, 0, ""))
+        self._reporter.host_is_silent(error)
 
     def has_messages(self) -> bool:
         """Whether luigid has sent any that were not answered."""
@@ -73,8 +86,13 @@ class JobRun:
         while self.has_messages():
             message = self.task.scheduler_messages.get()
             try:
-                message.respond(self.task.on_scheduler_message(message))
-            except Exception as error:
+                said = str(self.task.on_scheduler_message(message))
+            except Exception as error:  # whoever has asked waits for an answer, whatever it is
+                logger.warning("%s: the message %r: %s", self.task, str(message), error)
+                said = str(error) if isinstance(error, SSHJobError) else f"{type(error).__name__}: {error}"
+            try:
+                message.respond(page.answer(said))
+            except Exception as error:  # a scheduler that is away for a moment must not cost the job its watcher
                 logger.warning("%s: the message %r was not answered: %s", self.task, str(message), error)
 
     def settle(self, outcome: Outcome) -> bool:
@@ -93,9 +111,14 @@ class JobRun:
         removed = removed and outcome.state != "lost"
         if removed:
             self._remove(job)
+        logs = "" if removed else self._logs
+        self._reporter.conclude(outcome, logs)
         if not outcome.succeeded:
-            raise failure(job, outcome, self._reporter.tail, "" if removed else self._logs)
+            raise failure(job, outcome, self._reporter.tail, logs)
         return True
+
+    def _reporter_of(self, job: JobRef) -> Reporter:
+        return Reporter(self.task, job, self.task._settings.log_lines, self._logs, self._repeat)
 
     def _made(self) -> bool | None:
         """Whether all that the job makes is there; None for a job that makes nothing that could be looked for."""

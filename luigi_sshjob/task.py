@@ -11,10 +11,10 @@ from typing import Any
 
 import luigi
 
-from luigi_sshjob import config, leaving, limits, outputs
+from luigi_sshjob import announcing, answers, config, leaving, limits, outputs
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, whoami
-from luigi_sshjob.errors import ConfigurationError, JobNotFound, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, JobNotFound, SSHJobError
 from luigi_sshjob.handle import Job
 from luigi_sshjob.job import JobPaths, JobRef, job_key
 from luigi_sshjob.launchers import Launcher, Wishes, launcher_named
@@ -57,6 +57,10 @@ class RemoteJobTask(luigi.Task):
     """Long options of sbatch, {"partition": "gpu", "mem": "8G", "exclusive": True} say; of no effect but with slurm."""
     batch: Any = 1
     """How many jobs that wait to be submitted with the same options may become one job array."""
+    tracking_url: Any = None
+    """The address that luigid's page links to, see `TrackingUrl`; "" for none, or for one that the task sets itself."""
+    accepts_messages = True
+    """Whether luigid's page offers to send messages, see `on_scheduler_message`."""
 
     _submitted: JobRef | None = None
     _end_elsewhere: Callable[[str], None] | None = None
@@ -90,15 +94,12 @@ class RemoteJobTask(luigi.Task):
         return RemoteContext(self.host, **options)
 
     def on_scheduler_message(self, message: Any) -> str:
-        """What a message from luigid's page does while the job runs; returns the answer that is shown there.
+        """What a message from luigid's page does while the job runs; returns the answer that is shown there, as text.
 
-        Set `accepts_messages = True` to be sent any. Here "cancel" ends the job, and nothing else is understood. With
-        `luigi_sshjob.build` it is called by a thread that is not the main one.
+        Understands "status", "tail 50" and "cancel", and says so to any other; override it to understand more. An error
+        that it raises is the answer, too. With `luigi_sshjob.build` it is called by a thread that is not the main one.
         """
-        if str(message).strip().lower() != "cancel":
-            return "the one message that is understood is: cancel"
-        outcome = self.job.cancel()
-        return f"{self.job.id} {outcome}"
+        return answers.answer(str(message), lambda: self._job(self._little_patience()))
 
     @property
     def job(self) -> Job:
@@ -106,22 +107,32 @@ class RemoteJobTask(luigi.Task):
 
         Raises `JobNotFound` where there has been none.
         """
+        return self._job(None)
+
+    def _job(self, patience: Patience | None) -> Job:
         ref = self._submitted or self._control().latest(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
                 "it has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
             )
-        return Job(ref, self.remote_context, self._control(), self._monitor(), self._seconds("kill_grace"))
+        return Job(ref, self.remote_context, self._control(), self._monitor(patience), self._seconds("kill_grace"))
 
     def run(self) -> None:
         """Submits the job, or attaches to it; waits; takes the outcome over."""
-        run = JobRun(self, self._patience())
+        announcing.take_over(self)
+        patience = self._patience()
+        run = JobRun(self, patience)
         with self._on_worker_exit() as worker_lives:
 
             def go_on() -> None:
                 worker_lives()
                 run.answer_messages()
 
+            def while_silent(error: HostUnreachable) -> None:
+                run.host_is_silent(error)
+                go_on()
+
+            patience.on_silence = while_silent
             while True:
                 job = run.begin()
                 if job is None or run.settle(run.monitor.wait(job, run.observe, go_on)):
@@ -137,7 +148,7 @@ class RemoteJobTask(luigi.Task):
 
     def _end(self, why: str) -> None:
         """Cancels the job that this task is running, if there is one, without waiting long for its host."""
-        patience = Patience(min(self._settings.unreachable_timeout, self._settings.request_timeout))
+        patience = self._little_patience()
         control = self._control()
         ref = self._submitted or patience.with_host(lambda: control.latest(job_key(self.task_id)))
         if ref and not patience.with_host(lambda: control.look(ref)).state.final:
@@ -185,6 +196,9 @@ class RemoteJobTask(luigi.Task):
 
     def _patience(self) -> Patience:
         return Patience(self._settings.unreachable_timeout)
+
+    def _little_patience(self) -> Patience:
+        return Patience(min(self._settings.unreachable_timeout, self._settings.request_timeout))
 
     def _monitor(self, patience: Patience | None = None) -> Monitor:
         poll_interval = self._seconds("poll_interval")

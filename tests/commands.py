@@ -51,3 +51,20 @@ def ask(port: int, method: str, **data: object) -> dict[str, Any]:
     body = f"data={json.dumps(data)}".encode()
     with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
         return json.load(answer)["response"]
+
+
+def answers(port: int, task_id: str, *messages: str) -> list[str]:
+    """What a running task answers to messages that are sent to it together, by way of luigid."""
+    worker = ask(port, "task_list", status="RUNNING")[task_id]["worker_running"]
+    waiting = [ask(port, "send_scheduler_message", worker=worker, task=task_id, content=each) for each in messages]
+    said: dict[str, str] = {}
+
+    def answered() -> bool:
+        for message in (sent["message_id"] for sent in waiting):
+            # luigid tells each once
+            reply = ask(port, "get_scheduler_message_response", task_id=task_id, message_id=message)["response"]
+            said.update({message: reply} if reply else {})
+        return len(said) == len(messages)
+
+    processes.wait_until(answered, f"the answers to {messages}")
+    return [said[sent["message_id"]] for sent in waiting]

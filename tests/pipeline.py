@@ -7,6 +7,7 @@ from pathlib import Path
 
 import luigi
 import luigi.contrib.ssh
+from luigi.parameter import ParameterVisibility
 
 from luigi_sshjob import RemoteJobTask
 
@@ -58,6 +59,26 @@ class Slow(RemoteJobTask):
             echo "40 aligning reads" >"$SSHJOB_PROGRESS"
             while [ -d {self.folder} ] && ! [ -e go ]; do sleep 0.1; done
             echo let go
+        """
+
+
+class Align(RemoteJobTask):
+    """A job for luigid's page. Its log begins with what the test has put into a file."""
+
+    host = luigi.Parameter()
+    sample = luigi.Parameter(default="NA12878")
+    folder = luigi.Parameter(visibility=ParameterVisibility.PRIVATE)
+
+    def command(self):
+        return f"""
+            echo '40 aligning reads' >"$SSHJOB_PROGRESS"
+            cat {self.folder}/hostile
+            while ! [ -e {self.folder}/go ]; do sleep 0.1; done
+            echo 'reference GRCh38, 25 sequences'
+            for part in 1 2 3 4 5 6; do echo "part $part of 10: 5000000 reads, 97.$part % mapped"; done
+            printf 'part 7 of 10: '
+            echo '60 aligning reads' >"$SSHJOB_PROGRESS"
+            sleep 100
         """
 
 

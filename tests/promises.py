@@ -52,6 +52,7 @@ class Limited(Noted):
 
 class Retried(Noted):
     retry_count = 2
+    tracking_url = "http://example.invalid/{key}/{attempt}"
 
 
 class Licensed(Noted):
@@ -69,8 +70,6 @@ class Generous(Noted):
 
 
 class Tracked(Noted):
-    accepts_messages = True
-
     def command(self):
         self.set_tracking_url(f"http://example.invalid/{self.number}")
         return super().command()

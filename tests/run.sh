@@ -57,6 +57,17 @@ install_sshd() (
   fi
 )
 
+# luigid's page is tested in a browser. Only Debian has both packages; elsewhere those tests are left out.
+install_browser() {
+  say "chromium or chromium-driver is missing: luigid's page is tested in them"
+  missing="chromium chromium-driver"
+  (install_missing) || :
+  missing=
+  if has chromium && has chromedriver; then return; fi
+  [ "${CI:-}" != true ] || die "CI must test luigid's page, but chromium and chromium-driver cannot be installed"
+  say "they cannot be installed here: the tests of luigid's page are left out"
+}
+
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "needs Python 3.10 or newer as python3"
 python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv "makes a virtual environment for the tests"
 has ssh || need openssh-client "is what the tests connect with"
@@ -65,6 +76,7 @@ has ps || need procps "shows what a job runs"
 has shellcheck || need shellcheck "checks the shell scripts"
 has shfmt || need shfmt "checks the layout of the shell scripts"
 install_missing
+{ has chromium && has chromedriver; } || install_browser
 
 # A moved checkout, a removed Python or an interrupted installation leave one that does not work.
 "$venv/bin/python" -c 'import docker, tox' 2>/dev/null || {

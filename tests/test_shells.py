@@ -128,13 +128,16 @@ def test_a_time_limit_ends_every_process(far_side):
 
 
 def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
-    directory = far_side.submit("sleep 421")
+    directory = far_side.submit("echo one; echo two; sleep 421")
     host = far_side.host
     start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
     host.run("sh", "-c", f"setsid {start} </dev/null >/dev/null 2>&1 &")
     processes.wait_until(lambda: any("sleep 421" in args for _, args in host.processes()), "the command")
     poll = (shell.Word("job_poll"), directory, "0")
-    assert "state 0 running" in far_side.call(poll)
+    running = far_side.call(poll, (shell.Word("job_tail"), directory, "100", "1"))
+    assert "state 0 running" in running
+    assert 0 <= int(running.partition("token part seconds 0 ")[2].partition("\n")[0]) <= 20
+    assert "token part tail 0 \ntwo\n" in running
     supervisor = [pid for pid, args in host.processes() if "supervise.sh" in args]
     host.run("kill", "-9", *map(str, supervisor))
     assert "state 0 unsupervised" in far_side.call(poll)

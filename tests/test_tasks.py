@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import luigi
@@ -233,7 +234,7 @@ def test_status_and_progress_reach_luigid_while_the_job_runs(host, folder, start
         return ask(luigid, "get_task_status_message", task_id=task_id)["statusMessage"] or ""
 
     processes.wait_until(lambda: "aligning reads" in status(), "the status message")
-    assert f"{task_id}/1 on {host.alias}: running, watched for " in status()
+    assert re.match(rf"running on {host.alias} for \d+ s\n40 % aligning reads\n", status())
     assert "working on it" in status()
     assert ask(luigid, "get_task_progress_percentage", task_id=task_id)["progressPercentage"] == 40
     host.run("touch", f"{folder}/go")

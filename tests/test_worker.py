@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ import luigi
 import luigi.configuration
 import processes
 import pytest
-from commands import Luigi, ask, finished
+from commands import Luigi, answers, ask, finished
 from luigi.execution_summary import LuigiStatusCode
 from promises import (
     Batched,
@@ -171,30 +172,24 @@ def test_a_running_task_can_give_a_resource_back(luigid, host, folder, start):
 
 
 def test_tracking_url_and_messages_reach_the_other_side(luigid, start):
-    task, process = start(Tracked, "echo here; sleep 60")
+    task, process = start(Tracked, "echo '<there>'; echo here; sleep 60")
     processes.wait_until(lambda: "] here" in process.log.read_text(), "the job's first line")
-    running = ask(luigid, "task_list", status="RUNNING")[task.task_id]
     processes.wait_until(
         lambda: ask(luigid, "task_list", status="RUNNING")[task.task_id]["tracking_url"], "the tracking URL"
     )
-    found = ask(luigid, "task_list", status="RUNNING")[task.task_id]["tracking_url"]
-    assert found == "http://example.invalid/0"
-
-    def answer(content: str) -> str:
-        asked = {"worker": running["worker_running"], "task": task.task_id, "content": content}
-        message = ask(luigid, "send_scheduler_message", **asked)["message_id"]
-        said: list[str] = []
-
-        def answered() -> bool:
-            reply = ask(luigid, "get_scheduler_message_response", task_id=task.task_id, message_id=message)["response"]
-            said.extend([reply] if reply else [])
-            return bool(said)
-
-        processes.wait_until(answered, f"the answer to {content}")
-        return said[0]
-
-    assert answer("hello") == "the one message that is understood is: cancel"
-    assert answer("cancel").startswith(f"{task.task_id}/1 was cancelled")
+    running = ask(luigid, "task_list", status="RUNNING")[task.task_id]
+    assert running["tracking_url"] == "http://example.invalid/0"
+    # what shows the button for messages
+    assert running["accepts_messages"] is True
+    wrong = [f"tail {word}" for word in ("0", "501", "-1", "x", "9" * 5000)]
+    tail, status, unknown, *refusals = answers(luigid, task.task_id, "Tail 2", "status", "hello", *wrong)
+    assert tail == "&lt;there&gt;\nhere"
+    assert re.fullmatch(rf"running on {task.host} for \d+ s", status)
+    assert re.findall("^  (status|tail|tail N|cancel)   ", unknown, re.M) == ["status", "tail", "tail N", "cancel"]
+    for refusal in refusals:
+        assert "is no number of lines from 1 to 500.\nThe whole log:\nluigi-sshjob logs " in refusal
+    (end,) = answers(luigid, task.task_id, "cancel")
+    assert end.startswith(f"{task.task_id}/1 was cancelled")
     assert "it was cancelled" in finished(process, 30)
 
 

@@ -1,5 +1,5 @@
-"""What luigi_sshjob.worker uses of Luigi's internals. If one of these fails, this Luigi has moved what it names: change
-luigi_sshjob/worker/ and the pin together."""
+"""What luigi_sshjob.worker and .announcing use of Luigi's internals. If one of these fails, this Luigi has moved what
+it names: change what uses it and the pin together."""
 
 from __future__ import annotations
 
@@ -110,6 +110,14 @@ def test_a_reporter_of_luigi_keeps_the_scheduler_and_the_messages(worker):
     reporter = worker._create_task_process(Some()).status_reporter
     assert reporter._scheduler is worker._scheduler
     assert reporter.scheduler_messages is None
+    assert (reporter._task_id, reporter._worker_id) == (Some().task_id, worker._id)
+
+
+def test_luigi_still_leaves_out_of_a_tracking_url_s_report_what_the_scheduler_then_forgets():
+    told = calls_on("self._scheduler", luigi.worker.TaskStatusReporter)["add_task"]
+    assert told == {"task_id", "worker", "status", "tracking_url"}
+    added = {"accepts_messages", "resources", "priority", "retry_policy_dict"}
+    assert added <= set(parameters(Scheduler.add_task)), "luigi.scheduler.Scheduler.add_task takes something else"
 
 
 def test_luigi_reads_of_a_process_what_the_stand_in_has():

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from luigi_sshjob.job import Observation
+from luigi_sshjob.page import duration
 from luigi_sshjob.survey import Listed
 
 _STYLES = {
@@ -62,15 +63,8 @@ def plain(text: str) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """In one unit and its next smaller one."""
-    if seconds is None:
-        return ""
-    whole = int(seconds)
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{whole} s"
+    """For people; nothing where it is not known."""
+    return "" if seconds is None else duration(seconds)
 
 
 def size(count: int | None) -> str:

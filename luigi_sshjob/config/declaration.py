@@ -67,6 +67,11 @@ class Settings:
     log_lines: int = _setting(
         100, "Lines of a job's log that go to Luigi's log in a minute; it says how many it left out."
     )
+    tracking_url: str = _setting(
+        "",
+        "The address of a page about a job, which luigid's page links to, with {host}, {job} or {id}, {key}, "
+        "{attempt}, {directory}, {task_id}: http://grafana/d/node?var-host={host}&job={id}.",
+    )
     transport: str = _setting("openssh", "How the host is reached.", choices=TRANSPORTS)
     existing_master: str = _setting(
         "no",

@@ -12,6 +12,22 @@ own_umask() {
   SJ_UMASK=$(umask)
 }
 
+# measure_uptime: sets $SJ_UPTIME and $SJ_START to the same moment, in seconds of two clocks: a container may count its
+# uptime from its own start, and the start of its processes from that of the machine. By a child that is as young as that.
+measure_uptime() {
+  SJ_START=$(process_start self && emit "$start")
+  # of hundredths on all but two machines of the past; without an end to cut off there is no Linux
+  SJ_UPTIME='' SJ_START=${SJ_START%??}
+  case $SJ_START in '' | *[!0-9]*) ;; *) read -r SJ_UPTIME _ </proc/uptime && SJ_UPTIME=${SJ_UPTIME%%.*} ;; esac
+}
+
+# seconds_since START: sets $passed to the seconds since a process began, see process_start; fails where they are not known.
+seconds_since() {
+  [ -n "$1" ] && [ -n "$SJ_UPTIME" ] && read -r uptime _ </proc/uptime || return
+  passed=$((${uptime%%.*} - SJ_UPTIME + SJ_START - ${1%??}))
+  [ "$passed" -ge 0 ]
+}
+
 unset CDPATH ENV
 IFS=' 	
 '
@@ -24,6 +40,7 @@ SJ_MARK=$newline$SJ_TOKEN
 own_umask
 machine_identity
 SJ_MACHINE=$machine SJ_BOOT=$boot
+measure_uptime
 # names what only this session uses, so that others can tell when it is nobody's any more
 process_start $$
 SJ_SELF=$machine.$$.$start

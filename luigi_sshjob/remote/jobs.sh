@@ -16,13 +16,14 @@ job_poll() {
 }
 
 # tell_job DIR BLOCK: the state comes first, the log after it: what was read of the log after the record
-# was seen is all of it.
+# was seen is all of it. How long it has been running is told where a builtin can tell.
 tell_job() {
   part state "$job_index" "$job_state"
   case $job_state in
     ended) show "$job_record" ;;
     *) emit "$job_reason" ;;
   esac
+  ! seconds_since "$job_began" || part seconds "$job_index" "$passed"
   if [ -s "$1/$SJ_PROGRESS" ]; then
     part progress "$job_index"
     read -r progress <"$1/$SJ_PROGRESS" || [ -n "$progress" ]
@@ -35,9 +36,17 @@ tell_job() {
   fi
 }
 
-# job_state DIR: sets $job_state and $job_reason, with builtins alone while all is well.
+# job_tail DIR BYTES LINES: the end of the log as it is now, at most so many lines of so many bytes.
+job_tail() {
+  [ -e "$1/$SJ_LOG" ] || refuse "there is no log in $1 (any more)" || return
+  part tail 0
+  tail -c "$2" "$1/$SJ_LOG" | tail -n "$3"
+}
+
+# job_state DIR: sets $job_state and $job_reason, with builtins alone while all is well; of one that runs on this machine
+# $job_began to the start of its supervisor, see process_start.
 job_state() {
-  job_reason=
+  job_reason='' job_began=''
   if ended "$1"; then
     job_state=ended
   elif [ -s "$1/$SJ_LAUNCH" ]; then
@@ -114,9 +123,10 @@ judge_identity() {
   elif [ "$job_boot" != "$SJ_BOOT" ]; then
     lost_unless_ended "$1" "the host was restarted while it ran"
   elif process_start "$job_pid" && [ "$start" = "$job_start" ]; then
-    job_state=running
+    job_state=running job_began=$job_start
   elif lives "$1"; then
     job_state=unsupervised job_reason="its supervisor (process $job_pid) is gone, its command is not"
+    job_began=$job_start
   else
     lost_unless_ended "$1" "its supervisor (process $job_pid) is gone without an exit record"
     [ "$job_state" != lost ] || explain_loss "$1"

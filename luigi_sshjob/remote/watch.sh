@@ -115,13 +115,13 @@ watched_state() {
   eval "pid=\$pid_$watch start_known=\${start_$watch-}"
   if [ -n "$pid" ] && [ ! -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_STARTED" ] && [ -e "/proc/$pid/stat" ] &&
     { [ "$SJ_TURN" -gt 0 ] || { process_start "$pid" && [ "$start" = "$start_known" ]; }; }; then
-    job_state=running job_reason=
+    job_state=running job_reason='' job_began=$start_known
     return
   fi
   scheduled_standing "$1"
   eval "standing_known=\${standing_$watch-}"
   if [ -n "$standing" ] && [ "$standing" = "$standing_known" ]; then
-    eval "job_state=\$was_$watch job_reason=\$why_$watch"
+    eval "job_state=\$was_$watch job_reason=\$why_$watch job_began="
     SJ_WANTED=yes
     return
   fi

@@ -1,6 +1,6 @@
 """A Luigi worker that holds remote jobs in the process that is there, and forks for local tasks as ever.
 
-Nothing else in luigi_sshjob touches Luigi's internals; tests/test_worker_pins.py pins each that is used here.
+Nothing else in luigi_sshjob but announcing.py touches Luigi's internals; tests/test_worker_pins.py pins what is used.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
-from luigi_sshjob.errors import SSHJobError
+from luigi_sshjob.errors import HostUnreachable, SSHJobError
 from luigi_sshjob.job import JobRef, Observation, Outcome
 from luigi_sshjob.running import JobRun
 from luigi_sshjob.worker.crew import Crew
@@ -42,6 +42,7 @@ class HeldJob:
         self._succeeded = succeeded
         self._failed = failed
         self._patience = crew.patience(crew.connection.settings.unreachable_timeout)
+        self._patience.on_silence = self._host_is_silent
         self._run = JobRun(task, self._patience, _REPEAT)
         self._interval = task._seconds("poll_interval")
         self.grace = task._seconds("kill_grace")
@@ -143,6 +144,13 @@ class HeldJob:
 
     def _observe(self, observation: Observation) -> None:
         self._run.observe(observation)
+        self._heed_messages()
+
+    def _host_is_silent(self, error: HostUnreachable) -> None:
+        self._run.host_is_silent(error)
+        self._heed_messages()
+
+    def _heed_messages(self) -> None:
         if self._run.has_messages() and not self._answering:
             # what they ask for may take long
             self._answering = True

@@ -89,6 +89,9 @@ class SharedPatience(Patience):
     def check(self) -> None:
         """Raises `HostUnreachable` when the time is up."""
         self._silence.check(self._since, self.timeout)
+        error = self._silence.error
+        if error is not None:
+            self.on_silence(error)
 
     def give_up(self) -> None:
         """Nobody waits for what is asked any more: the next failure is the last."""

@@ -17,6 +17,7 @@ import luigi.worker
 from luigi.task import flatten
 from luigi.task_status import DONE, FAILED
 
+from luigi_sshjob.announcing import announce
 from luigi_sshjob.task import RemoteJobTask
 from luigi_sshjob.worker.held import HeldJob
 from luigi_sshjob.worker.mailbox import Mailbox
@@ -30,14 +31,15 @@ logger = logging.getLogger("luigi-interface")
 class Reporter(luigi.worker.TaskStatusReporter):
     """Luigi's, by way of the main thread. What is only shown may wait, and gives way to what comes after it."""
 
-    def __init__(self, mailbox: Mailbox, task_id: str, *luigis: Any):
+    def __init__(self, mailbox: Mailbox, task: Any, *luigis: Any):
         super().__init__(*luigis)
         self._mailbox = mailbox
-        self._id = task_id
+        self._task = task
+        self._id = task.task_id
 
-    def update_tracking_url(self, tracking_url: str) -> None:
-        """As Luigi's."""
-        self._mailbox.post(self._id, "tracking URL", partial(super().update_tracking_url, tracking_url))
+    def update_tracking_url(self, tracking_url: str | None) -> None:
+        """As Luigi's, see announcing.py."""
+        self._mailbox.post(self._id, "tracking URL", partial(announce, self, self._task, tracking_url))
 
     def update_status_message(self, message: str) -> None:
         """As Luigi's."""
@@ -67,7 +69,7 @@ class StandIn:
         messages = process.status_reporter.scheduler_messages
         self.status_reporter = process.status_reporter = Reporter(
             worker.mailbox,
-            self.task.task_id,
+            self.task,
             *(process.status_reporter._scheduler, self.task.task_id, process.worker_id),
             # no process to send them to, so no pipe
             queue.Queue() if messages is not None else None,
