@@ -15,7 +15,7 @@ _KEPT = 20
 _LATELY = 30 * 86400.0  # seconds
 _FRESH = 3600.0
 
-_noted: dict[Place, float] = {}
+_noted: dict[tuple[Path, Place], float] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,11 @@ class Place:
 def note(place: Place) -> None:
     """Remembers it, at most once an hour. What cannot be written is not remembered: it is only a convenience."""
     now = time.time()
-    if now - _noted.get(place, 0) < _FRESH:
-        return
-    _noted[place] = now
     with contextlib.suppress(OSError, ValueError, RuntimeError):
+        noted = _file(), place
+        if now - _noted.get(noted, 0) < _FRESH:
+            return
+        _noted[noted] = now
         known = _read()
         if now - known.get(place, 0) < _FRESH:
             return
