@@ -1,0 +1,125 @@
+"""Pages that are written by the code they describe: `settings-of` and `commands-of`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import luigi
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.util.nodes import nested_parse_with_titles
+
+# What a number means; a setting whose name says nothing that is known here cannot be documented.
+_UNITS = (
+    (r"_(interval|timeout|limit|grace|persist|delay|age)$", "seconds"),
+    (r"_sessions$", "sessions"),
+    (r"_jobs$", "jobs"),
+    (r"_lines$", "lines a minute"),
+    (r"_(attempts|count|retries)$", "times"),
+)
+
+
+class _FromCode(Directive):
+    """`:: module:name` is what is described."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        module, _, name = self.arguments[0].partition(":")
+        lines = StringList(list(self.lines(getattr(importlib.import_module(module), name))), source=self.arguments[0])
+        parent = nodes.section()
+        parent.document = self.state.document
+        nested_parse_with_titles(self.state, lines, parent)
+        return parent.children
+
+    def lines(self, found: Any) -> Iterator[str]:
+        raise NotImplementedError
+
+
+class SettingsOf(_FromCode):
+    """A table of the parameters of a `luigi.Config`, and a target for each."""
+
+    def lines(self, found: type[luigi.Config]) -> Iterator[str]:
+        rows = [("setting", "type", "default", "unit", "what it is")]
+        for name, parameter in found.get_params():
+            kind, unit = _kind(name, parameter)
+            rows.append((f"``{name}``", kind, _default(parameter), unit, parameter.description or ""))
+        yield from _table(rows, "20 12 16 10 42")
+
+
+class CommandsOf(_FromCode):
+    """The subcommands of the `argparse.ArgumentParser` that a function returns, with their options."""
+
+    def lines(self, found: Any) -> Iterator[str]:
+        parser = found()
+        yield from (parser.description or "", "")
+        for action in parser._actions:
+            if not isinstance(action, argparse._SubParsersAction):
+                continue
+            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, sub in action.choices.items():
+                yield from _command(name, sub, helps.get(name, ""))
+        if parser.epilog:
+            yield from ("", *parser.epilog.splitlines(), "")
+
+
+def _command(name: str, parser: argparse.ArgumentParser, summary: str) -> Iterator[str]:
+    title = f"luigi-sshjob {name}"
+    yield from (title, "-" * len(title), "", f".. program:: {title}", "")
+    yield from (".. code-block:: none", "", *(f"   {line}" for line in _usage(parser, title)), "")
+    yield from (*(parser.description or summary).splitlines(), "")
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction) or action.help is argparse.SUPPRESS:
+            continue
+        names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+        if action.option_strings and action.nargs != 0:
+            names += f" {action.metavar or action.dest.upper()}"
+        text = (action.help or "") % {**vars(action), "prog": title} if action.help else ""
+        yield from (f".. option:: {names}", "", *(f"   {line}" for line in text.splitlines()), "")
+    if parser.epilog:
+        yield from (*parser.epilog.splitlines(), "")
+
+
+def _usage(parser: argparse.ArgumentParser, title: str) -> list[str]:
+    usage = parser.format_usage().removeprefix("usage: ").rstrip()
+    return re.sub(r"^.*? run$", f"{title}", usage).splitlines()
+
+
+def _kind(name: str, parameter: luigi.Parameter) -> tuple[str, str]:
+    if isinstance(parameter, luigi.ChoiceParameter):
+        return " or ".join(f"``{choice}``" for choice in sorted(parameter._choices)), ""
+    if isinstance(parameter, luigi.BoolParameter):
+        return "true or false", ""
+    if isinstance(parameter, (luigi.IntParameter, luigi.FloatParameter)):
+        unit = next((unit for pattern, unit in _UNITS if re.search(pattern, name)), None)
+        if unit is None:
+            raise ValueError(f"{name}: its name does not tell its unit; add that to docs/_ext/from_code.py")
+        return "number" if isinstance(parameter, luigi.FloatParameter) else "whole number", unit
+    return "text", ""
+
+
+def _default(parameter: luigi.Parameter) -> str:
+    value = parameter._default
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"``{value}``" if value not in ("", None) else "(none)"
+
+
+def _table(rows: Iterable[tuple[str, ...]], widths: str) -> Iterator[str]:
+    yield from (".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", "")
+    for first, *others in rows:
+        yield f"   * - {first}"
+        yield from (f"     - {cell}" for cell in others)
+    yield ""
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("settings-of", SettingsOf)
+    app.add_directive("commands-of", CommandsOf)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
