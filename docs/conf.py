@@ -13,6 +13,8 @@ extensions = ["sphinx.ext.autodoc", "from_code"]
 exclude_patterns = ["_build"]
 # in docstrings `x` is code
 default_role = "literal"
+# two dashes begin an option
+smartquotes = False
 
 html_theme = "furo"
 html_title = "luigi_sshjob"
@@ -27,5 +29,5 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(luigi|io|collections|contextlib|subprocess|datetime|typing)\..*"),
     ("py:.*", r"luigi_sshjob\.(ssh|control|monitor|streams|progress|job\.JobRef|job\.State).*"),
-    ("py:.*", r"(CalledProcessError|RemoteCalledProcessError|Exception|ValueError|Any|Sequence|Iterator|Iterable|Callable)"),
+    ("py:.*", r"((Remote)?CalledProcessError|Exception|ValueError|Any|Sequence|Iterator|Iterable|Callable)"),
 ]

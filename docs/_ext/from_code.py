@@ -48,7 +48,9 @@ class SettingsOf(_FromCode):
         rows = [("setting", "type", "default", "unit", "what it is")]
         for name, parameter in found.get_params():
             kind, unit = _kind(name, parameter)
-            rows.append((f"``{name}``", kind, _default(parameter), unit, parameter.description or ""))
+            # what Luigi adds for its own help says the type once more
+            text = re.sub(r" *Choices: \{.*\}$", "", parameter.description or "")
+            rows.append((f"``{name}``", kind, _default(parameter), unit, text))
         yield from _table(rows, "20 12 16 10 42")
 
 
@@ -57,37 +59,38 @@ class CommandsOf(_FromCode):
 
     def lines(self, found: Any) -> Iterator[str]:
         parser = found()
-        yield from (parser.description or "", "")
+        yield from (*_text(parser.description or ""), "")
         for action in parser._actions:
             if not isinstance(action, argparse._SubParsersAction):
                 continue
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             for name, sub in action.choices.items():
                 yield from _command(name, sub, helps.get(name, ""))
-        if parser.epilog:
-            yield from ("", *parser.epilog.splitlines(), "")
+        yield from ("", *_text(parser.epilog or ""), "")
 
 
 def _command(name: str, parser: argparse.ArgumentParser, summary: str) -> Iterator[str]:
     title = f"luigi-sshjob {name}"
     yield from (title, "-" * len(title), "", f".. program:: {title}", "")
-    yield from (".. code-block:: none", "", *(f"   {line}" for line in _usage(parser, title)), "")
-    yield from (*(parser.description or summary).splitlines(), "")
-    for action in parser._actions:
-        if isinstance(action, argparse._HelpAction) or action.help is argparse.SUPPRESS:
+    options = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    if options:
+        usage = parser.format_usage().removeprefix("usage: ").splitlines()
+        yield from (".. code-block:: none", "", *(f"   {line}" for line in usage), "")
+    yield from (*_text(parser.description or summary), "")
+    for action in options:
+        if action.help is argparse.SUPPRESS:
             continue
         names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
         if action.option_strings and action.nargs != 0:
             names += f" {action.metavar or action.dest.upper()}"
         text = (action.help or "") % {**vars(action), "prog": title} if action.help else ""
-        yield from (f".. option:: {names}", "", *(f"   {line}" for line in text.splitlines()), "")
-    if parser.epilog:
-        yield from (*parser.epilog.splitlines(), "")
+        yield from (f".. option:: {names}", "", *(f"   {line}" for line in _text(text)), "")
+    yield from (*_text(parser.epilog or ""), "")
 
 
-def _usage(parser: argparse.ArgumentParser, title: str) -> list[str]:
-    usage = parser.format_usage().removeprefix("usage: ").rstrip()
-    return re.sub(r"^.*? run$", f"{title}", usage).splitlines()
+def _text(text: str) -> list[str]:
+    """As reStructuredText, which would take a name at a host for an address of a person."""
+    return re.sub(r"(?<![`\w])[\w.]+@[\w.:]+", r"``\g<0>``", text).splitlines()
 
 
 def _kind(name: str, parameter: luigi.Parameter) -> tuple[str, str]:
