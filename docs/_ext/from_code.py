@@ -48,8 +48,8 @@ class SettingsOf(_FromCode):
         rows = [("setting", "type", "default", "unit", "what it is")]
         for name, parameter in found.get_params():
             kind, unit = _kind(name, parameter)
-            # what Luigi adds for its own help says the type once more
-            text = re.sub(r" *Choices: \{.*\}$", "", parameter.description or "")
+            # what Luigi adds for its own help says the type once more; so may the description the unit
+            text = re.sub(r" *Choices: \{.*\}$| In [a-z]+\.(?=$| )", "", parameter.description or "")
             rows.append((f"``{name}``", kind, _default(parameter), unit, text))
         yield from _table(rows, "20 12 16 10 42")
 
@@ -121,8 +121,21 @@ def _table(rows: Iterable[tuple[str, ...]], widths: str) -> Iterator[str]:
     yield ""
 
 
+def _docstring(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    """A docstring is plain text: a plural may follow its code, and each line that says what is raised is a new one."""
+    text = re.sub(r"(`[^`]+`)s\b", r"\1\\s", "\n".join(lines))
+    lines[:] = _text(re.sub(r"(?<=\.)\n(?=Raises )", "\n\n", text))
+
+
+def _signature(app: Any, what: str, *others: Any) -> tuple[str, None] | None:
+    """Errors are caught by users, not made."""
+    return ("", None) if what == "exception" else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-process-docstring", _docstring)
     app.add_directive("settings-of", SettingsOf)
     app.add_directive("commands-of", CommandsOf)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
