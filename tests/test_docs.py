@@ -62,8 +62,9 @@ def myhost(host, luigi_cfg, tmp_path, monkeypatch) -> Iterator[str]:
     if ".luigi-sshjob" in left:
         control = JobControl(RemoteContext("myhost").connection, "~/.luigi-sshjob", launcher_named("nohup"))
         monitor = Monitor(control, Patience(60), poll_interval=0.5, start_timeout=10)
-        for job in [job for job, state, _ in control.list() if not state.final]:
-            monitor.cancel(job, grace=0)
+        for job in filter(None, map(control.latest, host.run("ls", ".luigi-sshjob/jobs").split())):
+            if not control.look(job).state.final:
+                monitor.cancel(job, grace=0)
     if left:
         host.run("rm", "-rf", *left)
 

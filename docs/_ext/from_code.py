@@ -66,6 +66,8 @@ class CommandsOf(_FromCode):
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             for name, sub in action.choices.items():
                 yield from _command(name, sub, helps.get(name, ""))
+                if sub.epilog != parser.epilog:
+                    yield from (*_text(sub.epilog or ""), "")
         yield from ("", *_text(parser.epilog or ""), "")
 
 
@@ -85,7 +87,6 @@ def _command(name: str, parser: argparse.ArgumentParser, summary: str) -> Iterat
             names += f" {action.metavar or action.dest.upper()}"
         text = (action.help or "") % {**vars(action), "prog": title} if action.help else ""
         yield from (f".. option:: {names}", "", *(f"   {line}" for line in _text(text)), "")
-    yield from (*_text(parser.epilog or ""), "")
 
 
 def _text(text: str) -> list[str]:
