@@ -59,7 +59,7 @@ class CommandsOf(_FromCode):
 
     def lines(self, found: Any) -> Iterator[str]:
         parser = found()
-        yield from (*_text(parser.description or ""), "")
+        yield from (*_text(parser.description or ""), "", *_text(parser.epilog or ""), "")
         for action in parser._actions:
             if not isinstance(action, argparse._SubParsersAction):
                 continue
@@ -68,7 +68,6 @@ class CommandsOf(_FromCode):
                 yield from _command(name, sub, helps.get(name, ""))
                 if sub.epilog != parser.epilog:
                     yield from (*_text(sub.epilog or ""), "")
-        yield from ("", *_text(parser.epilog or ""), "")
 
 
 def _command(name: str, parser: argparse.ArgumentParser, summary: str) -> Iterator[str]:
