@@ -36,7 +36,8 @@ def blocks(language: str = "", page: str = "") -> list[Block]:
     found = []
     for path in PAGES:
         for match in _BLOCK.finditer(path.read_text()):
-            caption = re.search(r":caption: (.+)", match["options"])
+            # the README has to do with what docutils knows
+            caption = re.search(r":(?:caption|name): (.+)", match["options"])
             block = Block(path.name, match["language"], caption[1] if caption else "", textwrap.dedent(match["body"]))
             if language in ("", block.language) and page in ("", path.name):
                 found.append(block)
