@@ -19,6 +19,8 @@ smartquotes = False
 html_theme = "furo"
 html_title = "luigi_sshjob"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 highlight_language = "none"
 
 autodoc_member_order = "bysource"

@@ -41,6 +41,8 @@ AWAITED = {"doctor", "gc", "max_jobs"}
 # Not typed by a test: they would install something, begin what has tests of its own, or take long.
 NOT_TYPED = re.compile(r"python3 -m venv|\. venv/|pip |tox |examples/quickstart\.sh|(DOCKER_HOST=\S+ )?tests/run\.sh")
 
+OPENSSHS = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED")
+
 LUIGIS = {
     "core": luigi.interface.core,
     "scheduler": luigi.scheduler.scheduler,
@@ -297,6 +299,18 @@ def test_the_tables_of_names_are_whole():
     named = re.findall(r"^``(\w+)``$", text("configuration.rst"), re.MULTILINE)
     assert named
     assert set(named) <= {name for name, _ in config.sshjob.get_params()}
+
+
+def test_the_sentences_in_troubleshooting_are_said_by_the_program():
+    symptoms = "".join(re.findall(r"^   \* - (.+(?:\n {7}.+)*)", text("troubleshooting.rst"), re.MULTILINE))
+    package = ROOT / "luigi_sshjob"
+    source = "".join(path.read_text() for path in [*package.rglob("*.py"), *package.rglob("*.sh")])
+    # what a value is put into, and what is written in two pieces, may be anything
+    said = re.sub(r"\{[^{}\n]*\}|\$\{?\w+\}?|\" f?\"|\"\s+f?\"", "", source)
+    parts = [part.strip(" ,:") for name in re.findall(r"``(.+?)``", symptoms) for part in name.split("…")]
+    ours = [part for part in parts if part.count(" ") > 2 and part not in OPENSSHS]
+    assert len(ours) >= 8
+    assert [part for part in ours if part not in said] == []
 
 
 def test_the_readme_says_what_the_pages_say():
