@@ -127,9 +127,9 @@ def _docstring(app: Any, what: str, name: str, found: Any, options: Any, lines: 
     lines[:] = _text(re.sub(r"(?<=\.)\n(?=Raises )", "\n\n", text))
 
 
-def _signature(app: Any, what: str, *others: Any) -> tuple[str, None] | None:
+def _signature(app: Any, what: str, name: str, found: Any, options: Any, text: str | None, *_: Any) -> Any:
     """Errors are caught by users, not made."""
-    return ("", None) if what == "exception" else None
+    return ("", None) if what == "exception" and text else None
 
 
 def setup(app: Any) -> dict[str, bool]:
