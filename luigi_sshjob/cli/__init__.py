@@ -17,10 +17,10 @@ __all__ = ["main", "parser"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status, see `options.EPILOG`."""
     given = sys.argv[1:] if argv is None else list(argv)
-    if given[:1] == ["run"]:
-        return _run(given[1:])
-    arguments = parser().parse_args(given)
     try:
+        if given[:1] == ["run"]:
+            return _run(given[1:])
+        arguments = parser().parse_args(given)
         return int(arguments.run(arguments))
     except SSHJobError as error:
         print(f"luigi-sshjob: {error}", file=sys.stderr)
