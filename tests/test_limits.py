@@ -10,8 +10,8 @@ from commands import ask, finished
 from promises import OnHosts
 from settings import configure
 
-# A job that waits until three of its host run at the same time, and fails where they may not
-TOGETHER = 'n=0; until [ "$(grep -c + ledger)" -ge 3 ]; do n=$((n + 1)); [ $n -lt 600 ] || exit 1; sleep 0.1; done'
+# What a job does that is to run at the same time as so many others, and fails where it may not
+TOGETHER = 'n=0; until [ "$(grep -c + ledger)" -ge {} ]; do n=$((n + 1)); [ $n -lt 600 ] || exit 1; sleep 0.1; done'
 NAMES = ["by-max-jobs", "By.Resources", "free"]
 
 
@@ -27,7 +27,7 @@ def hosts(host, luigi_cfg, tmp_path, text_folder) -> dict[str, str]:
     text = luigi_cfg.path.read_text()
     luigi_cfg.path.write_text(text.replace(f"ssh_config={host.ssh_config}", f"ssh_config={ssh_config}"))
     luigi.configuration.get_config().reload()
-    return dict(zip(NAMES, ["sleep 0.5", "sleep 0.5", TOGETHER], strict=True))
+    return dict(zip(NAMES, [*2 * [f"{TOGETHER.format(2)}; sleep 1"], TOGETHER.format(3)], strict=True))
 
 
 def most_at_once(host, folder: str, place: int) -> int:
