@@ -10,6 +10,7 @@ import sys
 
 import processes
 import pytest
+from settings import configure
 
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.cli import main
@@ -270,6 +271,14 @@ def test_a_reader_that_has_seen_enough_is_no_error(host, submit):
 def test_a_host_that_is_none_is_an_error_with_a_next_step(luigi_cfg, capsys):
     assert main(["ls", "no-such-host.invalid"]) == 3
     assert "Next: check the spelling" in capsys.readouterr().err
+
+
+def test_settings_that_are_none_are_an_error_before_anything_runs(luigi_cfg, capsys):
+    configure(remote_jobs="many")
+    place = ["--host", "nowhere.invalid", "--folder", "/nowhere", "--notes", "/nowhere"]
+    task = ["Sleepers", *place, "--count", "1", "--seconds", "1"]
+    assert main(["run", "--module", "pipeline", *task, "--local-scheduler", "--no-lock"]) == 3
+    assert "remote_jobs in [sshjob] is 'many'\nNext: give a whole number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
