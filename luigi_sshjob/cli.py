@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from luigi_sshjob import config, worker
+from luigi_sshjob import config, doctor, worker
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl
 from luigi_sshjob.errors import JobNotFound, SSHJobError
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(given[1:])
     arguments = _parser().parse_args(given)
     try:
+        if arguments.run is doctor.run:
+            return int(arguments.run(arguments))
         return int(arguments.run(_Door(arguments), arguments))
     except SSHJobError as error:
         print(f"luigi-sshjob: {error}", file=sys.stderr)
@@ -119,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="luigi-sshjob", description="Jobs of luigi_sshjob on a host.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[_Door, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("host", metavar="HOST", help="an alias of ~/.ssh/config, or user@host:port")
         sub.add_argument("--key-file", help="as ssh -i")
@@ -140,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true", help="until it has ended, then say how")
     kill = command("kill", _kill, "end jobs with all their processes")
     kill.add_argument("jobs", metavar="JOB", nargs="+", help="as for logs")
+    checks = command("doctor", doctor.run, "look what stands in the way of jobs on a host, and say what helps")
+    checks.add_argument("--json", action="store_true", help="print the findings for a script")
     return parser
 
 
