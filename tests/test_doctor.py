@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -21,10 +22,13 @@ from luigi_sshjob import RemoteContext, shell
 from luigi_sshjob.cli import main
 from luigi_sshjob.doctor import accounts, systems
 from luigi_sshjob.doctor.advice import advise
-from luigi_sshjob.doctor.facts import Account, Base, Opening, Pace, Place, Seen, Sessions, Slurm, Survival
+from luigi_sshjob.doctor.facts import Account, Base, Opening, Pace, Place, Seen, Sessions, Slurm, Survival, account
 from luigi_sshjob.doctor.findings import Finding, Report, Verdict
 from luigi_sshjob.doctor.rendering import show
+from luigi_sshjob.doctor.storage import judge_base, judge_room
+from luigi_sshjob.doctor.survival import open_shell
 from luigi_sshjob.ssh.arrival import Arrival, Route, arrival_of, without_details
+from luigi_sshjob.ssh.remote_shell import deadline_in
 
 PROBES = "find /home /mnt /root /tmp /var/tmp -name '.sshjob-tmp.*' -o -name '.probe.*'"
 
@@ -50,7 +54,7 @@ def examined(capsys, *arguments: str) -> tuple[int, dict]:
 
 
 def listing(host) -> str:
-    return host.run("sh", "-c", "ls -lA ~; ls -lA ~/.ssh")
+    return host.run("sh", "-c", "ls -lRA ~")
 
 
 @both_transports
@@ -86,7 +90,7 @@ def test_what_is_wrong_with_a_host_is_found_also_behind_a_jump_host(special_benc
     host = special_bench(tmpfs={"/mnt/small": "size=20m,noexec,uid=1000,mode=755"}).host
     host.configure_sshd("MaxSessions 3")
     add_config(luigi_cfg, through_itself(host, tmp_path))
-    host.run("sh", "-c", "printf 'echo Welcome\\necho motd >&2\\nsleep 0.6\\n' >.bashrc")
+    host.run("sh", "-c", "printf 'echo Welcome\\necho motd >&2\\nsleep 0.55\\n' >.bashrc")
     host.run("mv", "/usr/bin/tar", "/usr/bin/time", "/usr/bin/setsid", "/root", user="root")
     status, found = examined(capsys, "through", "--base-dir", "/mnt/small")
     assert status == 0
@@ -96,7 +100,7 @@ def test_what_is_wrong_with_a_host_is_found_also_behind_a_jump_host(special_benc
     }
     assert host.alias in found["name"]["text"]
     assert found["sessions"]["measured"]["limit"] == 3
-    assert found["rc files"]["measured"]["seconds"] > 0.6
+    assert found["rc files"]["measured"]["seconds"] > 0.55
     assert {"Welcome", "motd"} == set(found["rc files"]["measured"]["printed"].split())
     assert "~/.bashrc" in found["rc files"]["remedy"]
     assert found["noexec"]["measured"]["programs_run"] is False
@@ -108,10 +112,10 @@ def test_what_is_wrong_with_a_host_is_found_also_behind_a_jump_host(special_benc
     assert noted - {"login", "round trip"} == {"rc files", "sessions", "base_dir", "space", "noexec", "tools", "setsid"}
 
     host.run("sh", "-c", "echo >.bashrc; cat /dev/zero >/mnt/small/zeros", check=False)
-    status, found = examined(capsys, "through", "--base-dir", "/mnt/small")
-    assert (status, found["base_dir"]["verdict"], found["space"]["verdict"]) == (1, "fail", "fail")
-    assert found["base_dir"]["text"].endswith("No space left on device")
-    assert found["settings"]["base_dir"]["value"] == "/home/job/.luigi-sshjob"
+    with contextlib.closing(open_shell(RemoteContext("through").connection.transport)) as opened:
+        base = account(opened.call("doctor_facts /mnt/small", deadline=deadline_in(100)).parts).base
+    assert judge_base(base, "/mnt/small").text.endswith("No space left on device")
+    assert {judge_base(base, "/mnt/small").verdict, judge_room(base).verdict} == {Verdict.FAIL}
     assert host.run("sh", "-c", PROBES, user="root") == ""
     assert host.run("ls", "-A", "/mnt/small") == "zeros\n"
 
@@ -188,7 +192,7 @@ def test_nothing_stays_where_the_doctor_is_killed(host, luigi_cfg):
     assert listing(host) == before
     # the login that is nobody else's ends with it; the shared connection is everybody's
     processes.wait_until(
-        lambda: not any("ControlPersist=5 " in one.args for one in processes.running() if one.names(host.alias)),
+        lambda: not any("ControlPersist=3 " in one.args for one in processes.running() if one.names(host.alias)),
         "the end of its own login",
     )
 
@@ -291,8 +295,8 @@ def test_clocks_differ_by_more_than_can_be_measured(ahead, error, verdict, text)
     ],
 )
 def test_what_becomes_of_processes_is_said_as_far_as_it_was_seen(survived, kills, spared, verdict, text):
-    account = dataclasses.replace(ACCOUNT, kills=kills, spared=spared)
-    found = systems.judge_logout(Survival(survived, 1.5, "no login of ours"), account)
+    told = dataclasses.replace(ACCOUNT, kills=kills, spared=spared)
+    found = systems.judge_logout(Survival(survived, 1.5, "no login of ours"), told)
     assert found.verdict is verdict
     assert text in found.text
     assert bool(found.remedy) is (verdict is not Verdict.OK)

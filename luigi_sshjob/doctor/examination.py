@@ -96,31 +96,35 @@ def _look(transport: Transport, route: Route, arrival: Arrival, base_dir: str, s
         opening = min(opening, _open(transport, timeout), key=lambda found: found.seconds)
     with contextlib.closing(open_shell(transport)) as shared:
         pace = _pace(shared, timeout)
-        said("asking for facts")
-        began = time.monotonic()
-        base = shell.quote_path(shell.anchored(base_dir.rstrip("/") or "/"))
-        told = shared.call(request_text("doctor_facts", base), deadline=deadline_in(timeout))
-        if not facts.first(told.parts, "place"):
-            raise RemoteCommandFailed(
-                f"the host's /bin/sh does not understand what it is asked: {told.text}",
-                host=str(transport.destination),
-                next_step="see what its /bin/sh is: it is to be a POSIX shell",
-            )
-        account = facts.account(told.parts)
-        slowest = time.monotonic() - began
         said("looking what outlives a connection")
         detached = detach(transport, shared)
+        said("asking for facts")
+        began = time.monotonic()
+        account = _account(shared, base_dir, timeout)
+        slowest = time.monotonic() - began
         said("counting sessions")
         most = min(_MOST, max(_FEWEST, transport.settings.max_sessions + 2))
         sessions = count_sessions(transport, most=most, own=1, deadline=deadline_in(timeout))
-        survival = watch(detached, shared, timeout)
+        said("asking for more facts")
         slurm = facts.slurm(shared.call("doctor_slurm", deadline=deadline_in(timeout + _SLURM)).parts)
         elsewhere: tuple[Place, ...] = ()
         if advice.needs_another_place(account.base.place, account.base.own):
-            said("looking for another place")
             parts = shared.call("doctor_elsewhere", deadline=deadline_in(timeout + _SLURM)).parts
             elsewhere = facts.places(parts)
+        survival = watch(detached, shared, timeout)
     return Seen(route, arrival, opening, pace, account, sessions, survival, slurm, elsewhere=elsewhere, slowest=slowest)
+
+
+def _account(shared: RemoteShell, base_dir: str, timeout: float) -> Account:
+    base = shell.quote_path(shell.anchored(base_dir.rstrip("/") or "/"))
+    told = shared.call(request_text("doctor_facts", base), deadline=deadline_in(timeout))
+    if not facts.first(told.parts, "place"):
+        raise RemoteCommandFailed(
+            f"the host's /bin/sh does not understand what it is asked: {told.text}",
+            host=shared.session.host,
+            next_step="see what its /bin/sh is: it is to be a POSIX shell",
+        )
+    return facts.account(told.parts)
 
 
 def _open(transport: Transport, timeout: float) -> Opening:

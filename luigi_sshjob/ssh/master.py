@@ -83,7 +83,7 @@ class ControlMaster:
         other = copy.copy(self)
         # as long as the name of the leader's socket, for which there is room
         other.control_path = socket_path(self.directory, f"{self.key}.{secrets.token_hex(2)}-")
-        other._persist = 5
+        other._persist = 3
         return other
 
     def close(self) -> None:
