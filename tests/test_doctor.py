@@ -181,20 +181,23 @@ def test_the_users_own_connection_is_examined_and_nothing_logs_in(host, luigi_cf
     assert host.accepted_logins() == logins
 
 
-def test_nothing_stays_where_the_doctor_is_killed(host, luigi_cfg):
+@pytest.mark.parametrize("moment", ["its own login", "its process"])
+def test_nothing_stays_where_the_doctor_is_killed(host, luigi_cfg, moment):
+    """The shared connection is everybody's; the login that is the doctor's own ends with it."""
+
+    def own_login() -> bool:
+        return any("ControlPersist=3 " in one.args and host.alias in one.args for one in processes.running())
+
+    def process() -> bool:
+        return any(args == "sleep 300" for _, args in host.processes())
+
     before = listing(host)
     doctor = subprocess.Popen([sys.executable, "-m", "luigi_sshjob.cli", "doctor", host.alias], stdout=subprocess.PIPE)
     with doctor:
-        # it has a detached process there, and is about to open as many sessions as it may
-        processes.wait_until(lambda: any(args == "sleep 300" for _, args in host.processes()), "its process")
+        processes.wait_until(own_login if moment == "its own login" else process, moment)
         processes.kill([doctor.pid])
-    processes.wait_until(lambda: host.processes() == [], "the end of what it had there")
+    processes.wait_until(lambda: not own_login() and host.processes() == [], "the end of all it had")
     assert listing(host) == before
-    # the login that is nobody else's ends with it; the shared connection is everybody's
-    processes.wait_until(
-        lambda: not any("ControlPersist=3 " in one.args for one in processes.running() if one.names(host.alias)),
-        "the end of its own login",
-    )
 
 
 SCRIPT = """
