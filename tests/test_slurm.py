@@ -19,6 +19,7 @@ from conftest import SESSION, end_masters
 from settings import configure
 from workbench import Bench
 
+from luigi_sshjob.cli import main
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.job import State
 from luigi_sshjob.launchers import Wishes, launcher_named
@@ -440,3 +441,10 @@ def test_the_example_runs_unchanged_on_a_host_and_on_a_cluster(launcher, host, l
     else:
         assert len(nodes) == 1
     host.run("rm", "-rf", folder, ".luigi-sshjob")
+
+
+def test_the_doctor_sends_jobs_to_the_nodes(slurm, capsys):
+    assert main(["doctor", slurm.host.alias]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^note  slurm +slurm-wlm \S+ answers", said, re.MULTILINE)
+    assert "\n    launcher = slurm\n" in said

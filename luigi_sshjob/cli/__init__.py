@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from luigi_sshjob import worker
+from luigi_sshjob import config, worker
 from luigi_sshjob.cli.options import parser
 from luigi_sshjob.errors import SSHJobError
 
@@ -38,5 +38,7 @@ def _run(given: Sequence[str]) -> int:
     ours = argparse.ArgumentParser(prog="luigi-sshjob run", add_help=False, allow_abbrev=False)
     ours.add_argument("--remote-jobs", type=int)
     found, luigis = ours.parse_known_args(given)
+    # Luigi would tell an error in them as a traceback
+    config.settings()
     worker.run(luigis, found.remote_jobs)
     return 0

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 
+from luigi_sshjob import doctor
 from luigi_sshjob.cli import ending, listing, logs, show, sweeping
 
 EPILOG = """\
@@ -76,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     )
     gc.add_argument("-n", "--dry-run", action="store_true", help="only say what would be removed")
     _json(gc, "a list of the ids")
+
+    checks = command("doctor", doctor.run, "look what stands in the way of jobs on a host, and say what helps")
+    _json(checks, "an object")
 
     # only for --help: its options are Luigi's, see `main`
     commands.add_parser(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from typing import Any, TypeVar
 
@@ -35,8 +34,11 @@ def way(destination: Destination, settings: Settings) -> list[str]:
     return words
 
 
-def users_control_path(destination: Destination, settings: Settings) -> str:
-    """Where the user's own ssh keeps its socket for the destination. Raises `ConfigurationError` where nowhere."""
+def effective(destination: Destination, settings: Settings) -> dict[str, str]:
+    """What ssh makes of its configuration for the destination: of each option, in lower case, the first value.
+
+    Raises `ConfigurationError` where ssh cannot read it.
+    """
     argv = ["ssh", "-G", *way(destination, settings), destination.reference]
     process: subprocess.Popen[bytes] = spawn(
         destination, subprocess.Popen, argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -44,14 +46,20 @@ def users_control_path(destination: Destination, settings: Settings) -> str:
     said = process.communicate()[0].decode("utf-8", "replace")
     if process.returncode != 0:
         raise login_error(said, destination, settings.ssh_config)
-    found = re.search(r"^controlpath (.+)$", said, re.MULTILINE)
-    if not found or found[1] == "none":
+    lines = [line.partition(" ") for line in reversed(said.splitlines())]
+    return {name: value for name, _, value in lines}
+
+
+def users_control_path(destination: Destination, settings: Settings) -> str:
+    """Where the user's own ssh keeps its socket for the destination. Raises `ConfigurationError` where nowhere."""
+    found = effective(destination, settings).get("controlpath", "none")
+    if found == "none":
         raise ConfigurationError(
             "existing_master is require, but the ssh configuration has no ControlPath for this host",
             host=str(destination),
             next_step="give it ControlMaster auto and a ControlPath there, and log in once by hand",
         )
-    return found[1]
+    return found
 
 
 def configuration(ssh_config: str) -> tuple[str, ...]:

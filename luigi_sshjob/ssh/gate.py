@@ -68,8 +68,11 @@ class SessionGate:
 
     def refused(self) -> None:
         """The server has refused the session of one who holds a slot: there were too many, here or of others."""
-        used = sum(not self._is_free(path) for path in self._slots(self._most))
-        self._learnt.write_text(str(max(1, used - 1)))
+        self._learnt.write_text(str(max(1, self.in_use() - 1)))
+
+    def in_use(self) -> int:
+        """How many slots are somebody's."""
+        return sum(not self._is_free(path) for path in self._slots(self._most))
 
     def contended(self) -> bool:
         """Whether somebody waits for a slot, so that whoever holds one idly should give it back."""

@@ -32,7 +32,7 @@ class Logins:
         """Seconds for one login."""
         return self._destination.connect_timeout or self._settings.connect_timeout
 
-    def make(self, made: Callable[[], bool], log_in: Callable[[], None]) -> None:
+    def make(self, made: Callable[[], bool], log_in: Callable[[], object]) -> None:
         """Calls `log_in` unless it is `made`, alone of all that want to.
 
         Raises what `log_in` does: `LoginRefused`, `HostUnreachable` or `ConfigurationError`. Whoever waited while
@@ -53,7 +53,7 @@ class Logins:
         finally:
             lock.release(remove=True)
 
-    def _try(self, log_in: Callable[[], None]) -> None:
+    def _try(self, log_in: Callable[[], object]) -> None:
         for attempt in range(1, self._settings.connect_attempts + 1):
             try:
                 log_in()

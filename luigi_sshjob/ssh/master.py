@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable
 from luigi_sshjob.ssh import command
+from luigi_sshjob.ssh.arrival import Arrival, arrival_of, without_details
 from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.logins import Logins
@@ -34,6 +37,7 @@ class ControlMaster:
         self.key = destination.key(*command.configuration(settings.ssh_config))
         self.control_path = socket_path(self.directory, self.key)
         self._logins = Logins(self.directory, self.key, destination, settings)
+        self._persist = settings.control_persist
         if settings.existing_master == "require":
             self.control_path = command.users_control_path(destination, settings)
 
@@ -57,7 +61,7 @@ class ControlMaster:
             return None
         return (found.st_ino, found.st_ctime_ns) if self.alive() else None
 
-    def connect(self) -> None:
+    def connect(self, log_in: Callable[[], object] | None = None) -> None:
         """Logs in unless somebody has: one login for all who want one at the same time.
 
         Raises as `Logins.make`.
@@ -66,7 +70,21 @@ class ControlMaster:
             return
         if self.settings.existing_master == "require":
             raise self._no_master()
-        self._logins.make(self.alive, self._log_in)
+        self._logins.make(self.alive, log_in or self._log_in)
+
+    def arrive(self) -> Arrival:
+        """As `connect`; what there is to tell of the login, where this has made one."""
+        logins = [Arrival()]
+        self.connect(lambda: logins.append(self._log_in("DEBUG1")))
+        return logins[-1]
+
+    def apart(self) -> ControlMaster:
+        """Another, that nobody shares; it ends soon after its last use, also where nobody closes it."""
+        other = copy.copy(self)
+        # as long as the name of the leader's socket, for which there is room
+        other.control_path = socket_path(self.directory, f"{self.key}.{secrets.token_hex(2)}-")
+        other._persist = 3
+        return other
 
     def close(self) -> None:
         """Ends the shared connection, for every process; running jobs are not touched. The user's own one stays."""
@@ -85,7 +103,7 @@ class ControlMaster:
                 client.connect(self.control_path)
             yield
 
-    def _log_in(self) -> None:
+    def _log_in(self, level: str = "ERROR") -> Arrival:
         if self.destination.key_file and not os.path.exists(os.path.expanduser(self.destination.key_file)):
             raise ConfigurationError(
                 f"there is no key file {self.destination.key_file}",
@@ -96,11 +114,12 @@ class ControlMaster:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.control_path)
         logger.debug("logging in on %s", self.destination)
+        began = time.monotonic()
         said = self.directory / f"{self.key}.said"
         with open(said, "w+b", opener=private) as log:
             # a file, not a pipe: the master keeps it open after -f has returned
             process: subprocess.Popen[bytes] = spawn(
-                self.destination, subprocess.Popen, self._login_argv(), stdout=log, stderr=log
+                self.destination, subprocess.Popen, self._login_argv(level), stdout=log, stderr=log
             )
             status = self._await_login(process)
             log.seek(0)
@@ -108,7 +127,8 @@ class ControlMaster:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(said)
         if status != 0 or not self.alive():
-            raise login_error(words, self.destination, self.settings.ssh_config)
+            raise login_error(without_details(words), self.destination, self.settings.ssh_config)
+        return arrival_of(words, time.monotonic() - began)
 
     def _await_login(self, process: subprocess.Popen[Any]) -> int:
         # ConnectTimeout ends with the key exchange; a host that stops after it would hold us for ever
@@ -118,16 +138,16 @@ class ControlMaster:
             process.kill()
             return process.wait()
 
-    def _login_argv(self) -> list[str]:
+    def _login_argv(self, level: str) -> list[str]:
         # only the login may need a password
         password = self.destination.sshpass
         return [
             # sshpass ends with the ssh it has started, and its terminal with it; the one in the background is to stay
             *(("sshpass", "-e", "nohup") if password else ()),
-            *self.ssh_argv(),
+            *self.ssh_argv(level),
             *(() if password else ("-o", "BatchMode=yes")),
             *("-M", "-N", "-f", "-T"),
-            *("-o", f"ControlPersist={self.settings.control_persist}"),
+            *("-o", f"ControlPersist={self._persist}"),
             *("-o", f"ServerAliveInterval={self.settings.keepalive_interval}"),
             *("-o", f"ServerAliveCountMax={self.settings.keepalive_count}"),
             *("-o", f"ConnectTimeout={self._logins.timeout}"),
@@ -135,10 +155,11 @@ class ControlMaster:
             self.destination.reference,
         ]
 
-    def ssh_argv(self) -> list[str]:
+    def ssh_argv(self, level: str = "ERROR") -> list[str]:
         """The beginning of every ssh command line for this connection."""
         # the words that tell one failure from another must not be silenced by the user's LogLevel
-        return ["ssh", "-S", self.control_path, "-o", "LogLevel=ERROR", *command.way(self.destination, self.settings)]
+        options = ["-S", self.control_path, "-o", f"LogLevel={level}"]
+        return ["ssh", *options, *command.way(self.destination, self.settings)]
 
     def _no_master(self) -> HostUnreachable:
         return HostUnreachable(

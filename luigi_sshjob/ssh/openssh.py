@@ -7,14 +7,17 @@ left makes a login of its own and says next to nothing about it; CLIENT_OPTIONS 
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
-from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
+from luigi_sshjob.ssh.arrival import Arrival, Route, known_as
+from luigi_sshjob.ssh.command import CLIENT_OPTIONS, effective, spawn
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.gate import Client, SessionGate
 from luigi_sshjob.ssh.master import ControlMaster
@@ -24,6 +27,8 @@ from luigi_sshjob.ssh.transport import Process
 
 class OpenSSH:
     """How one destination is reached by the ssh of this machine; see `Transport`."""
+
+    shared = True
 
     def __init__(self, destination: Destination, settings: Settings):
         if destination.password:
@@ -83,6 +88,42 @@ class OpenSSH:
             finally:
                 if self.master.alive():
                     self.master.control("cancel", forwarding)
+
+    def route(self) -> Route:
+        """Where ssh would connect to, by its own word (`ssh -G`)."""
+        found = effective(self.destination, self.settings)
+        jump, proxy = found.get("proxyjump", "none"), found.get("proxycommand", "none")
+        through = "" if proxy == "none" else "a ProxyCommand"
+        hostname, port = found.get("hostname", self.destination.host), int(found.get("port", "22"))
+        return Route(
+            hostname=hostname,
+            port=port,
+            username=found.get("user", ""),
+            # an alias stands for the port too
+            known_as=found.get("hostkeyalias") or known_as(hostname, port),
+            through=through if jump == "none" else f"the jump host {jump}",
+        )
+
+    def arrive(self) -> Arrival:
+        """Logs in unless there is a connection."""
+        return self.master.arrive()
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[OpenSSH]:
+        """A master of its own, whose sessions are not counted among those of the shared one."""
+        if self.settings.existing_master == "require":
+            raise ConfigurationError(
+                "existing_master is require, so there is no login but yours",
+                host=str(self.destination),
+                next_step="nothing: what needs another login is left out",
+            )
+        other = copy.copy(self)
+        other.master = self.master.apart()
+        other.gate = SessionGate(self.directory, Path(other.master.control_path).name, self.settings.max_sessions)
+        try:
+            yield other
+        finally:
+            other.close()
 
     def close(self) -> None:
         """Ends the shared connection, for every process; running jobs are not touched."""

@@ -33,6 +33,8 @@ class Session:
         self._transport = transport
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
         self._input = socket.socket()
+        self.printed = b""
+        """What rc files wrote on standard output, the last of it."""
         self.process = self._open(line, deadline)
 
     @property
@@ -196,6 +198,7 @@ class Session:
             if not byte:
                 raise self._unopened(seen, deadline)
             seen = (seen + byte)[-1000:]
+        self.printed = seen[: -len(token)]
 
     def _unopened(self, seen: bytes, deadline: float) -> SSHJobError:
         status = self.wait(deadline=deadline)

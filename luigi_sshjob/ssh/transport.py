@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import SSHJobError
+from luigi_sshjob.ssh.arrival import Arrival, Route
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.gate import SessionGate
 
@@ -52,6 +53,8 @@ class Transport(Protocol):
     """Local sockets and locks."""
     key: str
     """Names there what belongs to this destination by this transport."""
+    shared: bool
+    """Whether the sessions of other processes of this account are on the same connection."""
 
     def popen(self, command: Sequence[str], *, deadline: float | None = None, **kwargs: Any) -> Process:
         """Starts `command` (shell text for the login shell) in a session, as `subprocess.Popen` would.
@@ -75,6 +78,18 @@ class Transport(Protocol):
 
     def lost(self, said: str) -> SSHJobError:
         """The error for a session that ended before its time, from what was said on its standard error."""
+
+    def route(self) -> Route:
+        """Where it leads; needs no connection. Raises `ConfigurationError`."""
+
+    def arrive(self) -> Arrival:
+        """Logs in unless it is connected. Raises as `popen` where it cannot."""
+
+    def apart(self) -> AbstractContextManager[Transport]:
+        """The same destination by a login of its own that nobody shares, and that ends with the block.
+
+        Raises `ConfigurationError` where we are not to log in.
+        """
 
     def close(self) -> None:
         """Ends the connection; running jobs are not touched."""

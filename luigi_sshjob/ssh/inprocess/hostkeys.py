@@ -36,7 +36,7 @@ class HostKeys(paramiko.MissingHostKeyPolicy):
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         """Asked for every host, as the client knows none. Raises `HostKeyRefused`."""
         found = [known for known in self._known if known.text == key.get_base64()]
-        shows = f"it shows {_shown(key)}"
+        shows = f"it shows {shown(key)}"
         if any(known.revoked for known in found):
             raise HostKeyRefused(f"Host key verification failed: {shows}, which known_hosts has as revoked")
         if found:
@@ -88,7 +88,7 @@ def _matches(names: str, name: str) -> bool:
     return found
 
 
-def _shown(key: paramiko.PKey) -> str:
+def shown(key: paramiko.PKey) -> str:
     """As ssh-keygen -l shows it."""
     digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
     return f"{key.get_name()} SHA256:{digest}"

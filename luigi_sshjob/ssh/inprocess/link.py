@@ -15,7 +15,9 @@ import paramiko
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConnectionLost
+from luigi_sshjob.ssh.arrival import Arrival
 from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.inprocess.hostkeys import shown
 from luigi_sshjob.ssh.messages import connection_lost, session_refused
 
 logger = logging.getLogger("luigi-interface")
@@ -79,6 +81,18 @@ class Link:
     def used(self) -> bool:
         """Whether a session or a tunnel is open."""
         return self._open > 0
+
+    def arrival(self, seconds: float | None) -> Arrival:
+        """What the login has shown, which took so long."""
+        authentication, key = self.transport.auth_handler, self.transport.get_remote_server_key()
+        return Arrival(
+            seconds=seconds,
+            method=(authentication and authentication.auth_method) or "",
+            host_key=shown(key),
+            # one that is not known is not taken otherwise
+            trust="unchecked" if self._destination.no_host_key_check else "known",
+            server=self.transport.remote_version.partition("-")[2].partition("-")[2].partition(" ")[0],
+        )
 
     def session(self, deadline: float) -> paramiko.Channel:
         """A new session. Raises `SessionRefused`, or `ConnectionLost` also at the deadline (`time.monotonic()`)."""

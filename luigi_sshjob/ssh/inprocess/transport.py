@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
 import time
 import weakref
@@ -17,6 +18,7 @@ from typing import Any
 from luigi_sshjob import shell
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError, ConnectionLost, SSHJobError
+from luigi_sshjob.ssh.arrival import Arrival, Route, known_as
 from luigi_sshjob.ssh.command import configuration
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.gate import SessionGate
@@ -24,6 +26,7 @@ from luigi_sshjob.ssh.inprocess.link import Link
 from luigi_sshjob.ssh.inprocess.login import log_in
 from luigi_sshjob.ssh.inprocess.process import ChannelProcess
 from luigi_sshjob.ssh.inprocess.tunnel import tunnel
+from luigi_sshjob.ssh.inprocess.way import way_to
 from luigi_sshjob.ssh.logins import Logins
 from luigi_sshjob.ssh.messages import connection_lost
 from luigi_sshjob.ssh.runtime import runtime_dir
@@ -32,6 +35,8 @@ from luigi_sshjob.ssh.transport import Process
 
 class Paramiko:
     """How one destination is reached without any program of this machine; see `Transport`."""
+
+    shared = False
 
     def __init__(self, destination: Destination, settings: Settings):
         if settings.existing_master == "require":
@@ -85,6 +90,28 @@ class Paramiko:
     def lost(self, said: str) -> SSHJobError:
         """A broken connection: what the server refuses, it refuses in `popen`."""
         return connection_lost(said, self.destination)
+
+    def route(self) -> Route:
+        """Where it would connect to."""
+        way = way_to(self.destination, self.settings)
+        through = "a ProxyCommand" if way.proxy_command else ""
+        through = f"the jump host {','.join(way.jumps)}" if way.jumps else through
+        return Route(way.hostname, way.port, way.username, known_as(way.key_name, way.key_port), through)
+
+    def arrive(self) -> Arrival:
+        """Logs in unless this process has a connection."""
+        there, began = self._alive(), time.monotonic()
+        return self._connected().arrival(None if there else time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[Paramiko]:
+        """Another connection of this process, whose sessions are not counted among those of the others."""
+        other = Paramiko(self.destination, self.settings)
+        other.gate = SessionGate(self.directory, f"{self.key}.{secrets.token_hex(2)}-", self.settings.max_sessions)
+        try:
+            yield other
+        finally:
+            other.close()
 
     def close(self) -> None:
         """Ends this process's connection; other processes keep theirs."""

@@ -1,0 +1,88 @@
+"""The report as text for a person, a terminal, a mail, or as JSON for a script."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from luigi_sshjob.doctor.findings import Finding, Report, Verdict
+
+_MARKS = {Verdict.OK: "ok", Verdict.NOTE: "note", Verdict.FAIL: "FAIL", Verdict.UNKNOWN: "?"}
+_STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "dim"}
+_ENDS = {
+    0: "Nothing stands in the way of jobs.",
+    1: "What is marked FAIL stands in the way of jobs.",
+    3: "The host could not be examined.",
+}
+
+
+def show(report: Report, out: IO[str]) -> None:
+    """In colour and folded to the width of a terminal; else one finding a line, its remedy indented below it."""
+    console = Console(file=out, highlight=False)
+    console.print(Text(f"luigi-sshjob doctor {_plain(report.host)}\n"), soft_wrap=True)
+    if console.is_terminal:
+        table = Table.grid(padding=(0, 2))
+        for finding in report.findings:
+            style = _STYLES[finding.verdict]
+            text = Text(_plain(finding.text)).append(f"\n{_remedy(finding)}" if finding.remedy else "", style="italic")
+            table.add_row(Text(_MARKS[finding.verdict], style=style), Text(finding.check, style="bold"), text)
+        console.print(table)
+    else:
+        for finding in report.findings:
+            start = f"{_MARKS[finding.verdict]:<4}  {finding.check:<{_width(report)}}  "
+            console.print(Text(f"{start}{_plain(finding.text)}"), soft_wrap=True)
+            if finding.remedy:
+                console.print(Text(" " * len(start) + _remedy(finding)), soft_wrap=True)
+    console.print(Text(f"\n{_closing(report)}"), soft_wrap=True)
+
+
+def as_json(report: Report) -> str:
+    """One object; what it holds is in docs/doctor.rst."""
+    found = {
+        "host": report.host,
+        "exit_status": report.exit_status,
+        "findings": [
+            {
+                "check": finding.check,
+                "verdict": finding.verdict.value,
+                "text": _plain(finding.text),
+                "remedy": _plain(finding.remedy),
+                "measured": dict(finding.measured),
+            }
+            for finding in report.findings
+        ],
+        "settings": {advice.name: {"value": advice.value, "why": _plain(advice.why)} for advice in report.settings},
+    }
+    return json.dumps(found, indent=2)
+
+
+def _closing(report: Report) -> str:
+    text = _ENDS[report.exit_status]
+    if not report.answered:
+        return text
+    if not report.settings:
+        return f"{text} The settings fit the host: nothing to change."
+    lines = [text, "", "Recommended in luigi.cfg:", "", "    [sshjob]"]
+    for advice in report.settings:
+        lines += [f"    # {_plain(advice.why)}", f"    {advice.name} = {_plain(advice.value)}"]
+    return "\n".join(lines)
+
+
+def _remedy(finding: Finding) -> str:
+    return f"Next: {_plain(finding.remedy)}"
+
+
+def _width(report: Report) -> int:
+    return max(len(finding.check) for finding in report.findings)
+
+
+def _plain(text: str) -> str:
+    """What a host says may hold anything: what would command a terminal, what the locale has no letters for."""
+    text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
