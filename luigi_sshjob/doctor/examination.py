@@ -116,8 +116,7 @@ def _look(transport: Transport, route: Route, arrival: Arrival, base_dir: str, s
 
 
 def _account(shared: RemoteShell, base_dir: str, timeout: float) -> Account:
-    base = shell.quote_path(shell.anchored(base_dir.rstrip("/") or "/"))
-    told = shared.call(request_text("doctor_facts", base), deadline=deadline_in(timeout))
+    told = shared.call(request_text("doctor_facts", shell.directory_word(base_dir)), deadline=deadline_in(timeout))
     if not facts.first(told.parts, "place"):
         raise RemoteCommandFailed(
             f"the host's /bin/sh does not understand what it is asked: {told.text}",
