@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
+import math
+import sys
+
 import luigi
 import luigi.configuration
 from luigi.cmdline_parser import CmdlineParser
@@ -88,6 +92,8 @@ def _source() -> object:
         section = dict(parser["sshjob"])
     except KeyError:
         section = {}
+    except configparser.Error as error:
+        raise _unreadable(error) from error
     return section, CmdlineParser.get_instance()
 
 
@@ -95,20 +101,37 @@ def _checked() -> sshjob:
     try:
         found = sshjob()
     except ValueError as error:
-        raise ConfigurationError(
-            f"section [sshjob]: {error}{f' ({error.__cause__})' if error.__cause__ else ''}",
-            next_step="correct luigi.cfg",
-        ) from error
-    for name in (
-        "poll_interval",
-        "scheduler_interval",
-        "request_timeout",
-        "connect_timeout",
-        "control_persist",
-        "max_sessions",
-    ):
-        if getattr(found, name) <= 0:
+        raise _unreadable(error) from error
+    for name in _ABOVE_ZERO:
+        if not 0 < getattr(found, name) < math.inf:
             raise ConfigurationError(
-                f"{name} in [sshjob] is {getattr(found, name)}", next_step="give a number above 0 in luigi.cfg"
+                f"a setting of [sshjob] is not above 0: {name} is {getattr(found, name)}",
+                next_step="give a number above 0 in luigi.cfg",
+            )
+    for name in _FROM_ZERO:
+        # a host may be waited for without end
+        if not 0 <= getattr(found, name) <= (math.inf if name == "unreachable_timeout" else sys.maxsize):
+            raise ConfigurationError(
+                f"a setting of [sshjob] is below 0: {name} is {getattr(found, name)}",
+                next_step="give 0 or a number above it in luigi.cfg",
             )
     return found
+
+
+def _unreadable(error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"the section [sshjob] cannot be used: {error}{f' ({error.__cause__})' if error.__cause__ else ''}",
+        next_step="correct luigi.cfg",
+    )
+
+
+_ABOVE_ZERO = (
+    "poll_interval",
+    "scheduler_interval",
+    "request_timeout",
+    "connect_timeout",
+    "connect_attempts",
+    "control_persist",
+    "max_sessions",
+)
+_FROM_ZERO = ("time_limit", "kill_grace", "remote_jobs", "unreachable_timeout", "log_lines", "keepalive_interval")
