@@ -175,7 +175,8 @@ def _may_have_more(outcome: Outcome, offset: int) -> bool:
 def _stuck(job: JobRef, observation: Observation, seconds: float, obstacle: str = "", step: str = "") -> JobError:
     why = obstacle or observation.reason or ("" if step else "no supervisor has shown up")
     return JobError(
-        f"nothing has changed: it has been {observation.state.value} for {seconds:.0f} s{': ' if why else ''}{why}",
+        f"nothing has changed for too long: it has been {observation.state.value} for {seconds:.0f} s"
+        f"{': ' if why else ''}{why}",
         host=job.host,
         job=job.id,
         doing="ending it" if step else "waiting for it",

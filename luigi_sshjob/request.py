@@ -53,8 +53,7 @@ class JobRequest:
             _check_variable(name, value)
         if not (0 <= self.time_limit < math.inf and 0 <= self.kill_grace < math.inf):
             raise ConfigurationError(
-                "time_limit and kill_grace must be finite and not negative: "
-                f"they are {self.time_limit} and {self.kill_grace}",
+                f"time_limit and kill_grace must be finite and not negative: {self.time_limit} and {self.kill_grace}",
                 job=self.key,
                 next_step="give seconds, 0 for no limit",
             )

@@ -95,7 +95,7 @@ class RemoteJobTask(luigi.Task):
                 f"the task has no host: {self.task_family}", job=self.task_id, next_step="set its attribute `host`"
             )
         try:
-            options = dict(self.ssh_options or {})
+            options = {str(name): value for name, value in dict(self.ssh_options or {}).items()}
             if self.transport:
                 options["transport"] = self.transport
             with saying(job=self.task_id):
@@ -103,8 +103,10 @@ class RemoteJobTask(luigi.Task):
         except (TypeError, ValueError) as error:
             if isinstance(error, SSHJobError):
                 raise
-            problem = f"ssh_options is no dict of options: {self.ssh_options!r}"
-            raise self._wrong(problem, "give keywords of luigi.contrib.ssh.RemoteContext and their values") from None
+            raise self._wrong(
+                f"ssh_options is no dict of options: it is a {type(self.ssh_options).__name__}",
+                "give keywords of luigi.contrib.ssh.RemoteContext and their values",
+            ) from None
 
     def on_scheduler_message(self, message: Any) -> str:
         """What a message from luigid's page does while the job runs; returns the answer that is shown there.

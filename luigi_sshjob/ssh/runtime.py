@@ -25,13 +25,12 @@ def runtime_dir(configured: str = "") -> Path:
     path that no socket could be made in it.
     """
     # not $XDG_RUNTIME_DIR or $TMPDIR: a login has them, cron has not, and both must meet on one connection
-    path = Path(os.path.expanduser(configured) if configured else f"/tmp/luigi-sshjob-{os.geteuid()}")
+    path = Path(configured or f"/tmp/luigi-sshjob-{os.geteuid()}")
     try:
-        if str(path).startswith("~"):
-            raise ValueError("nobody's home directory is known by that name")
+        path = path.expanduser()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(path)
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"the runtime directory cannot be made: {path}: {getattr(error, 'strerror', None) or error}",
             next_step="make room for it, or set runtime_dir in [sshjob] to a directory that can be made",
@@ -49,7 +48,7 @@ def socket_path(directory: Path, name: str) -> str:
     path = str(directory / name)
     if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
         raise ConfigurationError(
-            f"this is too long a path for a control socket (at most {_SOCKET_PATH_LIMIT} bytes): {path}",
+            f"this is too long a path for a control socket: {path} (at most {_SOCKET_PATH_LIMIT} bytes)",
             next_step="set runtime_dir in [sshjob] to a shorter path",
         )
     return path
