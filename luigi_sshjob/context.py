@@ -24,6 +24,8 @@ from luigi_sshjob.trouble import during
 _LONGEST = (1 << 17) - 1
 """Bytes in one argument of a process on Linux (execve(2)); the login shell over there is given the command as one."""
 
+_SHOWN = 200  # characters of a command in an error
+
 # What shells exit with where they could not run the command at all (POSIX).
 _NEXT_STEPS = {
     126: "make the program there one that the account may run",
@@ -91,7 +93,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         raise RemoteCommandFailed(
             f"the command ended with exit status {process.returncode}: {said.strip() or 'no message'}",
             host=str(self.destination),
-            doing=f"running {' '.join(cmd)!r}",
+            doing=f"running {' '.join(cmd)[:_SHOWN]!r}",
             returncode=process.returncode,
             cmd=cmd,
             output=output,

@@ -46,10 +46,10 @@ class SSHJobError(Exception):
         # those with a second base would be made again by that one's constructor
         return _again, (type(self), self._state())
 
-    def again(self: Error, *, job: str | None = None) -> Error:
-        """The same for somebody else who meets with it, on behalf of `job` perhaps."""
+    def again(self: Error, *, job: str | None = None, doing: str = "") -> Error:
+        """The same for somebody else who meets with it, on behalf of another job or of none."""
         error: Error = _again(type(self), self._state())
-        error.job = job or error.job
+        error.job, error.doing = job, doing
         return error
 
     def _state(self) -> dict[str, Any]:

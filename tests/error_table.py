@@ -71,9 +71,11 @@ PASSED_ON = {
 
 # What is raised besides: for ourselves, or because an interface of others wants it.
 NOT_FOR_USERS = frozenset(
-    ["Gone", "Moved", "_ToldToEnd", "NotLetIn", "HostKeyRefused", "TimeoutExpired", "BrokenPipeError"]
-    # the worker's own, in Luigi's words; a stream that is closed, in Python's
-    + ["RuntimeError", "TaskException", "UnsupportedOperation"]
+    [
+        *("Gone", "Moved", "_ToldToEnd", "NotLetIn", "HostKeyRefused", "TimeoutExpired", "BrokenPipeError"),
+        # the worker's own, in Luigi's words; a stream that is closed, in Python's
+        *("RuntimeError", "TaskException", "UnsupportedOperation"),
+    ]
 )
 
 # Where scripts give reasons.

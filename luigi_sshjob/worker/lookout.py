@@ -159,7 +159,7 @@ class Lookout:
             try:
                 job.patience.check()
             except HostUnreachable as error:
-                error.job = job.vigil.job.id
+                error.job, error.doing = job.vigil.job.id, "watching it"
                 del self._watched[job.topic]
                 job.failed(error)
         if not self._asked_host and self._silence.rest() == 0:
@@ -194,4 +194,6 @@ class Lookout:
             logger.debug("%s: %s", self._connection.host, error)
         for job in failed.values():
             # each has a job of its own to name
-            job.failed(error.again(job=job.vigil.job.id) if isinstance(error, SSHJobError) else error)
+            job.failed(
+                error.again(job=job.vigil.job.id, doing="watching it") if isinstance(error, SSHJobError) else error
+            )
