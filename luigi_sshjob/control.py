@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import math
 import os
 import shlex
@@ -12,18 +11,28 @@ import time
 from collections.abc import Callable, Sequence
 
 from luigi_sshjob import shell
-from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed, SSHJobError
-from luigi_sshjob.job import JobRef, Observation, State
+from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
+from luigi_sshjob.job import JobRef, Observation, State, checked_base_dir
 from luigi_sshjob.launchers import Launcher
 from luigi_sshjob.news import observation, offset_word, watch_words, watched
 from luigi_sshjob.request import JobRequest
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.remote_shell import Answer, Part, request_text
+from luigi_sshjob.ssh.runtime import account
+from luigi_sshjob.trouble import saying
+
+# What is being done with a job, in an error.
+_DOING = {
+    "job_cancel": "ending it",
+    "job_collect": "taking its outcome over",
+    "job_relaunch": "starting it once more",
+    "job_remove": "removing it",
+}
 
 
 def whoami() -> str:
     """Who asks, from where: for records that people read."""
-    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+    return f"{account()}@{socket.gethostname()} (process {os.getpid()})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +50,8 @@ class JobControl:
     def __init__(self, connection: Connection, base_dir: str, launcher: Launcher):
         self._connection = connection
         self._base_dir = base_dir
-        self._base = shell.directory_word(base_dir)
+        with saying(host=connection.host):
+            self._base = shell.directory_word(checked_base_dir(base_dir))
         self._launcher = launcher
 
     def submit(self, request: JobRequest, wanted: Callable[[], bool] = lambda: True) -> Submission:
@@ -85,7 +95,9 @@ class JobControl:
         for job, offset in watched:
             words += job.directory, offset_word(offset)
         parts: list[dict[str, Part]] = [{} for _ in watched]
-        for part in self._connection.check("job_poll", *words).parts:
+        with saying("asking how jobs stand", job=watched[0][0].id if len(watched) == 1 else None):
+            answer = self._connection.check("job_poll", *words)
+        for part in answer.parts:
             parts[part.index][part.kind] = part
         return [observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
 
@@ -98,11 +110,8 @@ class JobControl:
         Returns None after some seconds without news.
         """
         words = watch_words(job, offset, known, more)
-        try:
+        with saying("watching it", job=job.id):
             answer = self._connection.watch(job.directory, *words, interval=interval, urgent=more)
-        except SSHJobError as error:
-            error.job = job.id
-            raise
         return watched(answer, offset) if answer else None
 
     def look(self, job: JobRef) -> Observation:
@@ -130,7 +139,8 @@ class JobControl:
 
     def latest(self, key: str) -> JobRef | None:
         """The newest attempt of a task, whatever its state."""
-        parts = self._connection.check("job_latest", self._base, key).parts
+        with saying("looking for its newest attempt", job=key):
+            parts = self._connection.check("job_latest", self._base, key).parts
         return self._ref(key, parts[0]) if parts else None
 
     def command_line(self, verb: str, job: JobRef) -> str:
@@ -159,11 +169,12 @@ class JobControl:
             request.command,
             request.environment_text(),
         )
-        parts = self._base_checked("job_submit", *words).parts
-        if parts[0].kind == "uninstalled":
-            files = [word for item in shell.supervisor().items() for word in item]
-            self._base_checked("install_supervisor", self._base, shell.supervisor_hash(), *files)
+        with saying("submitting it", job=request.key):
             parts = self._base_checked("job_submit", *words).parts
+            if parts[0].kind == "uninstalled":
+                files = [word for item in shell.supervisor().items() for word in item]
+                self._base_checked("install_supervisor", self._base, shell.supervisor_hash(), *files)
+                parts = self._base_checked("job_submit", *words).parts
         digests = shell.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
         return parts[0].kind, self._ref(request.key, parts[0]), digests
 
@@ -171,18 +182,17 @@ class JobControl:
         try:
             return self._connection.check(verb, *words)
         except RemoteCommandFailed as error:
-            error.next_step = (
-                f"make {self._base} a directory that the account on {self._connection.host} owns and can write, "
-                "or set base_dir; nothing was submitted"
-            )
+            if "whose directory was deleted" not in error.problem:
+                error.next_step = (
+                    f"make {self._base} a directory that the account on {self._connection.host} owns and can write, "
+                    "or set base_dir"
+                )
+            error.next_step += "; nothing was submitted"
             raise
 
     def _check(self, job: JobRef, verb: str, *words: str, bounded: bool = True) -> Answer:
-        try:
+        with saying(_DOING[verb], job=job.id):
             return self._connection.check(verb, *words, bounded=bounded)
-        except SSHJobError as error:
-            error.job = job.id
-            raise
 
     def _ref(self, key: str, part: Part) -> JobRef:
         return JobRef(self._connection.host, key, part.index, shell.decode(part.content)[:-1])
@@ -204,7 +214,7 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
     Returns those that have not ended at `deadline` (`time.monotonic()`). Raises `ConnectionFailed`.
     """
     left = [job for job, _ in jobs]
-    with connection.conversation(deadline) as ask:
+    with saying("ending its jobs", host=connection.host), connection.conversation(deadline) as ask:
         asked = [request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs]
         ask(asked)
         while left and time.monotonic() < deadline:

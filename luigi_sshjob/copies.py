@@ -104,7 +104,7 @@ def _put_directory(verbs: FileVerbs, local_path: str, path: str, manner: Manner)
 def _no_checksum(verbs: FileVerbs, path: str, manner: Manner) -> None:
     if manner.checksum:
         raise ConfigurationError(
-            f"{path} is a directory, and a checksum is one of a file",
+            f"a checksum is one of a file, and this is a directory: {path}",
             host=verbs.connection.host,
             next_step="leave checksum out: ssh itself protects what is on the way",
         )

@@ -12,19 +12,22 @@ import luigi.contrib.ssh
 
 from luigi_sshjob import copies, shell
 from luigi_sshjob.context import RemoteContext
-from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.errors import PathIsDirectory, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.progress import Progress, shown
+from luigi_sshjob.ssh import refusals
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader
 from luigi_sshjob.transfer import Facts
+from luigi_sshjob.trouble import local_files, saying
 from luigi_sshjob.verbs import FileVerbs
 
 
 class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     """Files on a host. Every path may hold any byte but NUL; `~/` is the account's home, and so is a relative path.
 
-    Methods raise Luigi's `FileSystemException`s, `RemoteCommandFailed` (also a `CalledProcessError`, as
-    Luigi's do) with what the host said, or a `ConnectionFailed`.
+    Methods raise a `FileError` (each also Luigi's `FileSystemException` or Python's `OSError` for the same),
+    `RemoteCommandFailed` (also a `CalledProcessError`, as Luigi's do) with what the host said, or a
+    `ConnectionFailed`.
     """
 
     remote_context: RemoteContext
@@ -46,7 +49,9 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def exists_many(self, paths: Sequence[str]) -> list[bool]:
         """Whether there is something at each of `paths`, in one round trip; raises where the account may not know."""
-        said = [part.value for part in self._connection.check("fs_exists_many", *map(self._verbs.quoted, paths)).parts]
+        with saying(f"looking for {len(paths)} paths"):
+            asked = self._connection.check("fs_exists_many", *map(self._verbs.quoted, paths))
+        said = [part.value for part in asked.parts]
         if "unknown" in said:
             # says which directory may not be searched
             self.exists(paths[said.index("unknown")])
@@ -58,7 +63,8 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def listdir(self, path: str) -> list[str]:
         """The files below `path`, at any depth, each with `path` before it."""
-        stripped = str(path).rstrip("/") or ("/" if str(path).startswith("/") else ".")
+        self._verbs.quoted(path)
+        stripped = shell.path_text(path).rstrip("/") or "/"
         (files,) = self._verbs.check("fs_listdir", stripped, bounded=False).parts
         return [shell.decode(name) for name in files.content.split(b"\0") if name]
 
@@ -68,7 +74,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
             # what is no directory is gone at once, and needs no session of its own
             self._verbs.check("fs_remove_file", path, repeatable=False)
         except RemoteCommandFailed as error:
-            if not recursive or error.problem != "a directory":
+            if not recursive or refusals.said(error) != "it is a directory":
                 raise
             self._verbs.check("fs_remove", path, repeatable=False, bounded=False)
 
@@ -97,15 +103,25 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def size(self, path: str) -> int:
         """The bytes of a file; raises `FileNotFoundError`, and `IsADirectoryError`."""
+        path = self._text(path)
         if self.isdir(path):
-            raise IsADirectoryError(21, f"a directory on {self._connection.host}", path)
+            raise PathIsDirectory(
+                f"this is a directory, which has no size: {path}",
+                path=path,
+                host=self._connection.host,
+                next_step="give the path of a file",
+            )
         return Facts.of(self._connection, path).size
 
     def mtime(self, path: str) -> int:
         """When a file or directory was changed last, in seconds of 1970 by the host's clock."""
-        mtime = Facts.of(self._connection, path).mtime
+        mtime = Facts.of(self._connection, self._text(path)).mtime
         if mtime is None:
-            raise RemoteCommandFailed("the host has no stat(1) that tells a file's time", host=self._connection.host)
+            raise RemoteCommandFailed(
+                f"the host has no stat(1) that tells the time of a file: {path}",
+                host=self._connection.host,
+                next_step="install one there (Debian: coreutils)",
+            )
         return mtime
 
     def put(
@@ -122,13 +138,15 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         A file goes on from where it was when the connection breaks, for as long as `unreachable_timeout` allows.
         `preserve` keeps permissions and times; else a program stays one. `checksum` compares a file's sha256 on
         both sides. `progress` is called with the bytes sent and how many there are (None for a directory); True
-        shows a bar on a terminal. Raises `OSError` for what is wrong here, `RemoteCommandFailed` or
-        `ConnectionFailed` for what is there.
+        shows a bar on a terminal. Raises `FileMissing` or `LocalFileError`, each an `OSError` too, for what is wrong
+        here, `RemoteCommandFailed` or `ConnectionFailed` for what is there.
         """
-        path, verbs = str(path), self._verbs
-        verbs.prepare(path)
-        with shown(progress, os.path.basename(os.path.normpath(local_path))) as tell:
-            copies.put(verbs, local_path, path, copies.Manner(preserve, checksum, tell))
+        verbs = self._verbs
+        with saying(f"putting {local_path} at {path}", host=str(self.remote_context.destination)), local_files():
+            path, local_path = shell.path_text(path), _local(local_path)
+            verbs.prepare(path)
+            with shown(progress, os.path.basename(os.path.normpath(local_path))) as tell:
+                copies.put(verbs, local_path, path, copies.Manner(preserve, checksum, tell))
 
     def get(
         self,
@@ -140,15 +158,31 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         progress: Progress | bool | None = None,
     ) -> None:
         """Copies a file or directory from the host; it appears at `local_path` whole or not at all. As `put`."""
-        path, local_path = str(path), os.path.normpath(local_path)
-        with shown(progress, posixpath.basename(path.rstrip("/"))) as tell:
-            copies.get(self._verbs, path, local_path, copies.Manner(preserve, checksum, tell))
+        with saying(f"getting {path} to {local_path}", host=str(self.remote_context.destination)), local_files():
+            local_path = os.path.normpath(_local(local_path))
+            path = shell.path_text(path)
+            with shown(progress, posixpath.basename(path.rstrip("/"))) as tell:
+                copies.get(self._verbs, path, local_path, copies.Manner(preserve, checksum, tell))
 
     def reader(self, path: str) -> io.BufferedReader:
         """The bytes of a file; see `RemoteReader` for what it raises."""
-        return io.BufferedReader(RemoteReader(self._connection, str(path)), 1 << 18)
+        return io.BufferedReader(RemoteReader(self._connection, self._text(path)), 1 << 18)
 
     def writer(self, path: str) -> AtomicRemoteWriter:
         """A new file that replaces what is at `path` when it is closed."""
         self._verbs.prepare(path)
-        return AtomicRemoteWriter(self._connection, str(path))
+        return AtomicRemoteWriter(self._connection, self._text(path))
+
+    def _text(self, path: Any) -> str:
+        with saying(host=self._connection.host):
+            return shell.path_text(path)
+
+
+def _local(path: Any) -> str:
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise UnsafeValue(f"this is no path of this machine: {path!r}", next_step="correct the local path")
+    return name

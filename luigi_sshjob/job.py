@@ -7,15 +7,17 @@ import enum
 import hashlib
 import posixpath
 import re
+from typing import Any
 
 from luigi_sshjob import shell
+from luigi_sshjob.errors import ConfigurationError
 
 
 class JobPaths:
     """Every path of a job, the only place on this side that joins one. The names are `remote/layout.sh`'s."""
 
     def __init__(self, base_dir: str, key: str):
-        self.task_directory = posixpath.join(shell.anchored(base_dir), "jobs", key)
+        self.task_directory = posixpath.join(shell.anchored(checked_base_dir(base_dir)), "jobs", key)
 
     @property
     def published_record(self) -> str:
@@ -31,6 +33,15 @@ class JobPaths:
     def in_directory(directory: str, name: str) -> str:
         """A file of one attempt by its name in the layout, SJ_LOG say."""
         return posixpath.join(directory, shell.layout()[name])
+
+
+def checked_base_dir(base_dir: Any) -> str:
+    """Raises `ConfigurationError` for what is no path. "" would be the host's root directory."""
+    if not isinstance(base_dir, str) or not base_dir or "\0" in base_dir:
+        raise ConfigurationError(
+            f"base_dir is no path: {base_dir!r}", next_step="name a directory of the account on the host"
+        )
+    return base_dir
 
 
 def job_key(task_id: str) -> str:

@@ -159,7 +159,9 @@ class Monitor:
                     self._patience.with_host(lambda: self._control.collect(job))
                 return outcome
             if time.monotonic() - since > self._patience.timeout + grace:
-                raise _stuck(job, observation, time.monotonic() - since)
+                raise _stuck(
+                    job, observation, time.monotonic() - since, step="look at its processes there; then end it again"
+                )
             if state in (State.ELSEWHERE, State.UNKNOWN):
                 raise JobError(
                     f"it cannot be ended from here: {reason}",
@@ -176,11 +178,13 @@ def _may_have_more(outcome: Outcome, offset: int) -> bool:
     return outcome.log_bytes is None or offset < outcome.log_bytes
 
 
-def _stuck(job: JobRef, observation: Observation, seconds: float, obstacle: str = "") -> JobError:
+def _stuck(job: JobRef, observation: Observation, seconds: float, obstacle: str = "", step: str = "") -> JobError:
+    why = obstacle or observation.reason or ("" if step else "no supervisor has shown up")
     return JobError(
-        f"it has been {observation.state.value} for {seconds:.0f} s: "
-        f"{obstacle or observation.reason or 'no supervisor has shown up'}",
+        f"nothing has changed for too long: it has been {observation.state.value} for {seconds:.0f} s"
+        f"{': ' if why else ''}{why}",
         host=job.host,
         job=job.id,
-        next_step=f"see what is wrong with {job.directory} there (space, permissions); then run the task again",
+        doing="ending it" if step else "waiting for it",
+        next_step=step or f"see what is wrong with {job.directory} there (room, permissions); then run the task again",
     )

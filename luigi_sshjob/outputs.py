@@ -28,7 +28,7 @@ def refuse_others(declared: Any, context: RemoteContext) -> None:
     for _, target in _named(declared, _VARIABLE):
         if not _on(target, context):
             raise ConfigurationError(
-                f"the output {target!r} is not on the job's host as the task reaches it",
+                f"an output is not on the job's host as the task reaches it: {target!r}",
                 next_step="make it with self.remote_target(path), or override run() to make it after super().run()",
             )
 

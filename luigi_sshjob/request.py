@@ -53,14 +53,16 @@ class JobRequest:
             _check_variable(name, value)
         if not (0 <= self.time_limit < math.inf and 0 <= self.kill_grace < math.inf):
             raise ConfigurationError(
-                f"time_limit {self.time_limit} and kill_grace {self.kill_grace} must be finite and not negative",
+                f"time_limit and kill_grace must be finite and not negative: {self.time_limit} and {self.kill_grace}",
                 job=self.key,
                 next_step="give seconds, 0 for no limit",
             )
         codes = tuple(self.success_exit_codes)
         if not codes or not all(isinstance(code, int) and 0 <= code <= 255 for code in codes):
             raise ConfigurationError(
-                f"success_exit_codes is {codes!r}", job=self.key, next_step="give whole numbers from 0 to 255"
+                f"success_exit_codes are no exit codes: {codes!r}",
+                job=self.key,
+                next_step="give whole numbers from 0 to 255",
             )
         names = [output.variable for output in self.outputs]
         if len(set(names)) != len(names):
@@ -111,13 +113,13 @@ class JobRequest:
 def _check_command(command: Any) -> None:
     if not isinstance(command, str) or not command.strip():
         raise ConfigurationError(
-            f"the command is {command!r}",
+            f"the command is no text: {command!r}",
             next_step="let command() return the text of a script, or its #! line and all",
         )
     first_line, _, _ = command.lstrip().partition("\n")
     if first_line.startswith("#!") and (not command.startswith("#!") or first_line.endswith("\r")):
         raise ConfigurationError(
-            f"the command's first line {first_line!r} is not at its very beginning, or ends in a carriage return",
+            f"the command's #! line is not at its very beginning, or ends in a carriage return: {first_line!r}",
             next_step='begin the text with #! (textwrap.dedent, and a backslash after the opening """, help)',
         )
     if "\0" in command:
@@ -128,20 +130,20 @@ def _check_variable(name: Any, value: Any) -> None:
     # the value may be a secret: it is in no message
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"{name!r} is no name of an environment variable",
+            f"this is no name of an environment variable: {name!r}",
             next_step="use letters, digits and _, no digit first",
         )
     if name in _SHELL_OWNED or name.startswith(_RESERVED_PREFIX):
         raise ConfigurationError(
-            f"the environment variable {name} cannot be set for a job",
+            f"this environment variable cannot be set for a job: {name}",
             next_step="use another name: shells own this one, or luigi_sshjob does",
         )
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"the value of the environment variable {name} is a {type(value).__name__}",
+            f"the value of an environment variable is no str: {name} is a {type(value).__name__}",
             next_step="make it a str",
         )
     if "\0" in value:
         raise ConfigurationError(
-            f"the value of the environment variable {name} contains a NUL byte", next_step="take it out"
+            f"the value of an environment variable contains a NUL byte: {name}", next_step="take it out"
         )

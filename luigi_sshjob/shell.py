@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from luigi_sshjob.errors import UnsafeValue
 
@@ -39,8 +41,18 @@ def quote(value: str) -> Word:
     Raises `UnsafeValue` for a NUL, which no word, path or environment value can carry.
     """
     if "\0" in value:
-        raise UnsafeValue(f"{value!r} contains a NUL byte", next_step="take the NUL out: no shell can pass it on")
+        raise UnsafeValue(
+            f"a NUL byte cannot be passed on: {value!r}", next_step="take it out: no shell can pass it on"
+        )
     return Word("'" + value.replace("'", "'\\''") + "'")
+
+
+def path_text(path: Any) -> str:
+    """A path that a user has given. Raises `UnsafeValue` for what is none."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise UnsafeValue(f"the path is no str: {path!r}", next_step="give the path of a file on the host as one")
+    return text
 
 
 def quote_path(path: str) -> Word:

@@ -4,30 +4,54 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import io
 import os
 import posixpath
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from luigi_sshjob import shell
-from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.errors import FileMissing, RemoteCommandFailed
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.session import Session
+from luigi_sshjob.trouble import saying
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 PIECE = 1 << 18  # bytes; a deadline each: a slow host is not one that does not answer
+
+
+def _told(doing: str) -> Callable[[Method], Method]:
+    """Errors of a method say what was being done with the file, and on which host."""
+
+    def told(method: Method) -> Method:
+        @functools.wraps(method)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with saying(f"{doing} {self._path}", host=self._connection.host):
+                return method(self, *args, **kwargs)
+
+        return cast(Method, wrapped)
+
+    return told
 
 
 class RemoteReader(io.RawIOBase):
     """The bytes of one remote file from `offset` on. The end is the end of the file; anything else that ends it raises.
 
-    Raises `FileNotFoundError` where there is no such file, `RemoteCommandFailed` for another reason not to
-    read it, `ConnectionLost` when the connection breaks.
+    Raises `FileMissing` (a `FileNotFoundError` too) where there is no such file, `RemoteCommandFailed` for another
+    reason not to read it, `ConnectionLost` when the connection breaks.
     """
 
     def __init__(self, connection: Connection, path: str, offset: int = 0, *, tree: bool = False):
         super().__init__()
         self._connection = connection
         self._path = path
+        self._open(offset, tree)
+
+    @_told("reading")
+    def _open(self, offset: int, tree: bool) -> None:
+        connection, path = self._connection, self._path
         self._ended = self._lent = False
         word = shell.quote_path(path)
         line = shell.transfer("give_tree", word) if tree else shell.transfer("give_file", word, str(offset + 1))
@@ -41,6 +65,7 @@ class RemoteReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    @_told("reading")
     def readinto(self, buffer: Any) -> int:
         if self._ended:
             return 0
@@ -50,6 +75,7 @@ class RemoteReader(io.RawIOBase):
             self._end()
         return len(data)
 
+    @_told("reading")
     def receive(self, local: int) -> int:
         """A piece of it into an open local file at its position; how many bytes, 0 at the end."""
         count = self._session.receive(local, PIECE, deadline=self._connection.request_deadline())
@@ -62,6 +88,7 @@ class RemoteReader(io.RawIOBase):
         self._lent = True
         return self._session.stdout
 
+    @_told("reading")
     def close(self) -> None:
         if self.closed:
             return
@@ -82,9 +109,12 @@ class RemoteReader(io.RawIOBase):
             return self._session.lost()
         self._session.close()
         if "No such file" in said or "nonexistent" in said or "not found" in said:
-            return FileNotFoundError(2, f"no such file on {self._connection.host}", self._path)
+            return no_such_file(self._path)
         return RemoteCommandFailed(
-            f"{self._path} cannot be read: {said}", host=self._connection.host, returncode=status, cmd="read"
+            f"the file cannot be read: {said}",
+            returncode=status,
+            cmd="read",
+            next_step="give the path of a file that the account may read",
         )
 
 
@@ -99,6 +129,11 @@ class RemoteSink(io.RawIOBase):
         super().__init__()
         self._connection = connection
         self._path = path
+        self._open(line, folder)
+
+    @_told("writing")
+    def _open(self, line: str, folder: str) -> None:
+        connection = self._connection
         self._session = connection.session(line)
         self.written = 0
         self.lent = False
@@ -111,6 +146,7 @@ class RemoteSink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    @_told("writing")
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), PIECE):
@@ -118,6 +154,7 @@ class RemoteSink(io.RawIOBase):
         self.written += len(view)
         return len(view)
 
+    @_told("writing")
     def send(self, local: int, offset: int, count: int) -> int:
         """At most `count` bytes of an open local file from `offset` on; how many, 0 where it has no more."""
         sent = self._session.send(local, offset, min(count, PIECE), deadline=self._connection.request_deadline())
@@ -130,6 +167,7 @@ class RemoteSink(io.RawIOBase):
         os.set_blocking(self._session.stdin, True)
         return self._session.stdin
 
+    @_told("writing")
     def finish(self) -> None:
         """All is sent: waits until the host has said that it took it. Raises where it did not."""
         self._session.close_stdin()
@@ -140,10 +178,10 @@ class RemoteSink(io.RawIOBase):
         self._session.close()
         if status != 0:
             raise RemoteCommandFailed(
-                f"{self._path} cannot be written: {said}",
-                host=self._connection.host,
+                f"the file cannot be written: {said}",
                 returncode=status,
                 cmd="write",
+                next_step="make room there, or give a path where the account may write; nothing was left there",
             )
 
     def cut(self) -> None:
@@ -164,7 +202,7 @@ class AtomicRemoteWriter(io.BufferedWriter):
         self._writer = RemoteSink(
             connection, shell.transfer("take_file", shell.quote_path(folder or ".")), folder, path
         )
-        self.path = path
+        self.path = self._path = path
         self.tmp_path = self._writer.temporary
         self._done = False
         super().__init__(self._writer, 1 << 16)
@@ -205,6 +243,7 @@ class AtomicRemoteWriter(io.BufferedWriter):
             self._connection.postpone("fs_discard", shell.quote_path(self.tmp_path))
             self._detach()
 
+    @_told("writing")
     def _commit(self) -> None:
         source, target = shell.quote_path(self.tmp_path), shell.quote_path(self.path)
         if self._writer.lent:
@@ -221,6 +260,13 @@ class AtomicRemoteWriter(io.BufferedWriter):
         # the buffer must not be flushed to a session that is over
         with contextlib.suppress(Exception):
             super().close()
+
+
+def no_such_file(path: str) -> FileMissing:
+    """The error for one that the host does not have."""
+    return FileMissing(
+        f"there is no such file on the host: {path}", path=path, next_step="correct the path, or make the file before"
+    )
 
 
 def widen(pipe: int) -> None:

@@ -12,6 +12,7 @@ import luigi.contrib.ssh
 import luigi.format
 
 from luigi_sshjob import shell
+from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.filesystem import RemoteFileSystem
 
 _LONGEST_NAME = 255  # bytes, on most file systems
@@ -44,7 +45,12 @@ class RemoteTarget(luigi.contrib.ssh.RemoteTarget):
             return self.format.pipe_writer(self.fs.writer(self.path))
         if mode == "r":
             return self.format.pipe_reader(luigi.format.FileWrapper(self.fs.reader(self.path)))
-        raise ValueError(f"mode must be 'r' or 'w' (got: {mode})")
+        raise ConfigurationError(
+            f"the mode of a remote file is neither r nor w: {mode!r}",
+            host=str(self._fs.remote_context.destination),
+            doing=f"opening {self.path}",
+            next_step="read a file, or write a new one: no file on a host is changed in its place",
+        )
 
     @contextlib.contextmanager
     def temporary_path(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ import luigi
 from luigi_sshjob import announcing, answers, config, leaving, limits, outputs
 from luigi_sshjob.context import RemoteContext
 from luigi_sshjob.control import JobControl, whoami
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, JobNotFound, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, JobNotFound, NoCommand, SSHJobError
 from luigi_sshjob.handle import Job
 from luigi_sshjob.job import JobPaths, JobRef, job_key
 from luigi_sshjob.launchers import Launcher, Wishes, launcher_named
@@ -23,6 +24,7 @@ from luigi_sshjob.patience import Patience
 from luigi_sshjob.request import JobRequest
 from luigi_sshjob.running import JobRun
 from luigi_sshjob.target import RemoteTarget
+from luigi_sshjob.trouble import saying
 
 logger = logging.getLogger("luigi-interface")
 
@@ -68,7 +70,12 @@ class RemoteJobTask(luigi.Task):
 
     def command(self) -> str:
         """The text of a script: for /bin/sh, or for the interpreter of its own #! line."""
-        raise NotImplementedError(f"{type(self).__name__} must override command()")
+        raise NoCommand(
+            f"a task must override command(): {type(self).__name__} does not",
+            host=str(self.host),
+            job=self.task_id,
+            next_step="let its command() return the text of a script",
+        )
 
     def output(self) -> Any:
         """The exit record, which exists on success only, and the log; override for outputs of your own."""
@@ -87,11 +94,22 @@ class RemoteJobTask(luigi.Task):
     def remote_context(self) -> RemoteContext:
         """How the host is reached."""
         if not self.host:
-            raise ConfigurationError(f"{self.task_family} has no host", next_step="set its attribute `host`")
-        options = dict(self.ssh_options or {})
-        if self.transport:
-            options["transport"] = self.transport
-        return RemoteContext(self.host, **options)
+            raise ConfigurationError(
+                f"the task has no host: {self.task_family}", job=self.task_id, next_step="set its attribute `host`"
+            )
+        try:
+            options = {str(name): value for name, value in dict(self.ssh_options or {}).items()}
+            if self.transport:
+                options["transport"] = self.transport
+            with saying(job=self.task_id):
+                return RemoteContext(self.host, **options)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, SSHJobError):
+                raise
+            raise self._wrong(
+                f"ssh_options is no dict of options: it is a {type(self.ssh_options).__name__}",
+                "give keywords of luigi.contrib.ssh.RemoteContext and their values",
+            ) from None
 
     def on_scheduler_message(self, message: Any) -> str:
         """What a message from luigid's page does while the job runs; returns the answer that is shown there, as text.
@@ -113,7 +131,7 @@ class RemoteJobTask(luigi.Task):
         ref = self._submitted or self._control().latest(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
-                "it has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
+                "the task has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
             )
         return Job(ref, self.remote_context, self._control(), self._monitor(patience), self._seconds("kill_grace"))
 
@@ -169,18 +187,25 @@ class RemoteJobTask(luigi.Task):
     def _seconds(self, name: str) -> float:
         value = self._setting(name)
         try:
-            return value.total_seconds() if isinstance(value, timedelta) else float(value)
+            seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+            if math.isfinite(seconds):
+                return seconds
         except (TypeError, ValueError):
-            raise self._wrong(f"{name} is {value!r}", "give seconds as a number, or a timedelta") from None
+            pass
+        raise self._wrong(
+            f"a time of the task is no number: {name} is {value!r}", "give seconds as a number, or a timedelta"
+        ) from None
 
     def _wrong(self, problem: str, next_step: str) -> ConfigurationError:
         return ConfigurationError(problem, host=str(self.host), job=self.task_id, next_step=next_step)
 
     def _paths(self) -> JobPaths:
-        return JobPaths(self._setting("base_dir"), job_key(self.task_id))
+        with saying(host=str(self.host), job=self.task_id):
+            return JobPaths(self._setting("base_dir"), job_key(self.task_id))
 
     def _launcher(self) -> Launcher:
-        return launcher_named(self._setting("launcher"))
+        with saying(host=str(self.host), job=self.task_id):
+            return launcher_named(self._setting("launcher"))
 
     def _wishes(self) -> Wishes:
         return Wishes(
@@ -192,7 +217,8 @@ class RemoteJobTask(luigi.Task):
         )
 
     def _control(self) -> JobControl:
-        return JobControl(self.remote_context.connection, self._setting("base_dir"), self._launcher())
+        with saying(job=self.task_id):
+            return JobControl(self.remote_context.connection, self._setting("base_dir"), self._launcher())
 
     def _patience(self) -> Patience:
         return Patience(self._settings.unreachable_timeout)
@@ -203,7 +229,7 @@ class RemoteJobTask(luigi.Task):
     def _monitor(self, patience: Patience | None = None) -> Monitor:
         poll_interval = self._seconds("poll_interval")
         if not poll_interval > 0:
-            raise self._wrong(f"poll_interval is {poll_interval}", "give a number of seconds above 0")
+            raise self._wrong(f"the task's poll_interval is not above 0: {poll_interval}", "give seconds above 0")
         return Monitor(
             self._control(),
             patience or self._patience(),
@@ -215,7 +241,9 @@ class RemoteJobTask(luigi.Task):
     def _policy(self, name: str) -> str:
         policy = self._setting(name)
         if policy not in _POLICIES[name]:
-            raise self._wrong(f"{name} is {policy!r}", f"use one of {', '.join(_POLICIES[name])}")
+            raise self._wrong(
+                f"a policy of the task is none: {name} is {policy!r}", f"use one of {', '.join(_POLICIES[name])}"
+            )
         return str(policy)
 
     def _on_worker_exit(self) -> AbstractContextManager[Callable[[], None]]:
@@ -224,29 +252,42 @@ class RemoteJobTask(luigi.Task):
         return leaving.nothing_is_done()
 
     def _request(self) -> JobRequest:
-        try:
+        with saying("reading what it declares", host=str(self.host), job=self.task_id):
             declared, shows_record = self._declared()
             if type(self).run is RemoteJobTask.run:
                 outputs.refuse_others(declared, self.remote_context)
             return JobRequest(
                 key=job_key(self.task_id),
                 command=self.command(),
-                environment=dict(self.environment or {}),
+                environment=self._environment(),
                 working_directory=str(self.working_directory or "~"),
                 outputs=outputs.made_by_command(declared, self.remote_context),
                 publish=shows_record,
                 time_limit=self._seconds("time_limit"),
                 kill_grace=self._seconds("kill_grace"),
-                success_exit_codes=_codes(self.success_exit_codes),
+                success_exit_codes=self._codes(),
                 submitted_by=whoami(),
                 submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 launch=self._launcher().launch(self._wishes()),
             )
-        except SSHJobError as error:
-            error.host, error.job = str(self.host), self.task_id
-            raise
-        except (TypeError, ValueError) as error:
-            raise self._wrong(f"environment or success_exit_codes: {error}", "give a dict and a tuple") from error
+
+    def _environment(self) -> dict[str, str]:
+        try:
+            return dict(self.environment or {})
+        except (TypeError, ValueError):
+            # it may hold secrets
+            raise self._wrong(
+                f"environment is no dict: it is a {type(self.environment).__name__}", "give a dict of str to str"
+            ) from None
+
+    def _codes(self) -> tuple[int, ...]:
+        codes = self.success_exit_codes
+        try:
+            return (codes,) if isinstance(codes, int) else tuple(codes)
+        except TypeError:
+            raise self._wrong(
+                f"success_exit_codes is no tuple: {codes!r}", "give a tuple of whole numbers from 0 to 255"
+            ) from None
 
     def _declared(self) -> tuple[Any, bool]:
         """What `output()` says without what the job directory shows by itself, and whether it says that too."""
@@ -258,7 +299,3 @@ class RemoteJobTask(luigi.Task):
 def _cancel_after_timeout(task: Any, message: str) -> None:
     """`worker_timeout` is over: Luigi has ended the process that watched, and tells it to its worker."""
     (task._end_elsewhere or task._end)(message)
-
-
-def _codes(codes: Any) -> tuple[int, ...]:
-    return (codes,) if isinstance(codes, int) else tuple(codes)

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import IO, TypeVar
 
 from luigi_sshjob import shell
-from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
+from luigi_sshjob.errors import ConnectionLost, LocalFileError, RemoteCommandFailed
 from luigi_sshjob.patience import Patience
 from luigi_sshjob.progress import Progress
+from luigi_sshjob.ssh import refusals
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.streams import PIECE, RemoteReader, RemoteSink
+from luigi_sshjob.streams import PIECE, RemoteReader, RemoteSink, no_such_file
+from luigi_sshjob.trouble import saying
 
 Result = TypeVar("Result")
 
@@ -40,12 +42,13 @@ class Facts:
     @classmethod
     def of(cls, connection: Connection, path: str) -> Facts:
         """Raises `FileNotFoundError` where there is none."""
-        try:
-            said = connection.check("fs_stat", shell.quote_path(path)).text
-        except RemoteCommandFailed as error:
-            if error.problem == "no-such-file":
-                raise FileNotFoundError(2, f"no such file on {connection.host}", path) from None
-            raise
+        with saying(f"looking at {path}", host=connection.host):
+            try:
+                said = connection.check("fs_stat", shell.quote_path(path)).text
+            except RemoteCommandFailed as error:
+                if refusals.said(error) == "no-such-file":
+                    raise no_such_file(path) from None
+                raise
         size, mtime, mode, blocks, state = said.split(maxsplit=4)
         if mtime == "-":
             return cls(int(size), None, None, False, state)
@@ -139,7 +142,10 @@ class Upload(_Transfer):
         while position < end:
             sent = sink.send(local.fileno(), position, end - position)
             if not sent:
-                raise OSError(f"{local.name} became shorter while it was copied")
+                raise LocalFileError(
+                    f"a file of this machine became shorter while it was copied: {local.name}",
+                    next_step="let whoever writes it finish, and copy it again",
+                )
             position += sent
             self._progress(position, self._size)
         sink.finish()
@@ -221,7 +227,7 @@ def compare(connection: Connection, path: str, digest: str) -> None:
     said = connection.check("fs_sha256", shell.quote_path(path), bounded=False).text
     if digest not in said:
         raise RemoteCommandFailed(
-            f"{path} is not the same on both sides: its sha256 there is {said.split()[0]}, here {digest}",
+            f"the file is not the same on both sides: {path}: its sha256 there is {said.split()[0]}, here {digest}",
             host=connection.host,
             next_step="copy it again; should it stay so, check the disks and the memory of both machines",
         )

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from luigi_sshjob import shell
-from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.errors import LocalFileError
 from luigi_sshjob.progress import Progress
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.messages import no_program
 from luigi_sshjob.streams import PIECE, RemoteReader, RemoteSink, widen
 
 
@@ -23,7 +24,7 @@ def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bo
     line = shell.transfer("take_tree", shell.quote_path(folder or "."), options)
     sink = RemoteSink(connection, line, folder, path)
     try:
-        with _tar(["-cf", "-", "-C", local_path, "."], local_path, stdout=subprocess.PIPE) as archive:
+        with _tar(["-cf", "-", "-C", local_path, "."], local_path, connection.host, stdout=subprocess.PIPE) as archive:
             while data := archive.stdout.read1(PIECE):
                 sink.write(data)
                 progress(sink.written, None)
@@ -41,7 +42,7 @@ def get_tree(connection: Connection, path: str, local_path: str, *, preserve: bo
     reached = 0
     with RemoteReader(connection, path, tree=True) as reader:
         options = "-xpf" if preserve else "-xmf"
-        with _tar([options, "-", "-C", local_path], local_path, stdin=subprocess.PIPE) as archive:
+        with _tar([options, "-", "-C", local_path], local_path, connection.host, stdin=subprocess.PIPE) as archive:
             buffer = bytearray(PIECE)
             while count := reader.readinto(buffer):
                 archive.stdin.write(memoryview(buffer)[:count])
@@ -51,16 +52,14 @@ def get_tree(connection: Connection, path: str, local_path: str, *, preserve: bo
 
 @contextlib.contextmanager
 def _tar(
-    arguments: list[str], local_path: str, stdin: int = subprocess.DEVNULL, stdout: int | None = None
+    arguments: list[str], local_path: str, host: str, stdin: int = subprocess.DEVNULL, stdout: int | None = None
 ) -> Iterator[Any]:
-    """The tar of this machine; raises `OSError` with what it says where it fails."""
+    """The tar of this machine; raises `LocalFileError` with what it says where it fails."""
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(["tar", *arguments], stdin=stdin, stdout=stdout, stderr=errors)
         except FileNotFoundError as error:
-            raise ConfigurationError(
-                "there is no tar on this machine, which directories are copied with", next_step="install it"
-            ) from error
+            raise no_program("tar", host) from error
         with process:
             try:
                 for pipe in filter(None, (process.stdin, process.stdout)):
@@ -75,4 +74,7 @@ def _tar(
         errors.seek(0)
         said = errors.read().decode("utf-8", "replace").strip()
     if process.returncode:
-        raise OSError(f"tar cannot copy {local_path}: {said}")
+        raise LocalFileError(
+            f"tar cannot copy the directory of this machine: {local_path}: {said}",
+            next_step="correct what tar names (path, permissions, room, who writes there), and copy it again",
+        )

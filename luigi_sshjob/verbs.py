@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import posixpath
 
-from luigi.target import FileAlreadyExists, MissingParentDirectory, NotADirectory
-
 from luigi_sshjob import shell
-from luigi_sshjob.errors import RemoteCommandFailed, UnsafeValue
+from luigi_sshjob.errors import NoParentDirectory, PathExists, PathIsNoDirectory, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.refusals import said
 from luigi_sshjob.ssh.remote_shell import Answer
+from luigi_sshjob.trouble import saying
 
-# What the host's functions answer (remote/files.sh) -> what Luigi raises.
-_REFUSALS = {
-    "exists": FileAlreadyExists,
-    "no-parent": MissingParentDirectory,
-    "not-a-directory": NotADirectory,
+# What the host's functions answer (remote/files.sh) -> what it means to a user of Luigi, and what to do.
+_REFUSALS: dict[str, tuple[type[SSHJobError], str, str]] = {
+    "exists": (PathExists, "there is something already", "remove it before, or use another path"),
+    "no-parent": (NoParentDirectory, "there is no directory to put it in", "make that, or set parents"),
+    "not-a-directory": (
+        PathIsNoDirectory,
+        "a file stands where the directory should be",
+        "remove it, or use another path",
+    ),
+}
+
+# What is being done, in an error.
+_DOING = {
+    "fs_copy": "copying",
+    "fs_exists": "looking for",
+    "fs_glob": "looking for",
+    "fs_isdir": "looking for",
+    "fs_listdir": "listing",
+    "fs_mkdir": "making the directory",
+    "fs_move": "moving",
+    "fs_prepare": "making the directory",
+    "fs_remove": "removing",
+    "fs_remove_file": "removing",
+    "fs_rename_new": "renaming",
+    "fs_stat": "looking at",
 }
 
 
@@ -26,30 +46,31 @@ class FileVerbs:
         self.connection = connection
 
     def prepare(self, path: str) -> None:
-        folder = posixpath.dirname(posixpath.normpath(str(path))) or "."
+        self.quoted(path)
+        folder = posixpath.dirname(posixpath.normpath(shell.path_text(path))) or "."
         self.check("fs_prepare", folder)
 
     def quoted(self, path: str) -> shell.Word:
-        try:
-            return shell.quote_path(str(path))
-        except UnsafeValue as error:
-            error.host = self.connection.host
-            raise
+        with saying(host=self.connection.host):
+            return shell.quote_path(shell.path_text(path))
 
     def says(self, verb: str, path: str) -> bool:
-        answer = self.connection.call(verb, self.quoted(path))
-        if answer.status > 1:
-            raise self.connection.refusal(verb, answer)
-        return answer.status == 0
+        with saying(f"{_DOING[verb]} {path}"):
+            answer = self.connection.call(verb, self.quoted(path))
+            if answer.status > 1:
+                raise self.connection.refusal(verb, answer)
+            return answer.status == 0
 
     def check(
         self, verb: str, *paths: str, more: tuple[str, ...] = (), repeatable: bool = True, bounded: bool = True
     ) -> Answer:
-        words = (*map(self.quoted, paths), *more)
-        try:
-            return self.connection.check(verb, *words, repeatable=repeatable, bounded=bounded)
-        except RemoteCommandFailed as error:
-            refusal = _REFUSALS.get(error.problem)
-            if refusal:
-                raise refusal(f"{paths[-1]} on {self.connection.host}: {error.problem}") from None
-            raise
+        with saying(f"{_DOING[verb]} {paths[0]}"):
+            words = (*map(self.quoted, paths), *more)
+            try:
+                return self.connection.check(verb, *words, repeatable=repeatable, bounded=bounded)
+            except RemoteCommandFailed as error:
+                kind, problem, next_step = _REFUSALS.get(said(error), (None, "", ""))
+                if kind:
+                    host = self.connection.host
+                    raise kind(f"{problem}: {paths[-1]}", host=host, next_step=next_step) from None
+                raise

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
+import error_table
 import luigi
 import luigi.configuration
 import luigi.task_register
@@ -82,6 +83,7 @@ SESSION = pytest.StashKey[Session]()
 def pytest_configure(config: pytest.Config) -> None:
     # a shell's background job ignores Ctrl-C, and so would all that the tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(error_table.Witness())
     session = config.stash[SESSION] = Session()
     if session.docker is None and os.environ.get("CI") == "true":
         session.clear()

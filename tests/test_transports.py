@@ -33,7 +33,7 @@ def test_a_transport_is_chosen_by_setting_option_or_task(host, luigi_cfg):
 
 
 def test_an_unknown_transport_is_an_error_that_names_those_there_are(luigi_cfg):
-    with pytest.raises(ConfigurationError, match=r"no transport 'telnet'[\s\S]*Next: .*openssh, paramiko"):
+    with pytest.raises(ConfigurationError, match=r"no such transport: 'telnet'[\s\S]*Next: .*openssh, paramiko"):
         RemoteContext("box", transport="telnet").check_output(["true"])
 
 

@@ -229,7 +229,7 @@ def test_jobs_cost_neither_a_process_nor_a_thread_each(host, folder, hold, tmp_p
 
 
 def test_a_number_of_jobs_that_is_none_is_refused(some):
-    with pytest.raises(ConfigurationError, match="remote_jobs is -1\nNext: give 0 or more"):
+    with pytest.raises(ConfigurationError, match="remote_jobs is no number of jobs: -1\nNext: give 0 or more"):
         luigi_sshjob.build([some(Noted, 0)], local_scheduler=True, remote_jobs=-1)
 
 

@@ -15,10 +15,9 @@ __all__ = ["NAMES", "Launch", "Launcher", "Wishes", "launcher_named"]
 
 def launcher_named(name: str) -> Launcher:
     """Raises `ConfigurationError` for a name that is none."""
-    try:
-        return _LAUNCHERS[name]
-    except KeyError:
+    if not isinstance(name, str) or name not in _LAUNCHERS:
         raise ConfigurationError(
-            f"there is no launcher {name!r}",
+            f"there is no such launcher: {name!r}",
             next_step=f"set launcher to one of {', '.join(sorted(_LAUNCHERS))}",
-        ) from None
+        )
+    return _LAUNCHERS[name]

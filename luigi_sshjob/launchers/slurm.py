@@ -34,7 +34,7 @@ class SlurmLauncher(Launcher):
     def launch(self, wishes: Wishes) -> Launch:
         """Requeuing is off unless asked for: a job runs once. Raises `ConfigurationError` and `UnsafeValue`."""
         if not isinstance(wishes.options, Mapping):
-            raise _wrong(f"sbatch_options is {wishes.options!r}", "give a dict of sbatch's long options")
+            raise _wrong(f"sbatch_options is no dict: {wishes.options!r}", "give a dict of sbatch's long options")
         options = {
             _name(name): value for name, value in wishes.options.items() if value is not None and value is not False
         }
@@ -42,11 +42,13 @@ class SlurmLauncher(Launcher):
         warning = math.ceil(wishes.kill_grace) + _MARGIN
         if wishes.time_limit and "time" not in options:
             # the supervisor keeps the limit to the second; Slurm's own must not come before
-            options["time"] = timedelta(seconds=wishes.time_limit + warning + _EARLY)
+            options["time"] = math.ceil((wishes.time_limit + warning + _EARLY) / 60)
         words = [f"--signal=B:USR1@{warning}", "--requeue" if requeue else "--no-requeue"]
         words += [f"--{name}" if value is True else f"--{name}={_text(name, value)}" for name, value in options.items()]
         if not (isinstance(wishes.batch, int) and wishes.batch >= 1):
-            raise _wrong(f"batch is {wishes.batch!r}", "give how many jobs may go into one array, 1 for none")
+            raise _wrong(
+                f"batch is no number of jobs: {wishes.batch!r}", "give how many jobs may go into one array, 1 for none"
+            )
         quoted = " ".join(shell.quote(word) for word in words)
         return Launch((str(math.ceil(wishes.interval)), str(wishes.batch), quoted), requeue)
 
@@ -58,10 +60,10 @@ SLURM = SlurmLauncher(name="slurm", start_timeout=30.0, launches=math.inf)
 def _name(name: Any) -> str:
     option = name.replace("_", "-") if isinstance(name, str) else ""
     if not _OPTION.fullmatch(option):
-        raise _wrong(f"{name!r} is no long option of sbatch", 'write it without dashes in front: "cpus-per-task"')
+        raise _wrong(f"this is no long option of sbatch: {name!r}", 'write it without dashes in front: "cpus-per-task"')
     if _OURS.fullmatch(option):
         raise _wrong(
-            f"the sbatch option {option} cannot be set for a job",
+            f"this sbatch option cannot be set for a job: {option}",
             "leave it out: luigi_sshjob needs it for itself, or it does not submit a job",
         )
     return option
@@ -72,10 +74,13 @@ def _text(name: str, value: Any) -> str:
         # whole minutes are the finest unit that every version counts in
         value = math.ceil(value.total_seconds() / 60)
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise _wrong(f"the sbatch option {name} is {value!r}", "give a str, a number, True, None or a timedelta")
+        raise _wrong(
+            f"an sbatch option cannot have a value of this kind: {name} {value!r}",
+            "give a str, a number, True, None or a timedelta",
+        )
     text = str(value)
     if not text.strip() or not text.isprintable():
-        raise _wrong(f"the sbatch option {name} is {text!r}", "give one line of text")
+        raise _wrong(f"the value of an sbatch option is not one line of text: {name} {text!r}", "give one line of text")
     return text
 
 

@@ -15,7 +15,7 @@ mark_collected() {
   # in one write; on a full disk a mark that says nothing must do
   { emit "collected_by: $2$how" >"$1/$SJ_COLLECTED"; } 2>/dev/null || true >"$1/$SJ_COLLECTED" || {
     unwritable "$1"
-    refuse "that its outcome was taken over cannot be written in $1: $why"
+    refuse "the mark of a collected outcome cannot be written in $1: $why"
   }
 }
 
@@ -25,8 +25,8 @@ mark_collected() {
 job_remove() {
   above=${1%/*/*} removed=${1##*/}
   case $removed in '' | *[!0-9]*) above= ;; esac
-  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] || refuse "$1 is no directory of a job" || return 1
-  ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse "$1 has not ended or was not collected" || return 1
+  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] || refuse "this is no directory of a job: $1" || return 1
+  ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse "the job has not ended or was not collected: $1" || return 1
   keep="/$SJ_COLLECTED/"
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
   if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then

@@ -15,7 +15,7 @@ fs_absent() {
     [ ! -d "$above" ] || break
   done
   [ ! -x "$above" ] || return 1
-  emit "the directory $above may not be searched"
+  emit "a directory may not be searched: $above"
   return 2
 }
 
@@ -46,7 +46,7 @@ fs_stat() {
 # fs_sha256 FILE: 64 digits first.
 fs_sha256() {
   { sha256sum <"$1" || shasum -a 256 <"$1" || openssl dgst -sha256 -r <"$1" || sha256 <"$1"; } 2>/dev/null ||
-    refuse "the host has no sha256sum, shasum or openssl that could read $1"
+    refuse "the host has no sha256sum, shasum or openssl that could read the file: $1"
 }
 
 # fs_glob PATTERN: a part for each path that it stands for.
@@ -66,7 +66,7 @@ fs_glob() {
 fs_remove() { rm -r -- "$1"; }
 
 fs_remove_file() {
-  [ ! -d "$1" ] || [ -h "$1" ] || refuse "a directory" || return
+  [ ! -d "$1" ] || [ -h "$1" ] || refuse "it is a directory" || return
   rm -- "$1"
 }
 
@@ -133,11 +133,11 @@ fs_rename_new() {
 # such a mode and time, see chmod and touch -t (in UTC). May be called again: what is in its place already is right there.
 fs_commit() {
   if [ -e "$1" ] || [ ! -f "$2" ]; then
-    same_size "$1" "$3" || refuse "short: $arrived of $3 bytes arrived" || return
+    same_size "$1" "$3" || refuse "the file is not whole there: $arrived of $3 bytes arrived" || return
     [ -z "${4-}" ] || chmod -- "$4" "$1" || return
     fs_move "$1" "$2" || return
   else
-    same_size "$2" "$3" || refuse "short: $arrived of $3 bytes arrived" || return
+    same_size "$2" "$3" || refuse "the file is not whole there: $arrived of $3 bytes arrived" || return
   fi
   # in its place: an old file beside it could be taken for a leftover
   [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$2"

@@ -24,7 +24,7 @@ install_files() {
   # fails where somebody else was first, which is as good
   mv "$stage/$hash" "$base/lib/" 2>/dev/null
   rm -rf "$stage"
-  [ -O "$base/lib/$hash/supervise.sh" ] || refuse "the scripts did not arrive in $base/lib"
+  [ -O "$base/lib/$hash/supervise.sh" ] || refuse "the scripts of luigi_sshjob cannot be put in their place: $base/lib"
 }
 
 # find_timer FILE: sets $timer to a time(1) that tells peak memory and signals, as those of GNU and busybox do, or to
@@ -39,7 +39,7 @@ find_timer() {
 # own_directory PATH: makes it where it is missing; refuses one that belongs to somebody else.
 own_directory() {
   [ -d "$1" ] || mkdir -p "$1" || return 1
-  [ -O "$1" ] || refuse "$1 belongs to another account"
+  [ -O "$1" ] || refuse "a directory belongs to another account: $1"
 }
 
 # latest_attempt JOBS: sets $latest to the highest number there, or 0.
@@ -105,7 +105,7 @@ next_number() {
   note=$base/jobs/.used.${jobs##*/}
   [ ! -s "$note" ] || read -r used <"$note"
   if [ "$used" -ge "$latest" ] || is_new "$base/jobs"; then
-    ! lives "$jobs/$latest" || refuse "processes of an attempt $latest still run, whose directory was deleted" || return 1
+    ! lives "$jobs/$latest" || refuse "processes of an attempt still run, whose directory was deleted: $jobs/$latest" || return 1
     [ "$used" -lt "$latest" ] || scheduled_nowhere "$jobs/$latest" || return 1
   fi
   # only an aid: on a full disk the claim will say what is wrong
@@ -133,7 +133,7 @@ claim() {
     return 0
   fi
   rm -rf "$stage"
-  [ -e "$jobs/$latest" ] || refuse "the job directory $jobs/$latest cannot be put in its place"
+  [ -e "$jobs/$latest" ] || refuse "the job directory cannot be put in its place: $jobs/$latest"
   return 1
 }
 
@@ -167,7 +167,7 @@ job_relaunch() {
   library=$1/lib/$2 SJ_HASH=$2 SJ_INSIST=yes
   if privately unwritable "$3"; then
     part unwritable 0
-    emit "$3 cannot be written: $why"
+    emit "the job directory cannot be written: $3: $why"
   fi
   privately launch_job "$3"
 }

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.destination import Destination
-from luigi_sshjob.ssh.messages import login_error
+from luigi_sshjob.ssh.messages import login_error, no_program
+from luigi_sshjob.trouble import during
 
 Process = TypeVar("Process", bound="subprocess.Popen[Any]")
 
@@ -79,11 +80,8 @@ def spawn(destination: Destination, kind: type[Process], argv: list[str], **kwar
     background is stopped (spotify/luigi#2349).
     """
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    try:
-        return kind(argv, **kwargs)
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"there is no {argv[0]} on this machine",
-            host=str(destination),
-            next_step=f"install it (Debian: apt-get install {'openssh-client' if argv[0] == 'ssh' else argv[0]})",
-        ) from error
+    with during(f"starting {argv[0]}", host=str(destination)):
+        try:
+            return kind(argv, **kwargs)
+        except FileNotFoundError as error:
+            raise no_program(argv[0], str(destination)) from error

@@ -19,10 +19,12 @@ from luigi_sshjob import config, shell
 from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.exchange import Exchange
+from luigi_sshjob.ssh.refusals import refused
 from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.session import Session
 from luigi_sshjob.ssh.transports import transport_to
 from luigi_sshjob.ssh.watches import Watches
+from luigi_sshjob.trouble import during
 
 logger = logging.getLogger("luigi-interface")
 
@@ -31,7 +33,8 @@ class Connection:
     """Requests and sessions on one host; logs in when first needed, and again when the connection was lost."""
 
     def __init__(self, destination: Destination, settings: config.Settings):
-        self.transport = transport_to(destination, settings)
+        with during("preparing the connection", host=str(destination)):
+            self.transport = transport_to(destination, settings)
         self.settings = settings
         """Those of the host when the connection was asked for."""
         self._exchange = Exchange(self.transport, shell.agent_hash())
@@ -50,8 +53,12 @@ class Connection:
         Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
         """
         self._do_postponed()
-        text = request_text(verb, *arguments)
         since = time.monotonic()
+        with during(host=self.host):
+            text = request_text(verb, *arguments)
+            return self._called(text, repeatable, bounded, since)
+
+    def _called(self, text: str, repeatable: bool, bounded: bool, since: float) -> Answer:
         try:
             return self._call(text, repeatable, bounded)
         except ConnectionLost as error:
@@ -67,7 +74,8 @@ class Connection:
         `interval` is the longest pause in seconds between two looks; an `urgent` one is looked at without a pause.
         Raises as `call`.
         """
-        return self._exchange.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
+        with during(host=self.host):
+            return self._exchange.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
 
     def watches(self) -> Watches:
         """For a thread that watches many jobs."""
@@ -82,13 +90,7 @@ class Connection:
 
     def refusal(self, verb: str, answer: Answer) -> RemoteCommandFailed:
         """The error for an answer that says no."""
-        return RemoteCommandFailed(
-            answer.text or f"{verb} failed with status {answer.status}",
-            host=self.host,
-            returncode=answer.status,
-            cmd=verb,
-            output=answer.output,
-        )
+        return refused(verb, answer, self.host)
 
     def postpone(self, verb: str, *arguments: str) -> None:
         """A request that goes with the next one of this process, or with its end, and whose answer nobody waits for.
@@ -100,12 +102,14 @@ class Connection:
     def session(self, line: str) -> Session:
         """A session of its own that runs `line`, for bytes in bulk."""
         self._do_postponed()
-        return Session(self.transport, line, deadline=deadline_in(self.settings.request_timeout))
+        with during("opening a session", host=self.host):
+            return Session(self.transport, line, deadline=deadline_in(self.settings.request_timeout))
 
     @contextlib.contextmanager
     def conversation(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Answer]]]:
         """A remote shell of its own, for requests that are sent together and answered until `deadline`."""
-        own = RemoteShell(self.transport, deadline=deadline)
+        with during("opening a session", host=self.host):
+            own = RemoteShell(self.transport, deadline=deadline)
         with contextlib.closing(own):
             yield lambda texts: own.call_all(texts, deadline=deadline)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -43,20 +44,21 @@ class Destination:
         Raises `ConfigurationError` for an unknown keyword and for what ssh could not be given safely.
         """
         known = {field.name for field in dataclasses.fields(cls)} - {"host"}
-        unknown = sorted(set(options) - known)
+        unknown = sorted(map(str, set(options) - known))
         if unknown:
             raise ConfigurationError(
-                f"unknown ssh option {', '.join(unknown)}",
-                host=host,
+                f"there is no such ssh option: {', '.join(unknown)}",
+                host=str(host),
                 next_step=f"use one of {', '.join(sorted(known))}",
             )
         values = {name: value for name, value in options.items() if value is not None}
         username, _, address = host.rpartition("@") if isinstance(host, str) else ("", "", "")
         match = _ADDRESS.fullmatch(address)
+        printable = isinstance(host, str) and host.isprintable()
         # ssh would take a leading dash for an option, ProxyCommand for one
-        if not match or re.search(r"[\s\0]", host) or address.startswith("-"):
+        if not match or not printable or " " in host or address.startswith("-"):
             raise ConfigurationError(
-                f"{host!r} is no name of a host", next_step="use an alias of ~/.ssh/config, or user@host:port"
+                f"this is no name of a host: {host!r}", next_step="use an alias of ~/.ssh/config, or user@host:port"
             )
         if username:
             values.setdefault("username", username)
@@ -100,13 +102,19 @@ def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
         if name in values:
             values[name] = _whole_number(host, name, values[name])
     if not 0 < values.get("port", 22) < 65536:
-        raise ConfigurationError(f"there is no port {values['port']}", host=host, next_step="use 1 to 65535")
-    for name in ("username", "key_file"):
-        value = str(values.get(name, "x"))
-        if not value or value.startswith("-") or "\0" in value or "\n" in value:
-            raise ConfigurationError(f"{value!r} cannot be the {name}", host=host, next_step="correct ssh_options")
-    if "key_file" in values:
-        values["key_file"] = str(values["key_file"])
+        raise ConfigurationError(f"there is no such port: {values['port']}", host=host, next_step="use 1 to 65535")
+    if values.get("connect_timeout", 0) < 0:
+        raise ConfigurationError(
+            f"connect_timeout is negative: {values['connect_timeout']}", host=host, next_step="give seconds above 0"
+        )
+    for name in ("username", "key_file", "transport"):
+        value = values[name] = (
+            os.fspath(values[name]) if isinstance(values.get(name), os.PathLike) else values.get(name)
+        )
+        if value is not None and not (isinstance(value, str) and value and value.isprintable() and value[0] != "-"):
+            raise ConfigurationError(
+                f"an ssh option cannot have this value: {name} {value!r}", host=host, next_step="correct ssh_options"
+            )
     if not callable(values.get("password", str)):
         raise ConfigurationError(
             "password is not a function", host=host, next_step="give one that takes the host's question and answers it"
@@ -117,5 +125,7 @@ def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
 def _whole_number(host: str, name: str, value: Any) -> int:
     try:
         return int(value)
-    except (TypeError, ValueError):
-        raise ConfigurationError(f"{name} is {value!r}", host=host, next_step="give a whole number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigurationError(
+            f"an ssh option is not a whole number: {name} {value!r}", host=host, next_step="give one"
+        ) from None

@@ -16,6 +16,7 @@ from luigi_sshjob.ssh.link import HUNG, Gone, Link
 from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.ssh.runtime import FileLock, socket_path
 from luigi_sshjob.ssh.transport import Transport
+from luigi_sshjob.trouble import during
 
 _MESSAGES = 2  # to be counted up with a change of what leader and peers say to each other
 
@@ -48,9 +49,10 @@ class Exchange:
                 return answer
             except Gone as gone:
                 self._unlink(gone)
+                self._tell_failure()
                 if not repeatable and not gone.moved:
                     raise ConnectionLost(
-                        "the process that held the connection ended",
+                        "the process that held the connection ended before it had the answer",
                         host=str(self._transport.destination),
                         next_step="look whether it was done before you do it again",
                     ) from None
@@ -70,6 +72,7 @@ class Exchange:
             return answer
         except Gone as gone:
             self._unlink(gone)
+            self._tell_failure()
             return None
         except BaseException:
             self._unlink(None)
@@ -92,7 +95,8 @@ class Exchange:
 
     def link(self) -> Link:
         """A way to the leader for whoever asks many things at once; let go of with `let_go`."""
-        link = self._connected()
+        with during("reaching the process that holds the connection", host=str(self._transport.destination)):
+            link = self._connected()
         self._links.add(link)
         return link
 
@@ -113,6 +117,14 @@ class Exchange:
         if link:
             self._local.link = None
             self.let_go(link, gone)
+
+    def _tell_failure(self) -> None:
+        """Raises, once, what made our own leader give up: it would only happen again."""
+        with self._lock:
+            failure = self._leader.failure if self._leader else None
+            if self._leader and failure:
+                self._leader.failure = None
+                raise failure
 
     def _connected(self) -> Link:
         since = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import random
@@ -30,7 +31,7 @@ class Failures:
         """One more."""
         count = self._read()[3] + 1
         with open(self._path, "w", encoding="utf-8", opener=private) as note:
-            note.write(f"{type(error).__name__}\n{error.problem}\n{error.next_step}\n{count}\n")
+            json.dump([type(error).__name__, error.problem, error.next_step, count], note)
 
     def forget(self) -> None:
         """A login succeeded."""
@@ -48,7 +49,7 @@ class Failures:
         # accounts are locked for less than a login by each of two hundred tasks
         if failed >= since or (refused and time.time() - failed < _REFUSED_FOR):
             error = LoginRefused if refused else HostUnreachable
-            raise error(problem, host=self._host, next_step=next_step)
+            raise error(problem, host=self._host, doing="logging in", next_step=next_step)
         pause = random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**count) - (time.time() - failed)
         if pause > 0 and not refused:
             logger.info("%s: %d logins have failed (%s); the next one in %.0f s", self._host, count, problem, pause)
@@ -56,7 +57,7 @@ class Failures:
 
     def _read(self) -> tuple[str, str, str, int]:
         try:
-            kind, problem, next_step, count = self._path.read_text("utf-8").splitlines()[:4]
-            return kind, problem, next_step, int(count)
-        except (OSError, ValueError):
+            kind, problem, next_step, count = json.loads(self._path.read_text("utf-8"))
+            return str(kind), str(problem), str(next_step), int(count)
+        except (OSError, ValueError, TypeError):
             return "", "", "", 0

@@ -61,7 +61,7 @@ class SessionGate:
         finally:
             ticket.release(remove=True)
         raise HostUnreachable(
-            f"all {self.size} sessions on the shared connection stayed in use",
+            f"all sessions on the shared connection stayed in use ({self.size})",
             host=host,
             next_step="try again, or raise max_sessions in [sshjob] if the server's MaxSessions allows it",
         )

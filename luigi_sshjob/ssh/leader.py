@@ -60,6 +60,8 @@ class Leader:
         self._topics: dict[tuple[Peer, str], _Watch] = {}
         self._watch_count = 0
         self._looking = self._closing = self._deposed = False
+        self.failure: OSError | None = None
+        """Why it has given up, where this machine did not let it go on."""
         self._pause = _FIRST_PAUSE
         self._next_look = self._next_beat = self._next_attention = time.monotonic()
         name = f"sshjob {transport.destination}"
@@ -95,6 +97,9 @@ class Leader:
                 for key, events in self._selector.select(max(0.0, self._next_moment() - time.monotonic())):
                     key.data(events)
                 self._tend()
+        except OSError as error:
+            # whoever asks in this process is told; others find another leader
+            self.failure = error
         except Exception:
             logger.exception("%s: the shared connection is given up by this process", self._transport.destination)
         finally:

@@ -44,6 +44,7 @@ class Logins:
             raise HostUnreachable(
                 "another process has been logging in for too long",
                 host=str(self._destination),
+                doing="logging in",
                 next_step="end the process that holds it up, or wait",
             )
         try:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from luigi_sshjob.config import Settings
-from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable
 from luigi_sshjob.ssh import command
 from luigi_sshjob.ssh.arrival import Arrival, arrival_of, without_details
 from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.logins import Logins
-from luigi_sshjob.ssh.messages import login_error
+from luigi_sshjob.ssh.messages import login_error, no_key_file, no_tunnel
 from luigi_sshjob.ssh.runtime import private, runtime_dir, socket_path
 
 logger = logging.getLogger("luigi-interface")
@@ -105,10 +105,13 @@ class ControlMaster:
 
     def _log_in(self, level: str = "ERROR") -> Arrival:
         if self.destination.key_file and not os.path.exists(os.path.expanduser(self.destination.key_file)):
+            raise no_key_file(self.destination)
+        if self.destination.sshpass and "SSHPASS" not in os.environ:
             raise ConfigurationError(
-                f"there is no key file {self.destination.key_file}",
+                "sshpass is set, but there is no SSHPASS in the environment",
                 host=str(self.destination),
-                next_step="correct key_file in ssh_options",
+                doing="logging in",
+                next_step="put the password there for the process that runs Luigi",
             )
         # a dead master's socket would make ssh go on without multiplexing
         with contextlib.suppress(FileNotFoundError):
@@ -163,7 +166,7 @@ class ControlMaster:
 
     def _no_master(self) -> HostUnreachable:
         return HostUnreachable(
-            f"there is no connection of yours at {self.control_path}, and existing_master is require",
+            f"there is no connection of yours, and existing_master is require: {self.control_path}",
             host=str(self.destination),
             next_step=f"log in with `{self.destination.by_hand(self.settings.ssh_config)}`; it is waited for",
         )
@@ -182,8 +185,4 @@ class ControlMaster:
             process.communicate()
             output = b"the master does not answer"
         if process.returncode != 0 and verb != "exit":
-            raise ConnectionFailed(
-                f"ssh -O {verb} {forwarding or ''} failed: {output.decode('utf-8', 'replace').strip()}",
-                host=str(self.destination),
-                next_step="check that the local port is free and that the server allows forwarding",
-            )
+            raise no_tunnel(forwarding or verb, output.decode("utf-8", "replace").strip(), self.destination)

@@ -79,7 +79,8 @@ class OpenSSH:
     def forwarded(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[int]:
         """While the block runs, the master listens on the port; no login, no session, no process."""
         local_port = local_port or _free_port()
-        forwarding = f"127.0.0.1:{local_port}:{remote_host}:{remote_port}"
+        there = f"[{remote_host}]" if ":" in remote_host else remote_host
+        forwarding = f"127.0.0.1:{local_port}:{there}:{remote_port}"
         self.master.connect()
         with self.master.held():
             self.master.control("forward", forwarding)

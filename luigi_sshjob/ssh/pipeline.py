@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from luigi_sshjob.errors import ConnectionLost
+from luigi_sshjob.ssh.messages import silent
 from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in
 from luigi_sshjob.ssh.transport import Transport
 
@@ -89,13 +89,7 @@ class Pipeline:
         if self._opened:
             self._take(self._opened.popleft())
         if self._asked and time.monotonic() - self._heard > self._patience:
-            self._lose(
-                ConnectionLost(
-                    "the host did not answer in time",
-                    host=str(self._transport.destination),
-                    next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
-                )
-            )
+            self._lose(silent(self._transport.destination))
 
     def send_away(self) -> None:
         """What was not sent on yet is for another leader."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import os
 import stat
 import time
@@ -24,12 +25,19 @@ def runtime_dir(configured: str = "") -> Path:
     path that no socket could be made in it.
     """
     # not $XDG_RUNTIME_DIR or $TMPDIR: a login has them, cron has not, and both must meet on one connection
-    path = Path(configured).expanduser() if configured else Path(f"/tmp/luigi-sshjob-{os.geteuid()}")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = os.lstat(path)
+    path = Path(configured or f"/tmp/luigi-sshjob-{os.geteuid()}")
+    try:
+        path = path.expanduser()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.lstat(path)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the runtime directory cannot be made: {path}: {getattr(error, 'strerror', None) or error}",
+            next_step="make room for it, or set runtime_dir in [sshjob] to a directory that can be made",
+        ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise ConfigurationError(
-            f"the runtime directory {path} is not a directory of this account alone",
+            f"the runtime directory is not a directory of this account alone: {path}",
             next_step=f"chmod 700 it (it is {found.st_mode & 0o777:o}), or set runtime_dir in [sshjob] to another",
         )
     return path
@@ -40,10 +48,18 @@ def socket_path(directory: Path, name: str) -> str:
     path = str(directory / name)
     if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
         raise ConfigurationError(
-            f"{path} is too long a path for a control socket (at most {_SOCKET_PATH_LIMIT} bytes)",
+            f"this is too long a path for a control socket: {path} (at most {_SOCKET_PATH_LIMIT} bytes)",
             next_step="set runtime_dir in [sshjob] to a shorter path",
         )
     return path
+
+
+def account() -> str:
+    """The name of the account that runs this process, or its number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
 
 
 def private(path: str, flags: int) -> int:

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from luigi_sshjob import shell
 from luigi_sshjob.errors import ConnectionLost, LoginRefused, SessionRefused, SSHJobError
+from luigi_sshjob.ssh.messages import silent
 from luigi_sshjob.ssh.transport import Process, Transport
 
 
@@ -210,16 +211,13 @@ class Session:
         return LoginRefused(
             f"the account runs no /bin/sh: its session ended with status {status}, saying: {words or 'nothing'}",
             host=self.host,
+            doing="opening a session",
             next_step="see what its login shell, or ForceCommand in the server's sshd_config, does instead",
         )
 
     def _silent(self) -> ConnectionLost:
         self.close()
-        return ConnectionLost(
-            "the host did not answer in time",
-            host=self.host,
-            next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
-        )
+        return silent(self._transport.destination)
 
 
 def _ready(fd: int, event: int, deadline: float) -> bool:

@@ -17,7 +17,7 @@ def _paramiko(destination: Destination, settings: Settings) -> Transport:
         from luigi_sshjob.ssh.inprocess.transport import Paramiko
     except ImportError as error:
         raise ConfigurationError(
-            f"the transport paramiko needs what is not installed here: {error}",
+            f"the transport paramiko needs what is not installed on this machine: {error}",
             host=str(destination),
             next_step="pip install luigi-sshjob[paramiko]",
         ) from error
@@ -33,7 +33,7 @@ def transport_to(destination: Destination, settings: Settings) -> Transport:
     name = destination.transport or settings.transport
     if name not in _TRANSPORTS:
         raise ConfigurationError(
-            f"there is no transport {name!r}",
+            f"there is no such transport: {name!r}",
             host=str(destination),
             next_step=f"set transport in [sshjob], or in ssh_options, to one of {', '.join(_TRANSPORTS)}",
         )

@@ -46,9 +46,9 @@ class HoldingWorker(luigi.worker.Worker):
         assistant: bool = False,
         **options: Any,
     ):
-        if remote_jobs < 0:
+        if not isinstance(remote_jobs, int) or remote_jobs < 0:
             raise ConfigurationError(
-                f"remote_jobs is {remote_jobs}", next_step="give 0 or more jobs to be held at once"
+                f"remote_jobs is no number of jobs: {remote_jobs!r}", next_step="give 0 or more jobs to be held at once"
             )
         self._rooms = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
         names = TwoNames(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 
 from luigi_sshjob import news
-from luigi_sshjob.errors import HostUnreachable
+from luigi_sshjob.errors import HostUnreachable, SSHJobError
 from luigi_sshjob.job import Outcome
 from luigi_sshjob.monitor import Vigil
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.link import Gone
 from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.ssh.watches import HOST
+from luigi_sshjob.trouble import during
 from luigi_sshjob.worker.silence import SharedPatience, Silence
 
 logger = logging.getLogger("luigi-interface")
@@ -80,7 +81,8 @@ class Lookout:
     def _serve(self) -> None:
         while not self._closed:
             try:
-                self._turn()
+                with during("watching its jobs", host=self._connection.host):
+                    self._turn()
             except Gone as gone:
                 self._begin_anew(gone)
             except Exception as error:  # no way to the host for a reason that waiting does not mend
@@ -157,7 +159,7 @@ class Lookout:
             try:
                 job.patience.check()
             except HostUnreachable as error:
-                error.job = job.vigil.job.id
+                error.job, error.doing = job.vigil.job.id, "watching it"
                 del self._watched[job.topic]
                 job.failed(error)
         if not self._asked_host and self._silence.rest() == 0:
@@ -191,4 +193,7 @@ class Lookout:
             # somebody who comes may meet with the same
             logger.debug("%s: %s", self._connection.host, error)
         for job in failed.values():
-            job.failed(error)
+            # each has a job of its own to name
+            job.failed(
+                error.again(job=job.vigil.job.id, doing="watching it") if isinstance(error, SSHJobError) else error
+            )

@@ -68,7 +68,7 @@ class Silence:
             error = self.error
             too_long = time.monotonic() - max(since, self._since) > timeout
         if error is not None and (too_long or self._closed):
-            raise type(error)(error.problem, host=error.host, next_step=error.next_step)
+            raise error.again()
 
     def close(self) -> None:
         """Nobody waits any more."""

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 
 import paramiko
 
+from luigi_sshjob.trouble import is_local
+
 _RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")  # the algorithms for a key of the last one's name
 
 
@@ -67,7 +69,9 @@ def _lines(files: Iterable[str], name: str) -> Iterator[_Known]:
         try:
             with open(path, encoding="utf-8", errors="replace") as lines:
                 fields = [line.split() for line in lines]
-        except OSError:
+        except OSError as error:
+            if is_local(error):
+                raise
             continue
         for marker, names, *rest in (one if one[0].startswith("@") else ["", *one] for one in fields if len(one) > 2):
             # the key of an authority is not the host's own

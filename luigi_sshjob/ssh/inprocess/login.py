@@ -19,6 +19,7 @@ from luigi_sshjob.ssh.inprocess.hostkeys import AnyHostKey, HostKeyRefused, Host
 from luigi_sshjob.ssh.inprocess.link import Hop, Link
 from luigi_sshjob.ssh.inprocess.way import Way, way_to
 from luigi_sshjob.ssh.messages import login_error
+from luigi_sshjob.trouble import is_local
 
 logger = logging.getLogger("luigi-interface")
 
@@ -55,6 +56,8 @@ class _Login:
             except SSHJobError:
                 raise
             except Exception as error:
+                if is_local(error):
+                    raise
                 said = "\n".join(filter(None, (hop.said() if hop else "", _words(error, way))))
                 raise login_error(said, destination, self._settings.ssh_config) from error
             on_failure.pop_all()
@@ -117,6 +120,8 @@ def _words(error: Exception, way: Way) -> str:
         if error.errno == socket.EAI_AGAIN:
             return "Temporary failure in name resolution"
         return f"Could not resolve hostname {way.hostname}: {error.strerror}"
+    if isinstance(error, UnicodeError):
+        return f"Could not resolve hostname {way.hostname}: {error}"
     if isinstance(error, TimeoutError):
         return f"{way.hostname} port {way.port}: Connection timed out"
     if isinstance(error, OSError):

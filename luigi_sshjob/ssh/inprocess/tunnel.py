@@ -10,9 +10,9 @@ from typing import Any
 import paramiko
 import sshtunnel
 
-from luigi_sshjob.errors import ConnectionFailed
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.inprocess.link import Link, hang_up
+from luigi_sshjob.ssh.messages import no_tunnel
 
 logger = logging.getLogger("luigi_sshjob.tunnel")
 # its warnings are of itself, not of the tunnel
@@ -38,11 +38,7 @@ def tunnel(link: Link, destination: Destination, local_port: int, remote: tuple[
         forwarder.start()
     except sshtunnel.BaseSSHTunnelForwarderError as error:
         forwarder.stop()
-        raise ConnectionFailed(
-            f"no tunnel from port {local_port} to {remote[0]}:{remote[1]}: {error}",
-            host=str(destination),
-            next_step="check that the local port is free and that the server allows forwarding",
-        ) from error
+        raise no_tunnel(f"127.0.0.1:{local_port}:{remote[0]}:{remote[1]}", str(error), destination) from error
     # a forked child must not keep the port open
     link.taken(forwarder)
     try:

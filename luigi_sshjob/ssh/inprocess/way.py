@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import logging
 import os
 
@@ -12,6 +11,8 @@ import paramiko
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.destination import Destination
+from luigi_sshjob.ssh.messages import no_key_file
+from luigi_sshjob.ssh.runtime import account
 
 logger = logging.getLogger("luigi-interface")
 
@@ -44,15 +45,11 @@ def way_to(destination: Destination, settings: Settings) -> Way:
     if "include" in found:
         logger.warning("%s: paramiko does not follow the Include of the ssh configuration", destination)
     hostname, port = str(found["hostname"]), destination.port or int(found.get("port", "22"))
-    username = destination.username or found.get("user") or getpass.getuser()
+    username = destination.username or found.get("user") or account()
     alias = found.get("hostkeyalias")
     named = [destination.key_file] if destination.key_file else []
     if destination.key_file and not os.path.exists(os.path.expanduser(destination.key_file)):
-        raise ConfigurationError(
-            f"there is no key file {destination.key_file}",
-            host=str(destination),
-            next_step="correct key_file in ssh_options",
-        )
+        raise no_key_file(destination)
     return Way(
         hostname=hostname,
         port=port,
@@ -82,8 +79,9 @@ def _configuration(path: str, destination: Destination) -> paramiko.SSHConfig:
     except (OSError, UnicodeDecodeError, paramiko.ConfigParseError) as error:
         problem = str(error)
     raise ConfigurationError(
-        f"the ssh configuration {name} cannot be read: {problem}",
+        f"the ssh configuration cannot be used: {name}: {problem}",
         host=str(destination),
+        doing="logging in",
         next_step="correct it, or ssh_config in [sshjob]",
     )
 

@@ -1,0 +1,84 @@
+"""Where errors learn what was being done, and where: the blocks that a request, a verb or a copy is done in.
+
+Also the one place where what this machine's system says becomes an error of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from luigi_sshjob.errors import FileMissing, LocalFileError, LocalTrouble, SSHJobError
+
+# What the system says -> what a person can do about it.
+_REMEDIES = {
+    errno.EMFILE: "raise the limit on open files (ulimit -n), or run fewer workers",
+    errno.ENFILE: "end what holds so many files open on this machine",
+    errno.ENOSPC: "make room on this machine",
+    errno.EDQUOT: "make room in your quota on this machine",
+    errno.ENOMEM: "free memory on this machine, or run fewer workers",
+    errno.EAGAIN: "raise the limit on processes (ulimit -u), or run fewer workers",
+    errno.E2BIG: "a command line has an end: put the text in a file, or run it as a RemoteJobTask",
+}
+
+
+@contextlib.contextmanager
+def saying(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
+    """Errors of ours that leave the block say this of themselves, but for what they know better."""
+    try:
+        yield
+    except SSHJobError as error:
+        # a path may hold a line break, and worse
+        doing = doing if doing.isprintable() else ascii(doing)
+        error.host, error.job, error.doing = error.host or host, error.job or job, error.doing or doing
+        raise
+
+
+@contextlib.contextmanager
+def during(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
+    """As `saying`; what this machine has against it, an `OSError`, leaves as a `LocalTrouble`."""
+    with saying(doing, host=host, job=job):
+        try:
+            yield
+        except SSHJobError:
+            raise
+        except OSError as error:
+            named = f" ({_named(error)})" if _named(error) else ""
+            raise LocalTrouble(
+                f"this machine does not allow it: {error.strerror or error}{named}", next_step=_remedy(error)
+            ) from error
+
+
+@contextlib.contextmanager
+def local_files() -> Iterator[None]:
+    """What is wrong with a file of this machine leaves the block as a `FileError`, also Python's own kind of it."""
+    try:
+        yield
+    except SSHJobError:
+        raise
+    except FileNotFoundError as error:
+        raise FileMissing(
+            f"there is no such file on this machine: {_named(error)}",
+            path=str(error.filename),
+            next_step="correct the local path",
+        ) from error
+    except OSError as error:
+        raise LocalFileError(
+            f"a file of this machine cannot be read or written: {error.strerror or error}: {_named(error)}",
+            number=error.errno,
+            next_step=_remedy(error),
+        ) from error
+
+
+def is_local(error: BaseException) -> bool:
+    """Whether this machine has run out of something, so that nothing is said about any other."""
+    return isinstance(error, OSError) and error.errno in _REMEDIES and not isinstance(error, BlockingIOError)
+
+
+def _remedy(error: OSError) -> str:
+    return _REMEDIES.get(error.errno or 0, "correct what the system names (path, permissions) and run it again")
+
+
+def _named(error: OSError) -> str:
+    return " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
