@@ -181,7 +181,7 @@ def _number(text: str | None) -> int | None:
 
 def _refused(job: JobRef, error: RemoteCommandFailed) -> JobError:
     return JobError(
-        f"it was not removed: {error.problem}",
+        f"the attempt was not removed: {error.problem}",
         host=job.host,
         job=job.id,
         next_step=f"look with `luigi-sshjob show {job.host} {job.id}`; what was removed before it is gone",

@@ -34,7 +34,7 @@ class TrackingUrl:
                 raise ValueError("it has a space or another character in it that a web address cannot have")
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError(
-                f"tracking_url is {pattern!r}: {error}",
+                f"tracking_url cannot become a web address: {pattern!r}: {error}",
                 host=host,
                 job=task_id,
                 next_step="write an address like http://grafana/d/node?var-host={host}&job={id}, with "

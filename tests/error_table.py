@@ -75,8 +75,13 @@ NOT_FOR_USERS = frozenset(
         *("Gone", "Moved", "_ToldToEnd", "NotLetIn", "HostKeyRefused", "TimeoutExpired", "BrokenPipeError"),
         # the worker's own, in Luigi's words; a stream that is closed, in Python's
         *("RuntimeError", "TaskException", "UnsupportedOperation"),
+        # of words that were typed, in argparse's own
+        "ArgumentTypeError",
     ]
 )
+
+# Who calls these makes an error of ours of it.
+TRANSLATED = {("config/declaration.py", "ValueError"), ("tracking.py", "ValueError")}
 
 # Where scripts give reasons.
 _REASON = re.compile(
@@ -117,7 +122,7 @@ class _Maker(ast.NodeVisitor):
 
     def visit_Raise(self, node: ast.Raise) -> None:
         kind = _name(node.exc.func) if isinstance(node.exc, ast.Call) else _name(node.exc)
-        if re.match("_?[A-Z]", kind) and kind not in OURS | NOT_FOR_USERS:
+        if re.match("_?[A-Z]", kind) and kind not in OURS | NOT_FOR_USERS and (self.name, kind) not in TRANSLATED:
             self.foreign.append(f"{self._where(node)} raises {kind}")
         self.generic_visit(node)
 
@@ -159,7 +164,7 @@ class _Maker(ast.NodeVisitor):
                 self._add(beginning, kind, node)
 
     def _add(self, beginning: str, kind: str, node: ast.AST) -> None:
-        self.sites.append(Site(beginning.strip().rstrip(":(").rstrip(), kind, f"{self._where(node)}:{node.lineno}"))
+        self.sites.append(Site(beginning.strip().rstrip(" :(["), kind, f"{self._where(node)}:{node.lineno}"))
 
     def _where(self, node: ast.AST) -> str:
         return f"{self.name} {self._functions[-1].name if self._functions else ''}".strip()

@@ -15,6 +15,7 @@ from settings import configure
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.cli import main
 from luigi_sshjob.control import JobControl
+from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.launchers import launcher_named
 from luigi_sshjob.recent import Place, note, places
 from luigi_sshjob.request import JobRequest, Output
@@ -208,11 +209,14 @@ def test_what_has_ended_is_collected_and_removed_by_hand_and_nothing_else_is(hos
     submit("Going", "sleep 541")
     for verb in ("collect", "forget"):
         assert main([verb, host.alias, "Ended", "Going"]) == 3
-        assert "it has not ended, it is running" in capsys.readouterr().err
+        assert "the job has not ended: it is running" in capsys.readouterr().err
     assert "by nobody" in asked("show", host.alias, "Ended")
     assert asked("collect", host.alias, "Ended") == "Ended/1 failed with exit code 3\n"
-    assert submit("Ended", "exit 3", ended=True).attempt == 2
+    job = submit("Ended", "exit 3", ended=True)
+    assert job.attempt == 2
     assert asked("forget", host.alias, "Ended/1", "Ended/2") == "Ended/1 was removed\nEnded/2 was removed\n"
+    with pytest.raises(RemoteCommandFailed, match="there is no log in the job directory any more"):
+        JobControl(RemoteContext(host.alias).connection, BASE, launcher_named("nohup")).tail(job, 1, 10)
     # how it ended, and that its number is taken, is still known
     assert host.run("sh", "-c", "cd .luigi-sshjob/jobs/Ended && echo */*") == "1/collected 2/collected\n"
     assert "failed with exit code 3" in asked("ls", host.alias)
@@ -227,7 +231,7 @@ def test_what_has_ended_is_collected_and_removed_by_hand_and_nothing_else_is(hos
 
 
 def test_old_attempts_are_removed_and_never_a_running_job_an_output_or_what_is_not_ours(host, submit, asked, capsys):
-    submit("Running", "sleep 551")
+    running = submit("Running", "sleep 551")
     for key, options in (("Waiting", {}), ("Young", {}), ("Old", {}), ("Made", {"publish": True})):
         submit(key, "echo made", ended=True, **options)
     asked("collect", host.alias, "Young", "Old", "Made")
@@ -235,6 +239,8 @@ def test_old_attempts_are_removed_and_never_a_running_job_an_output_or_what_is_n
     # even where it looks as if it were over
     host.run("sh", "-c", "cp .luigi-sshjob/jobs/Old/1/collected .luigi-sshjob/jobs/Running/1/")
     host.run("sh", "-c", "mkdir -p .luigi-sshjob/jobs/Foreign/1 && echo mine >.luigi-sshjob/jobs/Foreign/1/file")
+    with pytest.raises(JobError, match="the attempt was not removed: the job has not ended or was not collected"):
+        JobSurvey(RemoteContext(host.alias).connection, BASE).discard([running])
     age_mark(host, "Old/1", "Made/1", "Running/1")
     would = asked("gc", host.alias, "--dry-run", "--json")
     assert would == ["Made/1", "Old/1"]
@@ -278,7 +284,10 @@ def test_settings_that_are_none_are_an_error_before_anything_runs(luigi_cfg, cap
     place = ["--host", "nowhere.invalid", "--folder", "/nowhere", "--notes", "/nowhere"]
     task = ["Sleepers", *place, "--count", "1", "--seconds", "1"]
     assert main(["run", "--module", "pipeline", *task, "--local-scheduler", "--no-lock"]) == 3
-    assert "remote_jobs in [sshjob] is 'many'\nNext: give a whole number" in capsys.readouterr().err
+    assert (
+        "a setting has a value that cannot be: remote_jobs in [sshjob] is 'many'\nNext: give a whole number"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

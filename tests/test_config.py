@@ -183,7 +183,7 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
             for n in NUMBERS
         ),
         *(
-            (f"[sshjob.box]\nmax_jobs = {n}", r"host box: max_jobs in \[sshjob.box\].*\nNext: give a whol")
+            (f"[sshjob.box]\nmax_jobs = {n}", r"host box: .*max_jobs in \[sshjob.box\].*\nNext: give a whol")
             for n in NUMBERS
         ),
         ("[sshjob]\nmax_sessions = 8.5", r"max_sessions in \[sshjob\] is '8.5'\nNext: give a whole number, above 0"),
@@ -191,18 +191,24 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
         ("[sshjob]\npoll_interval = 0", r"poll_interval .* is '0'\nNext: give a number of seconds, above 0"),
         (
             "[sshjob]\npoll_intervall = 1",
-            r"no setting 'poll_intervall', which stands in \[sshjob\]; poll_interval is one",
+            r"no such setting: poll_intervall in \[sshjob\]; poll_interval is one",
         ),
         (
             "[sshjob]\nPoll_Interval = 1",
-            r"no setting 'Poll_Interval'.*; poll_interval is one\nNext: use poll_interval, or",
+            r"no such setting: Poll_Interval .*; poll_interval is one\nNext: use poll_interval, or",
         ),
-        ("[sshjob]\nxyz = 1", r"no setting 'xyz'.*\]\nNext: use one of base_dir, .*remote_jobs, .*max_sessions$"),
+        (
+            "[sshjob]\nxyz = 1",
+            r"such setting: xyz in \[sshjob\]\nNext: use one of base_dir, .*remote_jobs, .*max_sessions$",
+        ),
         ("[sshjob.other]\nkill_grase = 1", r"host other: .*\[sshjob.other\]; kill_grace is one\nNext: use kill_grace,"),
-        ("[sshjob.box]\nremote_job = 1", r"host box: .*'remote_job'(?!.*remote_jobs)"),
-        ("[sshjob.box]\nremote_jobs = 1", r"host box: remote_jobs cannot .*one worker.*\nNext: move it to \[sshjob\]"),
-        ("[sshjob.box]\nruntime_dir = /x", r"host box: runtime_dir cannot stand in \[sshjob.box\]: .*\nNext: move"),
-        ("[sshjob.box]\nkill-grace = 1\nkill_grace = 2", "host box: kill_grace stands .* with - and with _"),
+        ("[sshjob.box]\nremote_job = 1", r"host box: .*: remote_job in (?!.*remote_jobs)"),
+        ("[sshjob.box]\nremote_jobs = 1", r"host box: .*: remote_jobs in .*one worker.*\nNext: move it to \[sshjob\]"),
+        (
+            "[sshjob.box]\nruntime_dir = /x",
+            r"host box: .*: runtime_dir in \[sshjob.box\], as .*\nNext: move",
+        ),
+        ("[sshjob.box]\nkill-grace = 1\nkill_grace = 2", "host box: .* with - and with _: kill_grace"),
         ("[sshjob]\ncleanup = Always", r"'Always'\nNext: give one of never, on_success, always"),
         ("[sshjob]\nlauncher = pbs", r"launcher in \[sshjob\] is 'pbs'\nNext: give one of nohup, slurm"),
         ("[sshjob.box]\ntransport = telnet", r"'telnet'\nNext: give one of openssh, paramiko"),
@@ -210,9 +216,9 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
         ("[sshjob]\nbase_dir = /data\n  time_limit = 5", r"time_limit = 5'\nNext: give text of one line"),
         ("[sshjob]\nbase_dir = ${NOT_SET_HERE}", "NOT_SET_HERE.*\nNext: set the variable"),
         ("[sshjob]\nbase_dir = %(nothing)s", "not there: .*nothing"),
-        ("[sshjob:box]\ntime_limit = 1", r"\[sshjob:box\] .*\nNext: name it \[sshjob.box\]"),
-        ("[sshjob ]\ntime_limit = 1", r"\[sshjob \] says nothing"),
-        ("[sshjob.]\ntime_limit = 1", r"section \[sshjob.\]: '' is no name of a host\nNext: use an alias"),
+        ("[sshjob:box]\ntime_limit = 1", r"\[sshjob:box\]\nNext: name it \[sshjob.box\]"),
+        ("[sshjob ]\ntime_limit = 1", r"nobody's: \[sshjob \]"),
+        ("[sshjob.]\ntime_limit = 1", r"\[sshjob.\]: this is no name of a host: ''\nNext: use an alias"),
         ("[sshjob.-oProxyCommand=x]\ntime_limit = 1", "is no name of a host"),
         ("[sshjob.my box]\ntime_limit = 1", "'my box' is no name of a host"),
         ("[sshjob.box:99999]\ntime_limit = 1", "no port 99999"),

@@ -22,17 +22,23 @@ import luigi
 import processes
 import pytest
 from hosts import Host
+from luigi.cmdline_parser import CmdlineParser
 from settings import configure
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteJobTask, RemoteTarget, config, errors, shell
+from luigi_sshjob.cli import listing, parser
+from luigi_sshjob.cli.sweeping import is_old
+from luigi_sshjob.doctor.examination import account_of
 from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, LocalTrouble, SSHJobError
-from luigi_sshjob.job import Outcome
+from luigi_sshjob.job import JobRef, Observation, Outcome, State
 from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.gate import SessionGate
 from luigi_sshjob.ssh.logins import Logins
 from luigi_sshjob.ssh.messages import login_error
+from luigi_sshjob.ssh.remote_shell import Answer
 from luigi_sshjob.ssh.runtime import FileLock
+from luigi_sshjob.survey import Listed
 from luigi_sshjob.trouble import during, saying
 from luigi_sshjob.worker import HoldingWorker
 
@@ -127,6 +133,24 @@ def setting(**values: object) -> Callable[[Here], object]:
     return read
 
 
+def section(name: str, **values: object) -> Callable[[Here], object]:
+    def read(_: Here) -> object:
+        luigi.configuration.get_config().add_section(name)
+        for key, value in values.items():
+            luigi.configuration.get_config().set(name, key, str(value))
+        return config.settings()
+
+    return read
+
+
+def typed(*words: str) -> Callable[[Here], object]:
+    def read(_: Here) -> object:
+        with CmdlineParser.global_instance(["RemoteJobTask", *words]):
+            return config.settings()
+
+    return read
+
+
 def option(**options: Any) -> Callable[[Here], object]:
     return lambda _: RemoteContext("box", **options).check_output(["true"])
 
@@ -199,10 +223,34 @@ def target(path: str) -> RemoteTarget:
     return RemoteTarget(path, "box")
 
 
+def without_another_login(here: Here) -> None:
+    (here.tmp_path / "ssh_config").write_text("ControlPath ~/nowhere-%C\n")
+    configure(existing_master="require", ssh_config=here.tmp_path / "ssh_config")
+    with RemoteContext("box").connection.transport.apart():
+        pass
+
+
+OF_NO_AGE = Listed(JobRef("box", "Task", 1, "/jobs/Task/1"), Observation(State.LOST), collected="me")
+
+# no host can be had whose /bin/sh is none
+ODD_SHELL: Any = SimpleNamespace(
+    call=lambda text, deadline: Answer(127, b"sh: doctor_facts: not found"), session=SimpleNamespace(host="box")
+)
+
 LOCALLY: list[tuple[str, Callable[[Here], object]]] = [
-    ("a setting of [sshjob] is not above 0", setting(poll_interval="nan")),
-    ("a setting of [sshjob] is below 0", setting(kill_grace=-1)),
-    ("the section [sshjob] cannot be used", setting(poll_interval="%(nothing)s")),
+    ("a setting has a value that cannot be", setting(poll_interval="nan")),
+    ("there is no such setting", setting(kill_graze=1)),
+    ("a setting stands in its section twice, with - and with _", setting(**{"kill-grace": 1, "kill_grace": 2})),
+    ("Luigi's configuration refers to what is not there", setting(poll_interval="%(nothing)s")),
+    ("a setting cannot stand in the section of a host", section("sshjob.box", remote_jobs=1)),
+    ("the section of a host has no name of one", section("sshjob.a b", kill_grace=1)),
+    ("a section of the configuration is nobody's", section("sshjob:box", kill_grace=1)),
+    ("an option has a value that cannot be", typed("--sshjob-kill-grace", "soon")),
+    ("tracking_url cannot become a web address", declared(tracking_url="gpu01/{host}")),
+    ("no host was used lately from here", lambda _: listing.run(parser().parse_args(["ls"]))),
+    ("the host cannot tell how old it is: it has no stat(1)", lambda _: is_old("box", OF_NO_AGE, 0)),
+    ("existing_master is require, so there is no login but yours", without_another_login),
+    ("the host's /bin/sh does not understand what it is asked", lambda _: account_of(ODD_SHELL, "~", 1)),
     ("remote_jobs is no number of jobs", lambda _: HoldingWorker("many")),
     ("the runtime directory cannot be made", with_settings(command("true"), runtime_dir="/dev/null/x")),
     ("the runtime directory cannot be made", with_settings(command("true"), runtime_dir="~nobody-at-all/x")),
@@ -278,8 +326,14 @@ LOCALLY: list[tuple[str, Callable[[Here], object]]] = [
 
 # They come before anybody knows which host is meant.
 WITHOUT_HOST = (
-    "a setting of",
-    "the section [sshjob]",
+    "a setting has",
+    "a setting stands",
+    "there is no such setting",
+    "an option has",
+    "Luigi's configuration",
+    "a section of the configuration",
+    "the section of a host",
+    "no host was used",
     "remote_jobs",
     "this is no name of a host",
     "the task has no host",

@@ -166,7 +166,7 @@ def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side
     assert "token part time_limit 0 \n7\n" in shown
     assert "token part log_bytes 0 8\n" in shown
     assert re.search(r"token part kibibytes 0 \d+\n", shown)
-    assert "lib is no directory of a job\n\ntoken end 5 1" in answer
+    assert f"this is no directory of a job: {far_side.base}/lib\n\ntoken end 5 1" in answer
     left = far_side.host.run("sh", "-c", f"cd {far_side.base} && find jobs; ls -A lib")
     assert left == f"jobs\n{shell.supervisor_hash()}\n"
 

@@ -50,7 +50,7 @@ def _ended(arguments: argparse.Namespace) -> list[tuple[Site, JobRef, Outcome]]:
         standing = site.control.look(job)
         if standing.outcome is None:
             raise JobError(
-                f"it has not ended, it is {standing.state.value}",
+                f"the job has not ended: it is {standing.state.value}",
                 host=job.host,
                 job=job.id,
                 next_step=f"wait for it, or end it with `{site.control.command_line('kill', job)}`",

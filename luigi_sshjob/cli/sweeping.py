@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from luigi_sshjob.cli.site import Site, sites
+from luigi_sshjob.cli.site import sites
 from luigi_sshjob.cli.text import age, print_json
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.survey import Listed
@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     for site in sites(arguments, arguments.host):
         listed = site.survey.attempts()
         waiting += sum(each.state.final and not each.collected for each in listed)
-        old = [each for each in listed if _is_old(site, each, arguments.older_than)]
+        old = [each for each in listed if is_old(site.host, each, arguments.older_than)]
         if not arguments.dry_run:
             site.survey.discard([each.job for each in old])
         removed += old
@@ -36,13 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_old(site: Site, each: Listed, limit: float) -> bool:
+def is_old(host: str, each: Listed, limit: float) -> bool:
+    """Whether it was collected so many seconds ago, or more. Raises `JobError` where the host could not tell."""
     if not (each.state.final and each.collected):
         return False
     if each.collected_ago is None:
         raise JobError(
             "the host cannot tell how old it is: it has no stat(1)",
-            host=site.host,
+            host=host,
             job=each.job.id,
             next_step="remove single attempts with `luigi-sshjob forget`; nothing was removed",
         )

@@ -30,7 +30,7 @@ class Merged:
             elif not re.match(rf"{OURS}\w", name):
                 host_name = name[len(OURS) + 1 :] or "HOST"
                 raise ConfigurationError(
-                    f"the section [{name}] says nothing to anybody", next_step=f"name it [{OURS}.{host_name}]"
+                    f"a section of the configuration is nobody's: [{name}]", next_step=f"name it [{OURS}.{host_name}]"
                 )
         # the narrower name last
         self._of_hosts.sort(key=lambda one: (one[0].username is not None, one[0].port is not None))
@@ -58,7 +58,9 @@ def _host(section: str) -> Destination:
     try:
         return Destination.parse(section[len(OURS) + 1 :], {})
     except ConfigurationError as error:
-        raise ConfigurationError(f"section [{section}]: {error.problem}", next_step=error.next_step) from error
+        raise ConfigurationError(
+            f"the section of a host has no name of one: [{section}]: {error.problem}", next_step=error.next_step
+        ) from error
 
 
 def _values(section: str, written: Section, host: Destination | None = None) -> Values:
@@ -70,19 +72,23 @@ def _values(section: str, written: Section, host: Destination | None = None) -> 
             raise _unknown(key, section, host)
         if host and setting.shared:
             raise ConfigurationError(
-                f"{setting.name} cannot stand in [{section}]: {setting.shared}",
+                f"a setting cannot stand in the section of a host: {setting.name} in [{section}], as {setting.shared}",
                 next_step=f"move it to [{OURS}]",
                 **where,
             )
         if setting.name in values:
             raise ConfigurationError(
-                f"{setting.name} stands in [{section}] with - and with _", next_step="keep one of the two", **where
+                f"a setting stands in its section twice, with - and with _: {setting.name} in [{section}]",
+                next_step="keep one of the two",
+                **where,
             )
         try:
             values[setting.name] = setting.value(given)
         except ValueError as wanted:
             raise ConfigurationError(
-                f"{key} in [{section}] is {given!r}", next_step=f"give {wanted} in Luigi's configuration", **where
+                f"a setting has a value that cannot be: {key} in [{section}] is {given!r}",
+                next_step=f"give {wanted} in Luigi's configuration",
+                **where,
             ) from None
     return values
 
@@ -97,7 +103,9 @@ def _values_of_command_line() -> Values:
             values[name] = setting.value(given)
         except ValueError as wanted:
             option = f"--{OURS}-{name.replace('_', '-')}"
-            raise ConfigurationError(f"{option} is {given!r}", next_step=f"give {wanted}") from None
+            raise ConfigurationError(
+                f"an option has a value that cannot be: {option} is {given!r}", next_step=f"give {wanted}"
+            ) from None
     return values
 
 
@@ -105,7 +113,7 @@ def _unknown(key: str, section: str, host: Destination | None) -> ConfigurationE
     right = [setting.name for setting in SETTINGS.values() if not (host and setting.shared)]
     close = difflib.get_close_matches(key.replace("-", "_").lower(), right, n=1)
     return ConfigurationError(
-        f"there is no setting {key!r}, which stands in [{section}]" + (f"; {close[0]} is one" if close else ""),
+        f"there is no such setting: {key} in [{section}]{f'; {close[0]} is one' if close else ''}",
         host=str(host) if host else None,
         next_step=f"use {'one' if not close else f'{close[0]}, or another'} of {', '.join(right)}",
     )

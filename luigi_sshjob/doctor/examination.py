@@ -100,7 +100,7 @@ def _look(transport: Transport, route: Route, arrival: Arrival, base_dir: str, s
         detached = detach(transport, shared)
         said("asking for facts")
         began = time.monotonic()
-        account = _account(shared, base_dir, timeout)
+        account = account_of(shared, base_dir, timeout)
         slowest = time.monotonic() - began
         said("counting sessions")
         most = min(_MOST, max(_FEWEST, transport.settings.max_sessions + 2))
@@ -115,7 +115,8 @@ def _look(transport: Transport, route: Route, arrival: Arrival, base_dir: str, s
     return Seen(route, arrival, opening, pace, account, sessions, survival, slurm, elsewhere=elsewhere, slowest=slowest)
 
 
-def _account(shared: RemoteShell, base_dir: str, timeout: float) -> Account:
+def account_of(shared: RemoteShell, base_dir: str, timeout: float) -> Account:
+    """What the host says of the account. Raises `RemoteCommandFailed` where its /bin/sh is none."""
     told = shared.call(request_text("doctor_facts", shell.directory_word(base_dir)), deadline=deadline_in(timeout))
     if not facts.first(told.parts, "place"):
         raise RemoteCommandFailed(

@@ -46,10 +46,10 @@ job_discard() {
   [ -d "$1" ] || return 0
   discarded=${1##*/} above=${1%/*/*}
   case $discarded in '' | *[!0-9]*) above= ;; esac
-  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] && [ -O "$1" ] || refuse "$1 is no directory of a job" || return
+  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] && [ -O "$1" ] || refuse "this is no directory of a job: $1" || return
   job_state "$1"
   case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] ||
-    refuse "$1 has not ended or was not collected" || return
+    refuse "the job has not ended or was not collected: $1" || return
   sweep "${above%/jobs}"
   privately discard "$1" "${above%/jobs}/lib/.stage.$SJ_SELF"
 }

@@ -19,6 +19,7 @@ _NEXT_STEPS = {
     "the mark of a collected outcome cannot be written in": "make room there; then run the task again",
     "this is no directory of a job": "nothing was removed: see what stands there in the place of the job directory",
     "the job has not ended or was not collected": "nothing was removed: end the job, or run its task, before",
+    "there is no log in the job directory any more": "cleanup has removed it, or somebody else",
     "a directory may not be searched": "give the account the right to search it (chmod +x), or use another account",
     "it is a directory": "give recursive=True to remove it with all that is in it",
     "the file is not whole there": "copy it again; should it stay so, look for who else writes there, and for room",
