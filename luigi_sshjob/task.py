@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from typing import Any
 
 import luigi
 
-from luigi_sshjob import announcing, answers, config, leaving, limits, outputs
-from luigi_sshjob.context import RemoteContext
-from luigi_sshjob.control import JobControl, whoami
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, JobNotFound, NoCommand, SSHJobError
+from luigi_sshjob import announcing, answers, leaving, limits, outputs
+from luigi_sshjob.control import whoami
+from luigi_sshjob.declared import Declared
+from luigi_sshjob.errors import HostUnreachable, JobNotFound, NoCommand
 from luigi_sshjob.handle import Job
-from luigi_sshjob.job import JobPaths, JobRef, job_key
-from luigi_sshjob.launchers import Launcher, Wishes, launcher_named
-from luigi_sshjob.monitor import Monitor
+from luigi_sshjob.job import JobRef, job_key
 from luigi_sshjob.patience import Patience
 from luigi_sshjob.request import JobRequest
 from luigi_sshjob.running import JobRun
@@ -28,10 +24,8 @@ from luigi_sshjob.trouble import saying
 
 logger = logging.getLogger("luigi-interface")
 
-_POLICIES = {"cleanup": config.CLEANUP_POLICIES, "on_worker_exit": config.EXIT_POLICIES}
 
-
-class RemoteJobTask(luigi.Task):
+class RemoteJobTask(Declared, luigi.Task):
     """Runs `command()` on `host`, detached, and waits for it. Override `host` and `command`.
 
     Every attribute below may be a class attribute, a property or a Luigi parameter; None means the default
@@ -89,27 +83,6 @@ class RemoteJobTask(luigi.Task):
         """A target on the task's host."""
         context = self.remote_context
         return RemoteTarget(path, context.host, format=format, **context.options)
-
-    @property
-    def remote_context(self) -> RemoteContext:
-        """How the host is reached."""
-        if not self.host:
-            raise ConfigurationError(
-                f"the task has no host: {self.task_family}", job=self.task_id, next_step="set its attribute `host`"
-            )
-        try:
-            options = {str(name): value for name, value in dict(self.ssh_options or {}).items()}
-            if self.transport:
-                options["transport"] = self.transport
-            with saying(job=self.task_id):
-                return RemoteContext(self.host, **options)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, SSHJobError):
-                raise
-            raise self._wrong(
-                f"ssh_options is no dict of options: it is a {type(self.ssh_options).__name__}",
-                "give keywords of luigi.contrib.ssh.RemoteContext and their values",
-            ) from None
 
     def on_scheduler_message(self, message: Any) -> str:
         """What a message from luigid's page does while the job runs; returns the answer that is shown there, as text.
@@ -174,78 +147,6 @@ class RemoteJobTask(luigi.Task):
             outcome = self._monitor(patience).cancel(ref, self._seconds("kill_grace"))
             logger.info("%s on %s %s", ref.id, ref.host, outcome)
 
-    # -- what the attributes come to
-
-    @property
-    def _settings(self) -> config.Settings:
-        return config.settings(self.remote_context.destination)
-
-    def _setting(self, name: str) -> Any:
-        own = getattr(self, name)
-        return getattr(self._settings, name) if own is None else own
-
-    def _seconds(self, name: str) -> float:
-        value = self._setting(name)
-        try:
-            seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-            if math.isfinite(seconds):
-                return seconds
-        except (TypeError, ValueError):
-            pass
-        raise self._wrong(
-            f"a time of the task is no number: {name} is {value!r}", "give seconds as a number, or a timedelta"
-        ) from None
-
-    def _wrong(self, problem: str, next_step: str) -> ConfigurationError:
-        return ConfigurationError(problem, host=str(self.host), job=self.task_id, next_step=next_step)
-
-    def _paths(self) -> JobPaths:
-        with saying(host=str(self.host), job=self.task_id):
-            return JobPaths(self._setting("base_dir"), job_key(self.task_id))
-
-    def _launcher(self) -> Launcher:
-        with saying(host=str(self.host), job=self.task_id):
-            return launcher_named(self._setting("launcher"))
-
-    def _wishes(self) -> Wishes:
-        return Wishes(
-            options=self.sbatch_options or {},
-            batch=self.batch,
-            time_limit=self._seconds("time_limit"),
-            kill_grace=self._seconds("kill_grace"),
-            interval=self._settings.scheduler_interval,
-        )
-
-    def _control(self) -> JobControl:
-        with saying(job=self.task_id):
-            return JobControl(self.remote_context.connection, self._setting("base_dir"), self._launcher())
-
-    def _patience(self) -> Patience:
-        return Patience(self._settings.unreachable_timeout)
-
-    def _little_patience(self) -> Patience:
-        return Patience(min(self._settings.unreachable_timeout, self._settings.request_timeout))
-
-    def _monitor(self, patience: Patience | None = None) -> Monitor:
-        poll_interval = self._seconds("poll_interval")
-        if not poll_interval > 0:
-            raise self._wrong(f"the task's poll_interval is not above 0: {poll_interval}", "give seconds above 0")
-        return Monitor(
-            self._control(),
-            patience or self._patience(),
-            poll_interval=poll_interval,
-            start_timeout=self._launcher().start_timeout,
-            launches=self._launcher().launches,
-        )
-
-    def _policy(self, name: str) -> str:
-        policy = self._setting(name)
-        if policy not in _POLICIES[name]:
-            raise self._wrong(
-                f"a policy of the task is none: {name} is {policy!r}", f"use one of {', '.join(_POLICIES[name])}"
-            )
-        return str(policy)
-
     def _on_worker_exit(self) -> AbstractContextManager[Callable[[], None]]:
         if self._policy("on_worker_exit") == "cancel":
             return leaving.cancelling(lambda: self._end("its worker ends"))
@@ -270,24 +171,6 @@ class RemoteJobTask(luigi.Task):
                 submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 launch=self._launcher().launch(self._wishes()),
             )
-
-    def _environment(self) -> dict[str, str]:
-        try:
-            return dict(self.environment or {})
-        except (TypeError, ValueError):
-            # it may hold secrets
-            raise self._wrong(
-                f"environment is no dict: it is a {type(self.environment).__name__}", "give a dict of str to str"
-            ) from None
-
-    def _codes(self) -> tuple[int, ...]:
-        codes = self.success_exit_codes
-        try:
-            return (codes,) if isinstance(codes, int) else tuple(codes)
-        except TypeError:
-            raise self._wrong(
-                f"success_exit_codes is no tuple: {codes!r}", "give a tuple of whole numbers from 0 to 255"
-            ) from None
 
     def _declared(self) -> tuple[Any, bool]:
         """What `output()` says without what the job directory shows by itself, and whether it says that too."""
