@@ -123,7 +123,7 @@ doctor_try() {
 
 # doctor_elsewhere: directories that could hold base_dir, of those that sites have: with the KiB that are free there.
 doctor_elsewhere() {
-  set -- "/scratch/$doctor_user" "/work/$doctor_user" "/data/$doctor_user" "${HOME-}" /var/tmp
+  set -- "/scratch/$doctor_user" "/data/$doctor_user" "${HOME-}" /var/tmp
   for place in "${SCRATCH-}" "${WORK-}" "$@"; do
     [ -d "$place" ] || continue
     part place 0 "$place"
