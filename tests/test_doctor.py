@@ -227,6 +227,7 @@ def test_every_shell_tells_the_same(far_side):  # noqa: F811
     assert ("unwritable", f"{far_side.base}/file is no directory") in refused
     assert [place for kind, place in refused if kind == "place"] == [f"{far_side.base}/file", "/proc"]
     assert len([why for kind, why in refused if kind == "unwritable" and why]) == 2
+    assert "timer" not in dict(refused)
     facts = dict(reversed(said))
     assert facts["place"] == far_side.base
     assert (facts["writable"], facts["runs"], facts["survived"]) == ("yes", "yes", "yes")

@@ -101,8 +101,8 @@ class Account:
     system: str
     sh: str
     base: Base
-    timer: bool
-    """A time(1) that tells peak memory."""
+    timer: bool | None
+    """Whether there is a time(1) that tells peak memory."""
     missing: tuple[str, ...]
     """Tools, by name."""
     scope: str
@@ -154,7 +154,7 @@ def account(parts: Iterable[Part]) -> Account:
         system=facts.get("system", ""),
         sh=facts.get("sh", ""),
         base=Base(facts["base"], _place(facts), facts.get("mode", ""), facts.get("own", "yes") == "yes"),
-        timer=bool(facts.get("timer")),
+        timer=bool(facts["timer"]) if "timer" in facts else None,
         missing=tuple(part.value for part in said if part.kind == "missing"),
         scope=facts.get("scope", ""),
         # as busctl(1) prints a boolean, and an array of strings

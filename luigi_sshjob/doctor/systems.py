@@ -45,11 +45,12 @@ def judge_tools(account: Account) -> Iterator[Finding]:
         lost = _NEEDED.get(tool) or _LOST[tool]
         remedy = "" if tool == "/proc" else f"have {tool} installed" if tool != "grep -z" else "have GNU grep installed"
         yield Finding("tools", verdict, f"no {tool}: {lost}", remedy, {"missing": tool})
-    if not account.timer:
+    if account.timer is False:
         remedy = "have GNU time installed, as /usr/bin/time (Debian: apt-get install time)"
         yield Finding("tools", Verdict.NOTE, "no GNU time: no peak memory in the record", remedy, {"missing": "time"})
-    if account.timer and not missing:
-        yield Finding("tools", Verdict.OK, "all there", measured={"missing": None})
+    if account.timer is not False and not missing:
+        text = "all there" if account.timer else "all there; of time(1) it is not known whether it is GNU's"
+        yield Finding("tools", Verdict.OK, text, measured={"missing": None})
 
 
 def judge_detaching(account: Account) -> Finding:

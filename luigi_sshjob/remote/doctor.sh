@@ -111,14 +111,19 @@ doctor_try() {
   find_timer "$doctor_probes/usage"
   rm -rf "$doctor_probes"
   doctor_probes=
-  if [ -n "$why" ]; then fact unwritable "${why##*: }"; else fact writable yes; fi
   fact runs "$runs"
-  fact timer "$timer"
+  if [ -n "$why" ]; then
+    fact unwritable "${why##*: }"
+  else
+    fact writable yes
+    # which shows in what it writes
+    fact timer "$timer"
+  fi
 }
 
 # doctor_elsewhere: directories that could hold base_dir, of those that sites have: with the KiB that are free there.
 doctor_elsewhere() {
-  set -- "/scratch/$doctor_user" "/work/$doctor_user" "/data/$doctor_user" "${HOME-}" /var/tmp
+  set -- "/scratch/$doctor_user" "/data/$doctor_user" "${HOME-}" /var/tmp
   for place in "${SCRATCH-}" "${WORK-}" "$@"; do
     [ -d "$place" ] || continue
     part place 0 "$place"
