@@ -161,7 +161,8 @@ def test_a_next_attempt_is_tracked_takes_messages_and_is_not_one_more_than_the_t
             return known
 
     notes = tmp_path / "notes"
-    task = Again(host.alias, text_folder, str(notes), 0, "false")
+    # a third would succeed
+    task = Again(host.alias, text_folder, str(notes), 0, "test $(grep -c + <ledger) -gt 2")
     luigi.configuration.get_config().set("worker", "keep_alive", "true")
     luigi.configuration.get_config().set("worker", "wait_interval", "0.1")
     luigi.configuration.get_config().set("worker", "wait_jitter", "0")
@@ -170,6 +171,7 @@ def test_a_next_attempt_is_tracked_takes_messages_and_is_not_one_more_than_the_t
         luigi.build([task], **options)
     else:
         luigi_sshjob.build([task], remote_jobs=remote_jobs, **options)
+    assert host.run("cat", f"{text_folder}/ledger") == "+ 0\n-\n" * 2
     assert seen == [(f"http://example.invalid/{task.task_id}/{attempt}", True) for attempt in (1, 2)]
 
 
