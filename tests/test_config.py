@@ -168,7 +168,8 @@ def test_toml_says_the_same_with_its_own_types(written):
     assert config.resources() == {"flat"}
     for wrong in ("time_limit = true", "max_jobs = 2.5", "base_dir = 3", "cleanup = ['never']", "time_limit = nan"):
         written(f"[sshjob.box]\n{wrong}\n", "toml")
-        with pytest.raises(ConfigurationError, match=rf"host box: .*: {wrong.split()[0]} in \[sshjob.box\] is .*\nNext: "):
+        said = rf"host box: .*: {wrong.split()[0]} in \[sshjob.box\] is .*\nNext: "
+        with pytest.raises(ConfigurationError, match=said):
             config.settings()
 
 

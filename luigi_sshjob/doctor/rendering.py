@@ -67,7 +67,7 @@ def _closing(report: Report) -> str:
         return text
     if not report.settings:
         return f"{text} The settings fit the host: nothing to change."
-    lines = [text, "", "Recommended in luigi.cfg:", "", "    [sshjob]"]
+    lines = [text, "", "Recommended in luigi.cfg:", "", f"    [sshjob.{report.host}]"]
     for advice in report.settings:
         lines += [f"    # {_plain(advice.why)}", f"    {advice.name} = {_plain(advice.value)}"]
     return "\n".join(lines)
