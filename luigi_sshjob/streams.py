@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import io
 import os
 import posixpath
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from luigi_sshjob import shell
-from luigi_sshjob.errors import FileMissing, RemoteCommandFailed
+from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.session import Session
-from luigi_sshjob.trouble import saying
-
-Method = TypeVar("Method", bound=Callable[..., Any])
+from luigi_sshjob.trouble import no_such_file, told
 
 PIECE = 1 << 18  # bytes; a deadline each: a slow host is not one that does not answer
-
-
-def _told(doing: str) -> Callable[[Method], Method]:
-    """Errors of a method say what was being done with the file, and on which host."""
-
-    def told(method: Method) -> Method:
-        @functools.wraps(method)
-        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with saying(f"{doing} {self._path}", host=self._connection.host):
-                return method(self, *args, **kwargs)
-
-        return cast(Method, wrapped)
-
-    return told
 
 
 class RemoteReader(io.RawIOBase):
@@ -49,7 +31,7 @@ class RemoteReader(io.RawIOBase):
         self._path = path
         self._open(offset, tree)
 
-    @_told("reading")
+    @told("reading")
     def _open(self, offset: int, tree: bool) -> None:
         connection, path = self._connection, self._path
         self._ended = self._lent = False
@@ -65,7 +47,7 @@ class RemoteReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    @_told("reading")
+    @told("reading")
     def readinto(self, buffer: Any) -> int:
         if self._ended:
             return 0
@@ -75,7 +57,7 @@ class RemoteReader(io.RawIOBase):
             self._end()
         return len(data)
 
-    @_told("reading")
+    @told("reading")
     def receive(self, local: int) -> int:
         """A piece of it into an open local file at its position; how many bytes, 0 at the end."""
         count = self._session.receive(local, PIECE, deadline=self._connection.request_deadline())
@@ -88,7 +70,7 @@ class RemoteReader(io.RawIOBase):
         self._lent = True
         return self._session.stdout
 
-    @_told("reading")
+    @told("reading")
     def close(self) -> None:
         if self.closed:
             return
@@ -131,7 +113,7 @@ class RemoteSink(io.RawIOBase):
         self._path = path
         self._open(line, folder)
 
-    @_told("writing")
+    @told("writing")
     def _open(self, line: str, folder: str) -> None:
         connection = self._connection
         self._session = connection.session(line)
@@ -146,7 +128,7 @@ class RemoteSink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    @_told("writing")
+    @told("writing")
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), PIECE):
@@ -154,7 +136,7 @@ class RemoteSink(io.RawIOBase):
         self.written += len(view)
         return len(view)
 
-    @_told("writing")
+    @told("writing")
     def send(self, local: int, offset: int, count: int) -> int:
         """At most `count` bytes of an open local file from `offset` on; how many, 0 where it has no more."""
         sent = self._session.send(local, offset, min(count, PIECE), deadline=self._connection.request_deadline())
@@ -167,7 +149,7 @@ class RemoteSink(io.RawIOBase):
         os.set_blocking(self._session.stdin, True)
         return self._session.stdin
 
-    @_told("writing")
+    @told("writing")
     def finish(self) -> None:
         """All is sent: waits until the host has said that it took it. Raises where it did not."""
         self._session.close_stdin()
@@ -243,7 +225,7 @@ class AtomicRemoteWriter(io.BufferedWriter):
             self._connection.postpone("fs_discard", shell.quote_path(self.tmp_path))
             self._detach()
 
-    @_told("writing")
+    @told("writing")
     def _commit(self) -> None:
         source, target = shell.quote_path(self.tmp_path), shell.quote_path(self.path)
         if self._writer.lent:
@@ -260,13 +242,6 @@ class AtomicRemoteWriter(io.BufferedWriter):
         # the buffer must not be flushed to a session that is over
         with contextlib.suppress(Exception):
             super().close()
-
-
-def no_such_file(path: str) -> FileMissing:
-    """The error for one that the host does not have."""
-    return FileMissing(
-        f"there is no such file on the host: {path}", path=path, next_step="correct the path, or make the file before"
-    )
 
 
 def widen(pipe: int) -> None:

@@ -18,8 +18,8 @@ from luigi_sshjob.patience import Patience
 from luigi_sshjob.progress import Progress
 from luigi_sshjob.ssh import refusals
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.streams import PIECE, RemoteReader, RemoteSink, no_such_file
-from luigi_sshjob.trouble import saying
+from luigi_sshjob.streams import PIECE, RemoteReader, RemoteSink
+from luigi_sshjob.trouble import no_such_file, saying
 
 Result = TypeVar("Result")
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
 from luigi_sshjob.errors import FileMissing, LocalFileError, LocalTrouble, SSHJobError
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 # What the system says -> what a person can do about it.
 _REMEDIES = {
@@ -50,6 +54,20 @@ def during(doing: str = "", *, host: str | None = None, job: str | None = None) 
             ) from error
 
 
+def told(doing: str) -> Callable[[Method], Method]:
+    """For methods of what has a `_path` on the host of its `_connection`: their errors say so."""
+
+    def decorated(method: Method) -> Method:
+        @functools.wraps(method)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with saying(f"{doing} {self._path}", host=self._connection.host):
+                return method(self, *args, **kwargs)
+
+        return cast(Method, wrapped)
+
+    return decorated
+
+
 @contextlib.contextmanager
 def local_files() -> Iterator[None]:
     """What is wrong with a file of this machine leaves the block as a `FileError`, also Python's own kind of it."""
@@ -69,6 +87,13 @@ def local_files() -> Iterator[None]:
             number=error.errno,
             next_step=_remedy(error),
         ) from error
+
+
+def no_such_file(path: str) -> FileMissing:
+    """The error for one that the host does not have."""
+    return FileMissing(
+        f"there is no such file on the host: {path}", path=path, next_step="correct the path, or make the file before"
+    )
 
 
 def is_local(error: BaseException) -> bool:
