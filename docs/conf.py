@@ -30,6 +30,6 @@ nitpicky = True
 # What is documented elsewhere: Luigi's and Python's own, and the insides of this package that a signature names.
 nitpick_ignore_regex = [
     ("py:.*", r"(luigi|io|collections|contextlib|subprocess|datetime|typing)\..*"),
-    ("py:.*", r"luigi_sshjob\.(ssh|control|monitor|streams|progress|job\.JobRef|job\.State|errors\.Error$).*"),
+    ("py:.*", r"luigi_sshjob\.(ssh|control|monitor|streams|writer|progress|job\.JobRef|job\.State|errors\.Error$).*"),
     ("py:.*", r"((Remote)?CalledProcessError|Exception|ValueError|Any|Sequence|Iterator|Iterable|Callable)"),
 ]

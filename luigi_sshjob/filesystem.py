@@ -16,10 +16,11 @@ from luigi_sshjob.errors import PathIsDirectory, RemoteCommandFailed, UnsafeValu
 from luigi_sshjob.progress import Progress, shown
 from luigi_sshjob.ssh import refusals
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.streams import AtomicRemoteWriter, RemoteReader
+from luigi_sshjob.streams import RemoteReader
 from luigi_sshjob.transfer import Facts
 from luigi_sshjob.trouble import local_files, saying
 from luigi_sshjob.verbs import FileVerbs
+from luigi_sshjob.writer import AtomicRemoteWriter
 
 
 class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
