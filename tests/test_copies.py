@@ -45,6 +45,7 @@ def some_tree(tmp_path):
     return root
 
 
+@pytest.mark.core
 @both_transports
 def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_path):
     files.put(str(some_tree), f"{folder}/made/it", preserve=True)
@@ -102,6 +103,7 @@ def test_thousands_of_small_files_need_no_round_trip_each(host, files, folder, t
     assert took < 3000 * 0.005, "a session each would have taken longer"
 
 
+@pytest.mark.core
 @both_transports
 def test_a_file_comes_back_as_it_went(host, files, folder, tmp_path):
     source = tmp_path / "source"
