@@ -81,7 +81,8 @@ class RemoteReader(io.RawIOBase):
         if status == 255:
             return self._session.lost()
         self._session.close()
-        if "No such file" in said or "nonexistent" in said or "not found" in said:
+        # busybox begins it in lower case
+        if any(words in said.lower() for words in ("no such file", "nonexistent", "not found")):
             return FileNotFoundError(2, f"no such file on {self._connection.host}", self._path)
         return RemoteCommandFailed(
             f"{self._path} cannot be read: {said}", host=self._connection.host, returncode=status, cmd="read"

@@ -79,7 +79,7 @@ MACHINES = {
     "busybox": Machine(
         "busybox for shell and every tool, no GNU program",
         stage="busybox",
-        lacks=frozenset({"python"}),
+        lacks=frozenset({"python", "tar that keeps the times of directories"}),
     ),
     "dash": _shell("/bin/dash"),
     "bash": _shell("/bin/bash", rc=r"echo welcome to the machine\necho careful >&2\nsleep 0.3\nprintf 'no newline'"),

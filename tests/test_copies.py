@@ -46,6 +46,7 @@ def some_tree(tmp_path):
 
 
 @pytest.mark.core
+@pytest.mark.needs("tar that keeps the times of directories")
 @both_transports
 def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_path):
     files.put(str(some_tree), f"{folder}/made/it", preserve=True)
@@ -56,6 +57,7 @@ def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_p
     assert os.listdir(tmp_path / "back") == ["here"]
 
 
+@pytest.mark.core
 def test_a_directory_gets_new_times_unless_told_otherwise(host, files, folder, some_tree):
     files.put(str(some_tree), f"{folder}/it")
     age = int(host.run("date", "+%s")) - int(host.run("stat", "-c", "%Y", f"{folder}/it/program"))

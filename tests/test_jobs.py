@@ -298,10 +298,10 @@ def test_cancelling_ends_every_process_of_the_job(bench):
     job = bench.submit(STUBBORN).job
     processes.wait_until(lambda: all(bench.running(f"sleep 31{n}") for n in "1234"), "the job's children")
     # the list of processes goes by their environment, and this one has none
-    bare = bench.host.run("cat", f"{job.directory}/bare").strip()
-    assert bench.host.run("ps", "-o", "args=", "-p", bare) == "sleep 315\n"
+    arguments = f"/proc/{bench.host.run('cat', f'{job.directory}/bare').strip()}/cmdline"
+    assert bench.host.run("cat", arguments) == "sleep\000315\0"
     outcome = bench.monitor.cancel(job, grace=1)
-    assert "sleep 315" not in bench.host.run("ps", "-o", "args=", "-p", bare, check=False)
+    assert "sleep" not in bench.host.run("cat", arguments, check=False)
     assert (outcome.state, outcome.reason[:3]) == ("cancelled", "by ")
     assert not bench.running("sleep 31")
 
