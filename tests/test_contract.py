@@ -272,6 +272,7 @@ def test_a_silent_wire_is_given_up_by_its_keepalive(proxy, luigi_cfg, context, h
         host.run("kill", str(pid))
 
 
+@pytest.mark.alone
 def test_a_question_to_a_silent_host_is_not_waited_for_longer_than_the_setting_says(proxy, luigi_cfg, host):
     configure(request_timeout=1)
     files = RemoteFileSystem(host.alias)
