@@ -75,6 +75,8 @@ MACHINES = {
         "dropbear 2022.83 as server",
         arguments={"PACKAGES": "dropbear-bin"},
         command=("timeout", "2h", "sh", "-c", _DROPBEAR),
+        # of many at once it loses one now and then, with its output; also for a plain ssh
+        lacks=frozenset({"exit status of every session"}),
     ),
     "busybox": Machine(
         "busybox for shell and every tool, no GNU program",
@@ -101,3 +103,5 @@ def image(client: docker.DockerClient, name: str) -> docker.models.images.Image:
 
 
 CHOSEN = os.environ.get("SSHJOB_TEST_HOST") or "debian12"
+if CHOSEN not in MACHINES:
+    raise SystemExit(f"SSHJOB_TEST_HOST is {CHOSEN}, and must be one of {', '.join(MACHINES)}")
