@@ -90,7 +90,8 @@ class RemoteReader(io.RawIOBase):
         if status == 255:
             return self._session.lost()
         self._session.close()
-        if "No such file" in said or "nonexistent" in said or "not found" in said:
+        # busybox begins it in lower case
+        if any(words in said.lower() for words in ("no such file", "nonexistent", "not found")):
             return no_such_file(self._path)
         return RemoteCommandFailed(
             f"the file cannot be read: {said}",

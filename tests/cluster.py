@@ -10,6 +10,7 @@ from pathlib import Path
 import docker
 import processes
 from hosts import LABEL, RUN, DockerHost
+from machines import build
 
 NODES = ("c1", "c2")
 
@@ -63,7 +64,7 @@ class Cluster(DockerHost):
 
     def _image(self) -> docker.models.images.Image:
         plain = super()._image()
-        return self._built("Dockerfile.slurm", plain.tags[0], f"slurm-{plain.tags[0].partition(':')[2]}")
+        return build(self.client, "Dockerfile.slurm", "slurm", BASE=plain.tags[0])
 
     def _start(self) -> None:
         name = f"sshjob-{secrets.token_hex(4)}"

@@ -25,6 +25,7 @@ import processes
 import pytest
 from commands import Luigi
 from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
+from machines import CHOSEN, MACHINES
 from proxy import Proxy, through
 from settings import configure
 from turns import turn
@@ -45,7 +46,9 @@ class Session:
         self.leaks: list[str] = []
         try:
             self.docker = engine.connect()
-            self.choice = f"dockerised sshd (Docker engine {self.docker.version()['Version']}, {engine.BASE})"
+            self.choice = (
+                f"dockerised sshd (Docker engine {self.docker.version()['Version']}, {MACHINES[CHOSEN].summary})"
+            )
         except engine.NoEngine as reason:
             self.docker = None
             self.choice = f"loopback sshd on this machine: {reason}"
@@ -53,7 +56,7 @@ class Session:
     def make_host(self) -> Host:
         if self.docker is None:
             return LoopbackHost(self.root / "host")
-        return DockerHost(self.root / "host", client=self.docker)
+        return DockerHost(self.root / "host", CHOSEN, self.docker)
 
     def clear(self) -> None:
         """List in `leaks`, and remove, what the tests left behind."""
@@ -113,10 +116,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # while one runs alone the other workers have nothing to do: at the end there is nothing else to be done
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
-    if config.stash[SESSION].docker is None:
-        for item in items:
-            if item.get_closest_marker("needs_docker"):
-                item.add_marker(pytest.mark.skip(reason="needs a container, and no Docker engine answers"))
+    no_docker = config.stash[SESSION].docker is None
+    lacks = MACHINES[CHOSEN].lacks
+    for item in items:
+        if no_docker and item.get_closest_marker("needs_docker"):
+            item.add_marker(pytest.mark.skip(reason="needs a container, and no Docker engine answers"))
+        for missing in lacks & {what for marker in item.iter_markers("needs") for what in marker.args}:
+            item.add_marker(pytest.mark.skip(reason=f"{CHOSEN} has no {missing}"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,7 +7,11 @@ no engine answers, 1 where the image cannot be had. One line on stdout says whic
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 
 import docker
@@ -36,18 +40,38 @@ def connect() -> docker.DockerClient:
 
 
 def ensure_base(client: docker.DockerClient, image: str = BASE) -> None:
-    """Pull the image where the engine does not have it; NoBaseImage says what else can be done."""
+    """Pull the image where the engine does not have it, or make it; NoBaseImage says what else can be done."""
     with suppress(ImageNotFound):
         client.images.get(image)
         return
     try:
         client.images.pull(image)
     except APIError as error:
-        raise NoBaseImage(
-            f"the Docker engine has no image {image} and cannot pull it ({error.explanation}). "
-            f"Load it (docker load, docker import), name another Debian image in SSHJOB_TEST_BASE, or "
-            f"test without Docker: DOCKER_HOST=unix:///nonexistent tests/run.sh"
-        ) from error
+        try:
+            bootstrap(client, image)
+        except NoBaseImage as failed:
+            raise NoBaseImage(
+                f"the Docker engine has no image {image} and cannot pull it ({error.explanation}); {failed}. "
+                f"Load it (docker load, docker import), name another Debian image in SSHJOB_TEST_BASE, or "
+                f"test without Docker: DOCKER_HOST=unix:///nonexistent tests/run.sh"
+            ) from error
+
+
+def bootstrap(client: docker.DockerClient, image: str) -> None:
+    """Make such an image, `debian:SUITE-slim`, of Debian's own packages."""
+    suite = re.fullmatch(r"debian:([a-z]+)-slim", image)
+    if suite is None:
+        raise NoBaseImage("no suite of Debian is named so")
+    if os.getuid() != 0 or shutil.which("debootstrap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
+        raise NoBaseImage("root with debootstrap could make it")
+    with tempfile.TemporaryDirectory() as folder:
+        tree, archive = f"{folder}/root", f"{folder}/root.tar"
+        made = subprocess.run(["debootstrap", "--variant=minbase", suite[1], tree], capture_output=True, text=True)
+        if made.returncode != 0:
+            raise NoBaseImage(f"debootstrap does not make it: {(made.stderr or made.stdout).strip()[-500:]}")
+        subprocess.run(["tar", "-C", tree, "-c", "-f", archive, "."], check=True)
+        repository, tag = image.split(":")
+        client.api.import_image_from_file(archive, repository=repository, tag=tag)
 
 
 def _innermost(error: BaseException) -> str:

@@ -26,12 +26,13 @@ import docker
 import engine
 import processes
 from docker.errors import NotFound
+from machines import LABEL, MACHINES, image
 
-LABEL = "luigi_sshjob.test"
 # The label's value on the containers of this process: several runs may share an engine.
 RUN = secrets.token_hex(6)
 # At LogLevel VERBOSE there is also a line "Accepted key …" for each key that would do.
-ACCEPTED = re.compile(r"\bAccepted (?!key )\S+ for ")
+# Dropbear has words of its own.
+ACCEPTED = re.compile(r"\bAccepted (?!key )\S+ for |\b(?:Pubkey|Password) auth succeeded for ")
 
 
 class CommandFailed(Exception):
@@ -147,12 +148,16 @@ class DockerHost(Host):
     home = "/home/job"
 
     def __init__(
-        self, root: Path, base: str = engine.BASE, client: docker.DockerClient | None = None, **options: object
+        self,
+        root: Path,
+        machine: str = "debian12",
+        client: docker.DockerClient | None = None,
+        **options: object,
     ) -> None:
-        """`options` are more keywords for the engine's containers.create."""
+        """`machine` is one of machines.py; `options` are more keywords for the engine's containers.create."""
         super().__init__(root)
-        self.options = options
-        self.base = base
+        self.options = {"command": MACHINES[machine].command, **options}
+        self.machine = machine
         self.client = client or engine.connect()
         self.container: docker.models.containers.Container | None = None
 
@@ -169,23 +174,7 @@ class DockerHost(Host):
         self.container.start()
 
     def _image(self) -> docker.models.images.Image:
-        engine.ensure_base(self.client, self.base)
-        return self._built("Dockerfile", self.base, re.sub(r"[^A-Za-z0-9_.-]", "-", self.base))
-
-    def _built(self, name: str, base: str, tag: str) -> docker.models.images.Image:
-        # A Dockerfile without a context: no folder is sent, and its own text alone decides the cache.
-        with (Path(__file__).parent / name).open("rb") as dockerfile:
-            image, _ = self.client.images.build(
-                fileobj=dockerfile,
-                buildargs={"BASE": base},
-                labels={LABEL: "image"},
-                # The default network of a build may lack this machine's name service.
-                network_mode="host",
-                tag=f"luigi_sshjob-test:{tag}",
-                rm=True,
-                forcerm=True,
-            )
-        return image
+        return image(self.client, self.machine)
 
     def _keys(self) -> bytes:
         buffer = io.BytesIO()
@@ -256,11 +245,10 @@ class DockerHost(Host):
 
     def processes(self) -> list[tuple[int, str]]:
         found = []
-        for line in self.run(
-            "ps", "-u", self.username, "-o", "pid=,stat=,args=", user="root", check=False
-        ).splitlines():
-            pid, state, args = line.split(None, 2)
-            if not state.startswith("Z") and not re.match(r"sshd(-session)?: ", args):
+        # options that busybox has, too
+        for line in self.run("ps", "-A", "-o", "pid,user,stat,args", user="root", check=False).splitlines()[1:]:
+            pid, user, state, args = line.split(None, 3)
+            if user == self.username and not state.startswith("Z") and not re.match(r"sshd(-session)?: ", args):
                 found.append((int(pid), args))
         return found
 

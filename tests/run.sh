@@ -1,5 +1,10 @@
 #!/bin/sh
-# Runs the tests on a Debian or Ubuntu that has only git and python3: tests/run.sh [tox arguments]
+# Runs the tests on a Debian or Ubuntu that has only git and python3.
+#
+#   tests/run.sh                  a subset in about twenty minutes, and says what it left out
+#   tests/run.sh all [CELL]...    the whole matrix, or those cells of it, with a mark for each
+#   tests/run.sh ARGUMENT...      tox with these arguments
+#
 # Installs what is missing, and tests against a dockerised sshd where a Docker engine answers, else against a
 # throwaway sshd of this machine.
 set -eu
@@ -98,4 +103,28 @@ case $status in
   *) die "$answer" ;;
 esac
 
-exec "$venv/bin/python" -m tox "$@"
+# What CI runs: all tests with one Python, and of the matrix the oldest and the newest Python and Luigi, and the host that
+# has least.
+subset=lint,typecheck,shellcheck,docs,package,py
+cells='py310-luigi36 py313-luigi busybox'
+
+case ${1-} in
+  all)
+    shift
+    [ "$status" -eq 0 ] || die "the matrix needs a Docker engine"
+    exec "$venv/bin/python" tests/matrix.py "$@"
+    ;;
+  '')
+    say "running $subset, then $cells and chaos; the rest of the matrix is left out, see tests/run.sh all"
+    ;;
+  *) exec "$venv/bin/python" -m tox "$@" ;;
+esac
+
+"$venv/bin/python" -m tox -e "$subset"
+if [ "$status" -eq 0 ]; then
+  # shellcheck disable=SC2086  # a list of names
+  "$venv/bin/python" tests/matrix.py $cells
+else
+  say "left out: $cells, which need a Docker engine"
+fi
+exec "$venv/bin/python" -m tox -e chaos

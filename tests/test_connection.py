@@ -57,6 +57,8 @@ def in_processes(count: int, context: RemoteContext) -> list[object]:
     return answers
 
 
+@pytest.mark.core
+@pytest.mark.needs("exit status of every session")
 def test_many_processes_at_once_make_one_login(host, luigi_cfg):
     before = host.accepted_logins()
     assert in_processes(20, RemoteContext(host.alias)) == [b"hi\n"] * 20
@@ -109,6 +111,7 @@ def test_refused_sessions_are_waited_for(host, luigi_cfg):
         assert other.wait(30) == 0
 
 
+@pytest.mark.core
 def test_a_lost_master_costs_one_more_login_and_nothing_else(host, luigi_cfg):
     files = RemoteFileSystem(host.alias)
     assert not files.exists("nothing")
@@ -194,6 +197,16 @@ def test_an_account_without_a_shell_is_said(host, luigi_cfg):
             RemoteFileSystem(host.alias).exists("/")
     finally:
         host.run("usermod", "-s", "/bin/bash", host.username, user="root")
+
+
+@both_transports
+@pytest.mark.needs_docker
+@pytest.mark.parametrize(("command", "said"), [("echo for backups only", "for backups only"), ("internal-sftp", "")])
+def test_an_account_that_may_run_one_command_is_said(special_bench, command, said):
+    host = special_bench().host
+    host.configure_sshd(f"ForceCommand {command}")
+    with pytest.raises(LoginRefused, match=rf"{host.alias}: .*{said}[\s\S]*Next: .*ForceCommand"):
+        RemoteFileSystem(host.alias).exists("/")
 
 
 def test_a_runtime_directory_that_was_tidied_up_is_made_again(host, luigi_cfg):
@@ -304,6 +317,7 @@ def test_a_path_too_long_for_a_socket_is_refused_before_ssh_sees_it(host, luigi_
         RemoteContext(host.alias).check_output(["true"])
 
 
+@pytest.mark.core
 def test_a_tunnel_is_a_port_of_the_connection_that_is_there(host, luigi_cfg):
     context = RemoteContext(host.alias)
     context.check_output(["true"])

@@ -57,6 +57,7 @@ def test_words_are_joined_for_the_login_shell(context):
     assert context.check_output(context.quoted("printf", "%s", "a'; echo $x 日本\n")).decode() == "a'; echo $x 日本\n"
 
 
+@pytest.mark.core
 def test_every_exit_status_is_the_commands_own(host, context):
     context.check_output(["true"])
     logins = host.accepted_logins()
@@ -81,6 +82,8 @@ def test_a_signal_ends_a_command_and_not_the_connection(host, context):
     assert host.accepted_logins() == logins
 
 
+@pytest.mark.core
+@pytest.mark.needs("sh as login shell")
 def test_much_output_arrives_whole_on_both_streams(context):
     size = 30_000_000
     command = f"yes out | head -c {size}; yes err | head -c {size} >&2"
@@ -103,6 +106,7 @@ def test_streams_may_be_files_and_one_may_go_with_the_other(context, tmp_path):
         assert process.communicate() == (b"one\ntwo\n", None)
 
 
+@pytest.mark.core
 def test_standard_input_streams_both_ways_and_ends_when_it_is_closed(context):
     with context.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         for line in (b"first\n", b"second\n"):
@@ -164,6 +168,7 @@ def test_a_writer_to_a_command_that_has_ended_is_told(context):
 # -- files
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", ["a'; echo foo", "new\nline 日本"])
 def test_files_and_directories_go_there_and_back(host, luigi_cfg, folder, tmp_path, name):
     files = RemoteFileSystem(host.alias)
@@ -183,6 +188,7 @@ def test_files_and_directories_go_there_and_back(host, luigi_cfg, folder, tmp_pa
 # -- ends of the connection
 
 
+@pytest.mark.core
 def test_a_broken_connection_is_an_error_and_the_next_command_has_another(host, context):
     context.check_output(["true"])
     logins = host.accepted_logins()
@@ -266,6 +272,7 @@ def test_a_silent_wire_is_given_up_by_its_keepalive(proxy, luigi_cfg, context, h
         host.run("kill", str(pid))
 
 
+@pytest.mark.alone
 def test_a_question_to_a_silent_host_is_not_waited_for_longer_than_the_setting_says(proxy, luigi_cfg, host):
     configure(request_timeout=1)
     files = RemoteFileSystem(host.alias)

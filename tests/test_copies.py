@@ -45,6 +45,8 @@ def some_tree(tmp_path):
     return root
 
 
+@pytest.mark.core
+@pytest.mark.needs("tar that keeps the times of directories")
 @both_transports
 def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_path):
     files.put(str(some_tree), f"{folder}/made/it", preserve=True)
@@ -55,6 +57,7 @@ def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_p
     assert os.listdir(tmp_path / "back") == ["here"]
 
 
+@pytest.mark.core
 def test_a_directory_gets_new_times_unless_told_otherwise(host, files, folder, some_tree):
     files.put(str(some_tree), f"{folder}/it")
     age = int(host.run("date", "+%s")) - int(host.run("stat", "-c", "%Y", f"{folder}/it/program"))
@@ -102,6 +105,7 @@ def test_thousands_of_small_files_need_no_round_trip_each(host, files, folder, t
     assert took < 3000 * 0.005, "a session each would have taken longer"
 
 
+@pytest.mark.core
 @both_transports
 def test_a_file_comes_back_as_it_went(host, files, folder, tmp_path):
     source = tmp_path / "source"

@@ -42,6 +42,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", HOSTILE)
 def test_any_name_is_only_a_name(host, files, folder, name):
     target = RemoteTarget(f"{folder}/{name}", host.alias)
@@ -77,6 +78,7 @@ def test_what_cannot_be_a_path_is_refused_before_it_is_sent(files):
             files.exists(path)
 
 
+@pytest.mark.core
 @both_transports
 def test_bytes_come_back_as_they_went(host, files, folder):
     content = os.urandom(3_000_001)
@@ -181,6 +183,7 @@ def test_a_reader_whose_connection_breaks_does_not_end_early(host, files, folder
         reader.read()
 
 
+@pytest.mark.core
 @both_transports
 def test_a_missing_file_is_known_when_it_is_opened(host, files, folder):
     with pytest.raises(FileNotFoundError, match="no such file"):
@@ -207,6 +210,7 @@ def test_files_get_the_accounts_own_umask(host, files, folder):
     assert host.run("stat", "-c", "%a", f"{folder}/sub/file", f"{folder}/sub").split() == ["644", "755"]
 
 
+@pytest.mark.core
 def test_directories_as_luigi_makes_them(host, files, folder):
     files.mkdir(f"{folder}/a/b")
     files.mkdir(f"{folder}/a/b")
@@ -315,6 +319,7 @@ def test_what_is_copied_is_there_twice(host, files, folder, name):
     assert ".sshjob" not in host.run("ls", "-A", folder, f"{folder}/made")
 
 
+@pytest.mark.core
 def test_a_pattern_stands_for_the_names_that_match(host, files, folder):
     names = ["a\nb", "a 1", "a$(x)2", "b*", "b?"]
     for name in names:
@@ -327,6 +332,7 @@ def test_a_pattern_stands_for_the_names_that_match(host, files, folder):
     assert "owned" not in host.run("ls", "-A")
 
 
+@pytest.mark.core
 def test_size_and_time_are_those_of_the_host(host, files, folder):
     host.run("sh", "-c", f"printf 12345 >{folder}/file; touch -d @1234567890 {folder}/file {folder}")
     assert (files.size(f"{folder}/file"), files.mtime(f"{folder}/file")) == (5, 1_234_567_890)
@@ -405,6 +411,7 @@ def test_any_bytes_under_any_name_come_back(host, files, folder, name, content):
     assert not target.exists()
 
 
+@pytest.mark.core
 def test_many_questions_are_one_answer(host, files, folder):
     host.run("touch", f"{folder}/1", f"{folder}/2")
     assert files.exists_many([f"{folder}/{number}" for number in range(4)]) == [False, True, True, False]

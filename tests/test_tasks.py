@@ -23,6 +23,7 @@ def folder(text_folder):
     return text_folder
 
 
+@pytest.mark.core
 @both_transports
 def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
     before = host.accepted_logins()
@@ -36,6 +37,7 @@ def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
     assert [place.host for place in recent.places()] == [host.alias]
 
 
+@pytest.mark.core
 @both_transports
 def test_a_worker_that_is_killed_costs_nothing_and_the_next_one_attaches(host, folder, start_luigi):
     arguments = ("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
@@ -116,6 +118,7 @@ def test_a_worker_timeout_cancels_the_job_and_the_next_run_is_a_new_attempt(host
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
 
 
+@pytest.mark.core
 @both_transports
 def test_a_failure_names_host_job_reason_and_next_step(host, folder, start_luigi):
     text = finished(start_luigi("Failing", "--host", host.alias, "--local-scheduler"), 30)
@@ -125,6 +128,7 @@ def test_a_failure_names_host_job_reason_and_next_step(host, folder, start_luigi
     assert f"Next: see the whole log with `luigi-sshjob logs {host.alias} {job}`" in text
 
 
+@pytest.mark.core
 def test_the_default_outputs_are_the_record_and_the_log(host, folder, build):
     task = Slow(host=host.alias, folder=folder)
     host.run("touch", f"{folder}/go")
@@ -185,6 +189,7 @@ def test_an_old_success_whose_output_was_removed_is_run_again(host, folder, star
     assert task.complete()
 
 
+@pytest.mark.core
 def test_a_job_is_cancelled_through_its_task(host, folder, start_luigi):
     process = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
     processes.wait_until(lambda: "] working on it" in process.log.read_text(), "the job's first line")
@@ -223,6 +228,7 @@ def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder, bu
     assert host.run("ls", "-A") == before
 
 
+@pytest.mark.core
 def test_status_and_progress_reach_luigid_while_the_job_runs(host, folder, start_luigi, luigid):
     worker = start_luigi(
         *("Slow", "--host", host.alias, "--folder", folder, "--workers", "2"),

@@ -79,6 +79,7 @@ def set_option(section: str, **values: object) -> None:
         luigi.configuration.get_config().set(section, name, str(value))
 
 
+@pytest.mark.core
 def test_events_and_hooks_are_those_of_luigi(build, some, notes):
     tasks = [some(Noted, 0), some(Noted, 1, "false"), some(Limited, 2, "sleep 60"), some(Dying, 3)]
     result = build(*tasks, workers=4, detailed_summary=True)
@@ -108,6 +109,7 @@ def test_a_resource_is_not_used_more_often_than_there_is(build, host, folder, so
     assert most_at_once(ledger(host, folder)) == 2
 
 
+@pytest.mark.core
 def test_batched_tasks_are_one_job(build, host, folder):
     tasks = [Batched(host=host.alias, folder=folder, number=number) for number in range(5)]
     result = build(*tasks, workers=2, detailed_summary=True)
@@ -132,6 +134,7 @@ def test_a_dependency_that_is_missing_at_run_time_fails_the_task_before_it_begin
     assert ledger(host, folder) == ["+ 1", "-"]
 
 
+@pytest.mark.core
 def test_a_run_of_its_own_gets_a_process_and_what_it_asks_for(build, some, notes):
     assert build(some(Dynamic, 0), workers=2)
     (said,) = [line for line in noted(notes)[0] if line.startswith("process")]

@@ -17,6 +17,8 @@ from luigi.scheduler import WORKER_STATE_ACTIVE, Scheduler
 
 from luigi_sshjob.worker.stand_in import StandIn
 
+pytestmark = pytest.mark.core
+
 Worker = luigi.worker.Worker
 
 
