@@ -20,6 +20,7 @@ import luigi.interface
 import luigi.retcodes
 import luigi.scheduler
 import luigi.worker
+import matrix
 import processes
 import pytest
 from commands import ask
@@ -261,12 +262,14 @@ def test_each_subcommand_that_a_page_names_is_one():
 def test_each_other_command_in_a_page_is_one():
     tox = configparser.ConfigParser()
     tox.read(ROOT / "tox.ini")
-    environments = {section.removeprefix("testenv:") for section in tox.sections()} | {"py"}
+    environments = {section.removeprefix("testenv:") for section in tox.sections()} | {"py"} | set(matrix.cells())
     for words in typed():
         program, *arguments = [word for word in words if not re.match(r"[A-Z_]+=", word)]
         if "/" in program and not program.startswith("."):
             assert (ROOT / program).is_file()
-        if program in ("tox", "tests/run.sh") and arguments:
+        if arguments[:1] == ["all"]:
+            assert set(arguments[1:]) <= environments
+        elif program in ("tox", "tests/run.sh") and arguments:
             assert arguments[0] == "-e"
             assert set(arguments[1].split(",")) <= environments
         for name in (word for word in arguments if word.startswith("tests/")):
