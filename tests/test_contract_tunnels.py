@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import http.client
 import multiprocessing
+import os
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import processes
 import pytest
@@ -71,15 +73,27 @@ def test_http_goes_through_a_tunnel_and_its_port_is_closed_after_it(host, contex
     assert host.accepted_logins() == logins
 
 
+def copies_of(port: int) -> list[int]:
+    """Of each descriptor of this process that listens on the port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
+    own = Path("/proc/self/fd")
+    # that of the list itself is gone
+    there = [name for name in os.listdir(own) if os.path.islink(own / name)]
+    return [os.dup(int(name)) for name in there if os.readlink(own / name) in listening]
+
+
 def test_a_tunnels_port_is_closed_also_on_an_exception_and_with_a_child_that_lives_on(context, web):
     lingering = fork.Process(target=time.sleep, args=(60,))
-    port = 0
+    port, copies = 0, []
 
     def leave_by_an_exception() -> None:
-        nonlocal port
+        nonlocal port, copies
         with context.tunnel(0, web, "127.0.0.1") as port:
             processes.wait_until(lambda: answers(port), "the server")
             lingering.start()
+            # as a child has that was forked a moment ago
+            copies = copies_of(port)
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -90,6 +104,8 @@ def test_a_tunnels_port_is_closed_also_on_an_exception_and_with_a_child_that_liv
     finally:
         lingering.kill()
         lingering.join()
+        for copy in copies:
+            os.close(copy)
 
 
 def test_a_tunnel_has_the_port_it_was_given_or_says_that_it_is_taken(context, web):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,7 @@ def tunnel(link: Link, destination: Destination, local_port: int, remote: tuple[
     try:
         yield int(forwarder.local_bind_ports[0])
     finally:
+        forwarder.close_port()
         forwarder.stop()
         link.given_back()
 
@@ -85,6 +87,12 @@ class _Forwarder(sshtunnel.SSHTunnelForwarder):  # type: ignore[misc]  # it has 
     @staticmethod
     def _consolidate_auth(**_: Any) -> tuple[None, list[Any]]:
         return None, []
+
+    def close_port(self) -> None:
+        """Also for copies of its socket: a child that has just been forked may not have closed its own yet."""
+        for server in self._server_list:
+            with contextlib.suppress(OSError):
+                server.socket.shutdown(socket.SHUT_RDWR)
 
     def abandon(self) -> None:
         """For a forked child."""
