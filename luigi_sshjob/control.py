@@ -27,6 +27,7 @@ _DOING = {
     "job_collect": "taking its outcome over",
     "job_relaunch": "starting it once more",
     "job_remove": "removing it",
+    "job_tail": "reading the end of its log",
 }
 
 

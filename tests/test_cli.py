@@ -87,7 +87,7 @@ def test_hosts_are_those_used_lately_and_one_that_is_away_hides_no_other(host, s
     assert main(["ls"]) == 3
     printed = capsys.readouterr()
     assert "Here/1" in printed.out
-    assert "host no-such-host.invalid: " in printed.err
+    assert "host no-such-host.invalid, while logging in: " in printed.err
     assert [place.host for place in places()] == ["no-such-host.invalid", host.alias]
 
 

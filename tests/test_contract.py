@@ -253,7 +253,8 @@ def test_an_output_that_is_cut_short_is_never_taken_for_a_whole_one(proxy, conte
         processes.wait_until(lambda: proxy.connections == 0, "the end of the connection")
         context.close()
         context.check_output(["true"])
-    assert lost > 2
+    # what was cut before the end was near
+    assert lost >= 2
 
 
 def test_a_silent_wire_is_given_up_by_its_keepalive(proxy, luigi_cfg, context, host):

@@ -6,10 +6,11 @@ import os
 import subprocess
 from pathlib import Path
 
-import luigi
 import pytest
 from hosts import CommandFailed, DockerHost, Host
 from processes import wait_until
+
+from luigi_sshjob.config import sshjob
 
 
 def ssh(host: Host, *args: str) -> str:
@@ -72,12 +73,6 @@ def test_processes_shows_what_an_ssh_session_left_running(host: Host) -> None:
 
 def test_luigi_reads_the_configuration_of_the_test(luigi_cfg, host: Host) -> None:
     """The process and its children see this test's [sshjob]; its masters end with the test."""
-
-    class sshjob(luigi.Config):
-        ssh_config = luigi.Parameter()
-        runtime_dir = luigi.Parameter()
-        transport = luigi.Parameter()
-
     assert sshjob().ssh_config == str(host.ssh_config)
     assert sshjob().runtime_dir == str(luigi_cfg.runtime_dir)
     assert os.environ["LUIGI_CONFIG_PATH"] == str(luigi_cfg.path)

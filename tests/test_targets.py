@@ -246,6 +246,7 @@ def test_what_may_not_be_known_is_not_said_to_be_absent(host, files):
         with pytest.raises(RemoteCommandFailed, match="may not be searched"):
             question("/var/tmp/closed/in/deep")
     assert not files.exists("/var/tmp/nothing/here")
+    host.run("rm", "-r", "/var/tmp/closed", user="root")
 
 
 def lose_an_answer(monkeypatch):

@@ -260,7 +260,7 @@ def test_a_worker_killed_at_any_moment_costs_nothing(host, folder, hold, tmp_pat
         processes.kill([member.pid for member in processes.family(run.pid)])
         run.wait()
     run = hold(*sleepers(host, folder, tmp_path, 40, 0), "--local-scheduler")
-    processes.wait_until(lambda: "attached to" in run.log.read_text(), "a job that another worker has begun")
+    processes.wait_until(lambda: "attached to" in run.log.read_text(), "a job that another worker has begun", 90)
     host.run("touch", f"{folder}/go")
     finished(run)
     assert sorted(ledger(host, folder), key=int) == [str(number) for number in range(40)]
