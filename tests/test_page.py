@@ -120,7 +120,7 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
 def test_a_host_that_does_not_answer_is_said_and_so_it_is_to_who_asks(
     proxy, host, text_folder, luigid, scheduler, start_luigi, luigi_cfg, tmp_path
 ):
-    quickly = "request_timeout=4\nconnect_timeout=4\nkeepalive_interval=2\nkeepalive_count=2\n"
+    quickly = "request_timeout=3\nconnect_timeout=3\nconnect_attempts=1\nkeepalive_interval=2\nkeepalive_count=2\n"
     text = luigi_cfg.path.read_text().replace(str(host.ssh_config), str(tmp_path / "ssh_config_of_the_wire"))
     luigi_cfg.path.write_text(text + quickly)
     worker = start_luigi("Slow", "--host", host.alias, "--folder", text_folder, *scheduler)
@@ -267,6 +267,12 @@ def test_what_a_terminal_or_a_browser_would_obey_is_shown_instead():
     assert page.status("<b></b><!--<?&lt;&#60;&copy") == (
         "<\u2060b><\u2060/b><\u2060!--<\u2060?&\u2060lt;&\u2060#60;&\u2060copy"
     )
+
+
+def test_what_is_not_understood_is_answered_without_the_host(luigi_cfg):
+    task = Slow(host="nowhere.invalid", folder="x")
+    for message in ("hello", "", "cancel it", "status?"):
+        assert task.on_scheduler_message(message).endswith("\n  cancel   end the job with all its processes")
 
 
 # -- where a job can be tracked

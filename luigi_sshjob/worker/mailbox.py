@@ -57,11 +57,14 @@ class Mailbox:
 
     def send_posts_of(self, task_id: str) -> None:
         """Now; for the main thread."""
+        for message in self.take_posts_of(task_id):
+            _send(message)
+
+    def take_posts_of(self, task_id: str) -> list[Callable[[], None]]:
+        """They are not sent: of a task that runs no more one would say that it does."""
         with self._lock:
             kinds = [key for key in self._posts if key[0] == task_id]
-            messages = [self._posts.pop(key) for key in kinds]
-        for message in messages:
-            _send(message)
+            return [self._posts.pop(key) for key in kinds]
 
     def pending(self) -> bool:
         """Whether `get` would not wait; for the main thread."""

@@ -99,6 +99,7 @@ class StandIn:
         """The same, but the guard stays with it."""
         self._over = True
         self._while_it_runs.close()
+        self._worker.mailbox.take_posts_of(self.task.task_id)
         if self.job:
             self.job.give_up()
 
