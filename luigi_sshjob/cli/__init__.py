@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ __all__ = ["main", "parser"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status, see `options.EPILOG`."""
     given = sys.argv[1:] if argv is None else list(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a log has letters that not every locale has
+        sys.stdout.reconfigure(errors="replace")
     try:
         if given[:1] == ["run"]:
             return _run(given[1:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from luigi_sshjob.job import Observation
-from luigi_sshjob.page import duration
+from luigi_sshjob.page import duration, readable
 from luigi_sshjob.survey import Listed
 
 _STYLES = {
@@ -58,8 +57,8 @@ def coloured(verdict: str, more: str = "") -> Text:
 
 
 def plain(text: str) -> str:
-    """What a job wrote, without what would move a terminal's cursor or colour it."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text.expandtabs())
+    """What a job wrote, line by line, without what would move a terminal's cursor or colour it."""
+    return "\n".join(readable(line, sys.maxsize) for line in text.expandtabs().split("\n"))
 
 
 def age(seconds: float | None) -> str:
