@@ -63,8 +63,8 @@ def _shell(path: str, package: str = "", *, rc: str = "", lacks: tuple[str, ...]
     return Machine(summary, arguments=arguments, lacks=frozenset(lacks))
 
 
-def _sshd(line: str) -> Machine:
-    return Machine(f"sshd with {line}", arguments={"SSHD": line})
+def _sshd(line: str, *, lacks: tuple[str, ...] = ()) -> Machine:
+    return Machine(f"sshd with {line}", arguments={"SSHD": line}, lacks=frozenset(lacks))
 
 
 MACHINES = {
@@ -84,11 +84,15 @@ MACHINES = {
         lacks=frozenset({"python", "tar that keeps the times of directories"}),
     ),
     "dash": _shell("/bin/dash"),
-    "bash": _shell("/bin/bash", rc=r"echo welcome to the machine\necho careful >&2\nsleep 0.3\nprintf 'no newline'"),
+    "bash": _shell(
+        "/bin/bash",
+        rc=r"echo welcome to the machine\necho careful >&2\nsleep 0.3\nprintf 'no newline'",
+        lacks=("silent rc file",),
+    ),
     "mksh": _shell("/bin/mksh"),
     "fish": _shell("/usr/bin/fish", "fish", lacks=(_SH,)),
     "tcsh": _shell("/bin/tcsh", "tcsh", lacks=(_SH,)),
-    "sessions1": _sshd("MaxSessions 1"),
+    "sessions1": _sshd("MaxSessions 1", lacks=("second session",)),
     "startups1": _sshd("MaxStartups 1:100:1"),
     # not a host: the machine of a new user, see package.py
     "clean": Machine("Debian 12 with Python and ssh", arguments={"PACKAGES": "python3 python3-venv"}),

@@ -58,7 +58,7 @@ def in_processes(count: int, context: RemoteContext) -> list[object]:
 
 
 @pytest.mark.core
-@pytest.mark.needs("exit status of every session")
+@pytest.mark.needs("exit status of every session", "silent rc file")
 def test_many_processes_at_once_make_one_login(host, luigi_cfg):
     before = host.accepted_logins()
     assert in_processes(20, RemoteContext(host.alias)) == [b"hi\n"] * 20

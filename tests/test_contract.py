@@ -83,7 +83,7 @@ def test_a_signal_ends_a_command_and_not_the_connection(host, context):
 
 
 @pytest.mark.core
-@pytest.mark.needs("sh as login shell")
+@pytest.mark.needs("sh as login shell", "silent rc file")
 def test_much_output_arrives_whole_on_both_streams(context):
     size = 30_000_000
     command = f"yes out | head -c {size}; yes err | head -c {size} >&2"
@@ -107,6 +107,7 @@ def test_streams_may_be_files_and_one_may_go_with_the_other(context, tmp_path):
 
 
 @pytest.mark.core
+@pytest.mark.needs("silent rc file", "second session")
 def test_standard_input_streams_both_ways_and_ends_when_it_is_closed(context):
     with context.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         for line in (b"first\n", b"second\n"):
@@ -189,6 +190,7 @@ def test_files_and_directories_go_there_and_back(host, luigi_cfg, folder, tmp_pa
 
 
 @pytest.mark.core
+@pytest.mark.needs("silent rc file")
 def test_a_broken_connection_is_an_error_and_the_next_command_has_another(host, context):
     context.check_output(["true"])
     logins = host.accepted_logins()
