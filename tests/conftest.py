@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
+import hypothesis
 import luigi
 import luigi.configuration
 import luigi.task_register
@@ -83,6 +84,9 @@ SESSION = pytest.StashKey[Session]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # a slow machine fails no example
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
     # a shell's background job ignores Ctrl-C, and so would all that the tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
     session = config.stash[SESSION] = Session()
