@@ -237,7 +237,9 @@ def test_status_and_progress_reach_luigid_while_the_job_runs(host, folder, start
         return ask(luigid, "get_task_status_message", task_id=task_id)["statusMessage"] or ""
 
     processes.wait_until(lambda: "aligning reads" in status(), "the status message")
-    assert f"{task_id}/1 on {host.alias}: running, watched for " in status()
+    # the job may be further than what was last told of its state
+    begins = f"{task_id}/1 on {host.alias}: running, watched for "
+    processes.wait_until(lambda: begins in status(), "the state in the status message")
     assert "working on it" in status()
     assert ask(luigid, "get_task_progress_percentage", task_id=task_id)["progressPercentage"] == 40
     host.run("touch", f"{folder}/go")
