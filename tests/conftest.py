@@ -18,6 +18,7 @@ from typing import Any
 
 import engine
 import error_table
+import hypothesis
 import luigi
 import luigi.configuration
 import luigi.task_register
@@ -84,6 +85,9 @@ SESSION = pytest.StashKey[Session]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # a slow machine fails no example
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
     # a shell's background job ignores Ctrl-C, and so would all that the tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(error_table.Witness())

@@ -205,7 +205,9 @@ def test_an_account_without_a_shell_is_said(host, luigi_cfg):
 def test_an_account_that_may_run_one_command_is_said(special_bench, command, said):
     host = special_bench().host
     host.configure_sshd(f"ForceCommand {command}")
-    with pytest.raises(LoginRefused, match=rf"{host.alias}: .*{said}[\s\S]*Next: .*ForceCommand"):
+    with pytest.raises(
+        LoginRefused, match=rf"{host.alias}, while opening a session: .*{said}[\s\S]*Next: .*ForceCommand"
+    ):
         RemoteFileSystem(host.alias).exists("/")
 
 

@@ -387,6 +387,7 @@ def test_a_slow_directory_makes_a_slow_job_and_nothing_else(special_bench, ledge
     assert (outcome.state, seen) == ("succeeded", b"run\n")
 
 
+@pytest.mark.alone
 @pytest.mark.needs_docker
 def test_a_supervisor_that_never_shows_up_is_given_up_with_the_reason(small):
     job = small.submit("true").job

@@ -164,6 +164,7 @@ def test_an_attempt_of_which_somebody_removed_a_part_is_left_behind(bench):
     assert bench.monitor.wait(second, lambda _: None).succeeded
 
 
+@pytest.mark.alone
 def test_a_supervisor_that_cannot_start_is_said(bench):
     """Its claim is found, launched again, and given up with what the host said."""
     job = bench.submit("true").job

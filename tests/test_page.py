@@ -134,7 +134,7 @@ def test_a_host_that_does_not_answer_is_said_and_so_it_is_to_who_asks(
     said = rf"{host.alias} (does not|has not) answer.*; what runs there goes on\n.+\n\nWhen it last did:\nrunning"
     processes.wait_until(lambda: re.match(said, status()), "the word of silence")
     (answer,) = answers(luigid, task_id, "tail 3")
-    assert answer.startswith(f"host {host.alias}, job {task_id}/1: ")
+    assert answer.startswith(f"host {host.alias}, job {task_id}/1, while ")
     assert "\nNext: " in answer
     proxy.restore()
     processes.wait_until(lambda: status().startswith(f"running on {host.alias} for "), "the word that it is back")
