@@ -241,10 +241,13 @@ def test_a_cut_wire_costs_a_job_nothing_and_a_stream_says_so(proxy, bench, folde
 def test_an_output_that_is_cut_short_is_never_taken_for_a_whole_one(proxy, context):
     command = ["head -c 300000 /dev/zero"]
     context.check_output(command)
-    before = proxy.received
-    context.check_output(command)
-    answer = proxy.received - before
-    lost = 0
+    answers = []
+    for _ in range(3):
+        before = proxy.received
+        context.check_output(command)
+        answers.append(proxy.received - before)
+    # the end of the one before may still come in with another
+    answer, lost = min(answers), 0
     for left in (answer // 2, 1000, 300, 200, 150, 100, 80, 60, 40, 20):
         proxy.cut_after(received=answer - left)
         try:
@@ -255,8 +258,7 @@ def test_an_output_that_is_cut_short_is_never_taken_for_a_whole_one(proxy, conte
         processes.wait_until(lambda: proxy.connections == 0, "the end of the connection")
         context.close()
         context.check_output(["true"])
-    # what was cut before the end was near
-    assert lost >= 2
+    assert lost > 2
 
 
 def test_a_silent_wire_is_given_up_by_its_keepalive(proxy, luigi_cfg, context, host):

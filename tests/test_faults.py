@@ -171,8 +171,9 @@ def test_a_killed_process_group_is_lost_with_a_reason(bench):
     assert time.monotonic() - since < 10
 
 
+# the kernel counts what it kills for the whole machine, and records of others' jobs would tell of it
+@pytest.mark.alone
 @pytest.mark.needs_docker
-@pytest.mark.alone  # the kernel's count is the machine's: any job that ends badly at that time would tell of it
 def test_exhausted_memory_is_the_reason_of_the_end(special_bench):
     bench = special_bench(mem_limit="200m", memswap_limit="200m")
     outcome, _ = bench.run("#!/usr/bin/env python3\nx = bytearray(10**9)")
