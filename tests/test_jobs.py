@@ -327,6 +327,8 @@ def test_a_dead_supervisor_is_lost_only_when_its_command_is_gone_too(bench):
     job = bench.submit("sleep 321").job
     processes.wait_until(lambda: bench.running("sleep 321"), "the command")
     bench.host.run("kill", "-9", str(supervisor(bench)))
+    # the kernel takes a moment
+    processes.wait_until(lambda: bench.control.look(job).state is not State.RUNNING, "the end of the supervisor")
     assert bench.control.poll([(job, 0)])[0].state is State.UNSUPERVISED
     assert bench.submit("sleep 321").attached
     command = [pid for pid, args in bench.host.processes() if "sleep 321" in args or args.endswith("/command")]
