@@ -50,6 +50,10 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefMemPerCPU=50 PriorityTier=10
 
 MUNGE = "su -s /bin/sh munge -c munged"
 
+# A slurmctld that cannot resolve the name of a node tries for ten seconds, answers nobody meanwhile, and then has no
+# address for it.
+NODES_HAVE_NAMES = "; ".join(f"until getent hosts {node} >/dev/null; do sleep 0.1; done" for node in NODES)
+
 
 class Cluster(DockerHost):
     """The login node is the SSH host; `nodes` are containers of their own, so a job runs on another machine."""
@@ -77,7 +81,7 @@ class Cluster(DockerHost):
                 "2h",
                 "sh",
                 "-c",
-                f"{MUNGE} && slurmctld && exec /usr/sbin/sshd -D -E /var/log/sshd.log",
+                f"{NODES_HAVE_NAMES}; {MUNGE} && slurmctld && exec /usr/sbin/sshd -D -E /var/log/sshd.log",
             ],
         }
         super()._start()
@@ -110,16 +114,26 @@ class Cluster(DockerHost):
 
     def wait_until_up(self) -> None:
         super().wait_until_up()
-        self.wait_for_nodes()
+        try:
+            self.wait_for_nodes(seconds=90)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self._told()}") from None
 
-    def wait_for_nodes(self, state: str = "idle", node: str = ",".join(NODES)) -> None:
+    def _told(self) -> str:
+        """What Slurm says of itself."""
+        told = [self.slurm("scontrol", "show", "nodes")]
+        told.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))
+        told += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
+        return "\n".join(told)
+
+    def wait_for_nodes(self, state: str = "idle", node: str = ",".join(NODES), seconds: float = 60) -> None:
         """Until Slurm has these nodes in such a state."""
 
         def there() -> bool:
             said = self.slurm("sinfo", "--noheader", "--Node", "--partition=main", f"--nodes={node}", "--format=%T")
             return set(said.split()) == {state}
 
-        processes.wait_until(there, f"nodes {node} to be {state}", 60)
+        processes.wait_until(there, f"nodes {node} to be {state}", seconds)
 
     def slurm(self, *argv: str) -> str:
         """A command of Slurm as its administrator; uncounted."""
