@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ _LATELY = 30 * 86400.0  # seconds
 _FRESH = 3600.0
 
 _noted: dict[tuple[Path, Place], float] = {}
+_lock = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +40,15 @@ class Place:
 def note(place: Place) -> None:
     """Remembers it, at most once an hour. What cannot be written is not remembered: it is only a convenience."""
     now = time.time()
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
+    with _lock, contextlib.suppress(OSError, RuntimeError):
         noted = _file(), place
         if now - _noted.get(noted, 0) < _FRESH:
             return
         _noted[noted] = now
-        known = _read()
+        try:
+            known = _read()
+        except ValueError:  # it is written anew
+            known = {}
         if now - known.get(place, 0) < _FRESH:
             return
         known[place] = now
@@ -80,8 +86,8 @@ def _read() -> dict[Place, float]:
 def _write(entries: list[tuple[Place, float]]) -> None:
     path = _file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # of two at once one is forgotten, until it is used again
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    # of two processes at once one is forgotten, until it is used again
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         aside.write_text(
             json.dumps([{"place": dataclasses.asdict(place), "at": at} for place, at in entries], indent=1)
@@ -89,3 +95,12 @@ def _write(entries: list[tuple[Place, float]]) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _after_fork_in_child() -> None:
+    # another thread of the parent may have held it
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

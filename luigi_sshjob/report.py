@@ -173,4 +173,5 @@ def _progress(text: str) -> tuple[int | None, str]:
     match = _PROGRESS.fullmatch(text)
     if not match:
         return None, text
-    return max(0, min(100, round(float(match[1])))), match[2]
+    # bounded first: of a number too long for it float() makes infinity, which cannot be rounded
+    return round(min(100.0, float(match[1]))), match[2]

@@ -47,6 +47,8 @@ class JobRun:
 
     def begin(self) -> JobRef | None:
         """Submits the job, or attaches to it; None where what it makes was made by another meanwhile."""
+        # while the answer is on its way the newest attempt on the host is this task's, not that of an earlier run
+        self.task._submitted = None
         recent.note(Place.of(self.task.remote_context.destination, self.task._setting("base_dir")))
         submission = self._patience.with_host(lambda: self.control.submit(self.request, lambda: not self._made()))
         job: JobRef = submission.job

@@ -98,6 +98,39 @@ class Batched(RemoteJobTask):
         return self.remote_target(f"{self.folder}/made-{self.number}")
 
 
+class Lingering(Noted):
+    """Somebody takes his time over its beginning."""
+
+
+@Lingering.event_handler(luigi.Event.START)
+def _linger(task):
+    note(task, "lingers")
+    time.sleep(3)
+
+
+class Secretive(Noted):
+    """With a password function that no other process can be given."""
+
+    on_worker_exit = "cancel"
+
+    @property
+    def ssh_options(self):
+        return {"transport": "paramiko", "password": lambda question: "none is needed"}
+
+
+class Clumsy:
+    """A context for the time of a task, which breaks where it ends."""
+
+    def __init__(self, process):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        raise OSError("it broke")
+
+
 class Dying(Noted):
     """Its process ends without a word."""
 

@@ -274,6 +274,26 @@ def test_a_reader_that_has_seen_enough_is_no_error(host, submit):
     assert (process.returncode, said) == (0, b"")
 
 
+def test_a_reader_that_has_gone_before_the_first_line_is_none_either(host, submit):
+    submit("Task", "exit 0")
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "luigi_sshjob.cli", "ls", host.alias]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
+def test_what_is_in_brackets_is_shown_as_it_is(host, luigi_cfg, asked):
+    base = "~/.luigi-sshjob/[old] [/b]"
+    control = JobControl(RemoteContext(host.alias).connection, base, launcher_named("nohup"))
+    job = control.submit(JobRequest(key="Task", command="exit 0")).job
+    processes.wait_until(lambda: control.look(job).state.value == "ended", "the job")
+    text = asked("show", host.alias, "Task", "--base-dir", base)
+    assert f"luigi-sshjob logs --base-dir '{base}' {host.alias} Task/1" in text
+    host.run("rm", "-rf", ".luigi-sshjob")
+
+
 def test_a_host_that_is_none_is_an_error_with_a_next_step(luigi_cfg, capsys):
     assert main(["ls", "no-such-host.invalid"]) == 3
     assert "Next: check the spelling" in capsys.readouterr().err

@@ -156,8 +156,10 @@ def test_a_host_key_that_is_not_the_known_one_lets_nobody_in(host, luigi_cfg, tm
     known_hosts.write_text("\n".join([*lines, *([f"@revoked * {kind} {own}"] if known == "revoked" else [])]) + "\n")
     add_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}\n  StrictHostKeyChecking ask")
     before = host.accepted_logins()
-    with pytest.raises(LoginRefused, match=r"(?i)changed|verification failed|revoked"):
+    with pytest.raises(LoginRefused, match=r"(?i)changed|verification failed|revoked") as caught:
         RemoteContext(host.alias).check_output(["true"])
+    # under the name that it has there
+    assert (f"ssh-keygen -R '{name}'" in str(caught.value)) == (known == "changed")
     assert host.accepted_logins() == before
     # unless the user says otherwise, and then nothing is written down
     text = known_hosts.read_text()

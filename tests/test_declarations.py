@@ -6,6 +6,7 @@ import datetime
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import luigi
@@ -19,7 +20,9 @@ from luigi_sshjob import RemoteJobTask, RemoteTarget, shell
 from luigi_sshjob.errors import ConfigurationError, JobFailed, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.job import Outcome, job_key
 from luigi_sshjob.logstream import LogStream
+from luigi_sshjob.recent import Place, note, places
 from luigi_sshjob.request import JobRequest, Output
+from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.runtime import FileLock
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -92,6 +95,28 @@ def test_options_that_make_no_sense_are_refused(options):
 
 def test_secrets_are_in_no_representation():
     assert "hunter2" not in repr(JobRequest(key="k", command="x", environment={"TOKEN": "hunter2"}))
+
+
+@pytest.mark.parametrize(
+    "host", ["box", "box:22", "ann@box:22", "fe80::1", "ann@fe80::1", "[fe80::1]:22", "ann@[::1]:22"]
+)
+def test_a_destination_that_was_written_down_is_the_same(host):
+    assert str(Destination.parse(host, {})) == host
+    assert Destination.parse(str(Destination.parse(host, {})), {}) == Destination.parse(host, {})
+
+
+def test_no_place_is_forgotten_by_many_threads_at_once_and_a_broken_list_is_made_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "luigi-sshjob").mkdir()
+    (tmp_path / "luigi-sshjob" / "hosts.json").write_text("[{]")
+    noted = [Place(f"box{number}", "~/jobs") for number in range(15)]
+    threads = [threading.Thread(target=note, args=(place,)) for place in noted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(places()) == set(noted)
+    assert [path.name for path in (tmp_path / "luigi-sshjob").iterdir()] == ["hosts.json"]
 
 
 def test_a_nul_in_a_path_is_refused():

@@ -24,6 +24,7 @@ import matrix
 import processes
 import pytest
 from commands import ask
+from machines import MACHINES
 from pages import PAGES, ROOT, Block, blocks, first_column, text
 from settings import configure
 from terminal import Terminal
@@ -314,3 +315,10 @@ def test_the_readme_says_what_the_pages_say():
     figures = readme.partition("``tox -e bench`` printed")[2].partition("::\n\n")[2].partition("\nAll of it")[0]
     assert figures.count("\n") > 10
     assert all(line in text("costs.rst") for line in figures.splitlines())
+
+
+def test_the_tables_of_what_is_supported_have_each_cell_of_the_matrix():
+    for name, summary in matrix.cells().items():
+        assert name in matrix.GATES or f"   * - {summary}\n     - ``{name}``\n" in text("support.rst")
+    hosts = [machine.summary for name, machine in MACHINES.items() if name != "clean"]
+    assert all(re.search(rf"^{re.escape(summary)} +✔$", text("README.rst"), re.MULTILINE) for summary in hosts)

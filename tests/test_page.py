@@ -214,6 +214,15 @@ def test_the_scheduler_is_told_what_changed_and_not_often():
     assert recorder.told[-1][1].startswith("running on box for at least 22 s\n99 %\n")
 
 
+@pytest.mark.parametrize("progress", ["9" * 400, "100.5 %", "٣٠٠"])
+def test_a_progress_beyond_all_bounds_is_a_whole_one_and_ends_no_watch(progress):
+    recorder = Recorder()
+    reporter = recorder.reporter()
+    reporter.observe(Observation(State.RUNNING, progress=progress))
+    reporter.conclude(Outcome("succeeded", 0), "")
+    assert [said for _, said in recorder.told if isinstance(said, int)] == [100]
+
+
 def test_how_long_a_job_runs_is_its_hosts_word_and_goes_on_from_there():
     recorder = Recorder()
     reporter = recorder.reporter()

@@ -14,6 +14,7 @@ from pipeline import Count, Failing, Slow
 from settings import both_transports, configure
 
 from luigi_sshjob import RemoteJobTask, recent
+from luigi_sshjob.control import JobControl
 from luigi_sshjob.errors import JobFailed, JobNotFound
 from luigi_sshjob.job import job_key
 
@@ -187,6 +188,32 @@ def test_an_old_success_whose_output_was_removed_is_run_again(host, folder, star
     finished(start_luigi(*arguments))
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
     assert task.complete()
+
+
+def test_a_job_whose_submission_was_not_heard_of_is_the_one_that_ends_with_its_worker(host, folder, monkeypatch):
+    """Not the attempt before it, which the same task has submitted, too."""
+
+    class Second(RemoteJobTask):
+        host = luigi.Parameter()
+
+        def command(self):
+            return f"cd {folder}; test -e ran && exec sleep 60; touch ran; exit 1"
+
+    task = Second(host.alias)
+    with pytest.raises(JobFailed):
+        task.run()
+    submit = JobControl.submit
+
+    def unheard(*arguments):
+        submit(*arguments)
+        raise RuntimeError("the answer was lost")
+
+    monkeypatch.setattr(JobControl, "submit", unheard)
+    with pytest.raises(RuntimeError):
+        task.run()
+    task._end("its worker ends")
+    assert task.job.ref.attempt == 2
+    assert task.job.outcome().state == "cancelled"
 
 
 @pytest.mark.core

@@ -28,6 +28,7 @@ from promises import (
     Local,
     Noted,
     Retried,
+    Secretive,
     Tracked,
     noted,
 )
@@ -141,6 +142,12 @@ def test_a_run_of_its_own_gets_a_process_and_what_it_asks_for(build, some, notes
     assert said.endswith(", True")
     assert said != f"process {os.getpid()}, True"
     assert [noted(notes)[number].count("SUCCESS") for number in range(4)] == [1, 1, 1, 1]
+
+
+def test_a_task_that_was_made_external_is_left_to_whoever_makes_it(build, host, folder, some):
+    set_option("worker", retry_external_tasks="true")
+    build(luigi.task.externalize(some(Noted, 0)), workers=2)
+    assert ledger(host, folder) == []
 
 
 # -- with luigid
@@ -292,6 +299,30 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
         count = "ls -d .luigi-sshjob/jobs/*/1/collected | wc -l"
         processes.wait_until(lambda: host.run("sh", "-c", count) == "20\n", "the marks of who cancelled them")
         processes.wait_until(lambda: not any(str(tmp_path) in p.args for p in processes.running()), "the guard's end")
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_is_told_to_end_also_where_a_handler_of_an_event_would_keep_it(host, folder, hold, notes, end):
+    """Luigi catches whatever comes out of one."""
+    place = ["--host", host.alias, "--folder", folder, "--notes", str(notes), "--number", "0"]
+    run = hold("--module", "promises", "Lingering", *place, "--script", "sleep 30", "--local-scheduler")
+    processes.wait_until(lambda: "lingers" in notes.read_text(), "the handler")
+    begin = time.monotonic()
+    run.send_signal(end)
+    run.wait(30)
+    assert time.monotonic() - begin < 5
+    assert "on_success" not in notes.read_text()
+
+
+def test_what_breaks_around_one_task_costs_no_other_its_worker(some, notes, tmp_path):
+    set_option("worker", task_process_context="promises.Clumsy")
+    local = tmp_path / "local"
+    tasks = [some(Secretive, 0), some(Noted, 1, "false"), some(Noted, 2), Local(str(local), 3)]
+    result = luigi_sshjob.build(tasks, local_scheduler=True, remote_jobs=5, detailed_summary=True)
+    assert result.status is LuigiStatusCode.FAILED
+    assert [number for number, seen in sorted(noted(notes).items()) if "SUCCESS" in seen] == [0, 2]
+    assert local.read_text().endswith("-\n")
 
 
 @pytest.mark.alone

@@ -25,7 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given[:1] == ["run"]:
             return _run(given[1:])
         arguments = parser().parse_args(given)
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        # here, not at exit, where a reader that has gone would be an error
+        sys.stdout.flush()
+        return status
     except SSHJobError as error:
         print(f"luigi-sshjob: {error}", file=sys.stderr)
         return 3

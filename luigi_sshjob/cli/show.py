@@ -29,11 +29,16 @@ def run(arguments: argparse.Namespace) -> int:
     table.add_column(overflow="fold")
     for name, value in _rows(details):
         if value:
-            table.add_row(name, value)
+            table.add_row(name, _literal(value))
     for number, step in enumerate(_next_steps(site, job, details)):
-        table.add_row("" if number else "Next", step)
+        table.add_row("" if number else "Next", _literal(step))
     show(table)
     return 0
+
+
+def _literal(value: Text | str) -> Text:
+    # of a str rich takes what is in brackets for its own
+    return value if isinstance(value, Text) else Text(plain(value))
 
 
 def _rows(details: Details) -> Iterator[tuple[str, Text | str]]:

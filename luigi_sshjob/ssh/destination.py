@@ -73,7 +73,11 @@ class Destination:
         return f"{self.username}@{self.host}" if self.username else self.host
 
     def __str__(self) -> str:
-        return f"{self.reference}:{self.port}" if self.port else self.reference
+        if not self.port:
+            return self.reference
+        # else the port would be taken for a part of the address
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.username}@{host}:{self.port}" if self.username else f"{host}:{self.port}"
 
     def by_hand(self, ssh_config: str = "") -> str:
         """The ssh command with which a person reaches the same account in the same way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from luigi_sshjob.errors import (
     ConfigurationError,
@@ -21,7 +22,7 @@ _MEANINGS: tuple[tuple[str, type[SSHJobError], str, str], ...] = (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
         LoginRefused,
         "the host shows another key than it did before",
-        "find out from its administrator why the host key changed; if that is in order, ssh-keygen -R {host}",
+        "find out from its administrator why the host key changed; if that is in order, ssh-keygen -R {known_as}",
     ),
     (
         r"Host key verification failed|No .* host key is known",
@@ -63,6 +64,8 @@ _MEANINGS: tuple[tuple[str, type[SSHJobError], str, str], ...] = (
 )
 
 
+# What known_hosts has it under, which is not its alias, and has the port where that is not the usual one.
+_KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
 # What a multiplexed client says of itself when it had no session.
 _CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
 
@@ -70,12 +73,15 @@ _CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|
 def login_error(said: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
     """The error that the words of an ssh that logs in stand for."""
     _, kind, problem, next_step = next(meaning for meaning in _MEANINGS if re.search(meaning[0], said, re.IGNORECASE))
+    known = _KNOWN_AS.search(said)
     lines = [line.strip() for line in said.splitlines() if line.strip(" @\r\n")]
     return kind(
         f"{problem}: {'; '.join(lines[-4:]) or 'ssh ended without a word'}",
         host=str(destination),
         doing="logging in",
-        next_step=next_step.format(host=destination.host, ssh=destination.by_hand(ssh_config)),
+        next_step=next_step.format(
+            known_as=shlex.quote(known[1] if known else destination.host), ssh=destination.by_hand(ssh_config)
+        ),
     )
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from multiprocessing.connection import Connection as Pipe
@@ -50,6 +51,12 @@ class Guard:
 
     def watch(self, charge: Charge) -> None:
         """If the worker is killed from now on, the job is cancelled."""
+        if _for_another_process(charge) != charge:
+            logger.warning(
+                "%s on %s: its password comes from a function that no other process can be given, so it may go on "
+                "where this worker is killed with -9; a function of a module could be given",
+                *(charge.key, charge.host),
+            )
         if self._pipe is None:
             theirs, self._pipe = multiprocessing.Pipe(duplex=False)
             # not a Process of multiprocessing: those are ended, or waited for, when the worker ends
@@ -58,11 +65,11 @@ class Guard:
                 self._pipe.close()
                 _serve(theirs)
             theirs.close()
-        self._say((True, charge))
+        self._say((True, _for_another_process(charge)))
 
     def leave(self, charge: Charge) -> None:
         """The job has ended, or is nobody's any more."""
-        self._say((False, charge))
+        self._say((False, _for_another_process(charge)))
 
     def dismiss(self, *, jobs_left: bool) -> None:
         """The worker ends in good order; where there are `jobs_left` they are for the guard to end."""
@@ -78,6 +85,15 @@ class Guard:
             # a guard that was killed is missed by nobody but a worker that is killed too
             with contextlib.suppress(OSError):
                 self._pipe.send(word)
+
+
+def _for_another_process(charge: Charge) -> Charge:
+    """Without a function that only this process has."""
+    try:
+        pickle.dumps(charge.options)
+    except Exception:  # whatever comes out of the objects in it
+        return dataclasses.replace(charge, options=tuple(pair for pair in charge.options if pair[0] != "password"))
+    return charge
 
 
 def _serve(pipe: Pipe) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.task import RemoteJobTask
 from luigi_sshjob.worker import farewell
 from luigi_sshjob.worker.crew import Crew, Hands
+from luigi_sshjob.worker.ears import Ears, ToldToEnd
 from luigi_sshjob.worker.guard import Guard
 from luigi_sshjob.worker.mailbox import Mailbox
 from luigi_sshjob.worker.stand_in import StandIn
@@ -28,10 +28,6 @@ from luigi_sshjob.worker.two_names import LOCAL, REMOTE, TwoNames
 logger = logging.getLogger("luigi-interface")
 
 _FAREWELL = 3.5  # seconds in which hosts may be asked to end jobs when the worker is told to end
-
-
-class _ToldToEnd(BaseException):
-    """SIGTERM."""
 
 
 class HoldingWorker(luigi.worker.Worker):
@@ -51,21 +47,22 @@ class HoldingWorker(luigi.worker.Worker):
                 f"remote_jobs is no number of jobs: {remote_jobs!r}", next_step="give 0 or more jobs to be held at once"
             )
         self._rooms = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
+        self._ears = Ears()
         names = TwoNames(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
         super().__init__(names, worker_id, worker_processes, assistant=assistant, **options)
         self._set_sum()
-        self.mailbox = Mailbox(self._task_result_queue)
+        self.mailbox = Mailbox(self._task_result_queue, self.end_if_told)
         self._task_result_queue = self.mailbox  # type: ignore[assignment]
         self._crews: dict[Connection, Crew] = {}
         self._checkers: dict[tuple[str, ...], Hands] = {}
         self._ending: dict[str, list[Callable[[], None]]] = {}
         self.guard = Guard()
-        self._before: Any = None
 
     def run(self) -> Any:
         """As Luigi's; what ran out of time is cancelled when it returns."""
         succeeded = super().run()
         while self._ending:
+            self.end_if_told()
             self.mailbox.attend(0.1)
         return succeeded
 
@@ -96,6 +93,10 @@ class HoldingWorker(luigi.worker.Worker):
         """See `Rooms`."""
         return bool(self._running_tasks) and self.mailbox.pending()
 
+    def end_if_told(self) -> None:
+        """See `Rooms`."""
+        self._ears.attend()
+
     @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
     def set_worker_processes(self, n: int) -> None:
         """From luigid's page."""
@@ -116,8 +117,8 @@ class HoldingWorker(luigi.worker.Worker):
         self.worker_processes = sum(self._rooms.values())
 
     def _kind(self, task: luigi.Task) -> str:
-        # a run() of its own may do anything, and gets a process
-        remote = isinstance(task, RemoteJobTask) and type(task).run is RemoteJobTask.run
+        # a run() of its own may do anything, and gets a process; that of a task made external is None
+        remote = isinstance(task, RemoteJobTask) and getattr(task.run, "__func__", None) is RemoteJobTask.run
         return REMOTE if remote and self._rooms[REMOTE] else LOCAL
 
     # -- running tasks
@@ -162,17 +163,11 @@ class HoldingWorker(luigi.worker.Worker):
     # -- the end
 
     def __enter__(self) -> Any:
-        # others may have plans of their own with it; only the main thread may set, and gets, signals
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _tell)
-            self._before = signal.SIG_DFL
+        self._ears.open()
         return super().__enter__()
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> Any:
-        if self._before is not None:
-            # once is enough
-            signal.signal(signal.SIGTERM, signal.SIG_IGN if kind is _ToldToEnd else self._before)
+        self._ears.deafen(kind)
         self._leave(time.monotonic() + _FAREWELL)
         if kind is not None:
             # what is done at exit would wait longer for each host that does not answer
@@ -182,10 +177,8 @@ class HoldingWorker(luigi.worker.Worker):
                 thread.start()
             for thread in closing:
                 thread.join(1)
-        if kind is _ToldToEnd:
-            # as if nobody had been in between
-            signal.signal(signal.SIGTERM, self._before)
-            os.kill(os.getpid(), signal.SIGTERM)
+        if kind is ToldToEnd:
+            self._ears.end_as_told()
         return super().__exit__(kind, value, traceback)
 
     def _leave(self, deadline: float) -> None:
@@ -201,10 +194,6 @@ class HoldingWorker(luigi.worker.Worker):
             hands.close()
         for crew in self._crews.values():
             crew.close()
-
-
-def _tell(number: int, frame: object) -> None:
-    raise _ToldToEnd
 
 
 _locked: list[logging.Handler] = []
@@ -228,9 +217,6 @@ def _after_fork() -> None:
 def _after_fork_in_child() -> None:
     # logging makes the locks anew
     _locked.clear()
-    # the process of a local task ends by SIGTERM as ever
-    if signal.getsignal(signal.SIGTERM) is _tell:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

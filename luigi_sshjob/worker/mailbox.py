@@ -20,11 +20,13 @@ _PAUSE_OF_POSTS = 0.02  # seconds between two messages to the scheduler that can
 class Mailbox:
     """Takes the place of the queue in which Luigi's worker looks for results of tasks: those of processes come through
     that queue, `wrapped`; those of tasks without a process are put here, and while the main thread waits it does the
-    `errand`s of other threads. User code and the scheduler are thereby called by one thread alone.
+    `errand`s of other threads. User code and the scheduler are thereby called by one thread alone. `end_if_told`
+    raises where the worker is to end.
     """
 
-    def __init__(self, wrapped: multiprocessing.queues.Queue[Any]):
+    def __init__(self, wrapped: multiprocessing.queues.Queue[Any], end_if_told: Callable[[], None]):
         self._wrapped = wrapped
+        self._end_if_told = end_if_told
         self._results: deque[Any] = deque()
         self._errands: deque[Callable[[], None]] = deque()
         self._posts: dict[tuple[str, str], Callable[[], None]] = {}
@@ -74,8 +76,10 @@ class Mailbox:
         """As that of the queue. Raises `queue.Empty`."""
         deadline = time.monotonic() + (timeout or 0)
         while True:
+            self._end_if_told()
             while self._errands and not self._results:
                 self._errands.popleft()()
+                self._end_if_told()
             if self._results:
                 return self._results.popleft()
             self._send_a_post()

@@ -98,10 +98,16 @@ class StandIn:
     def let_go(self) -> None:
         """The same, but the guard stays with it."""
         self._over = True
-        self._while_it_runs.close()
+        self._close()
         self._worker.mailbox.take_posts_of(self.task.task_id)
         if self.job:
             self.job.give_up()
+
+    def _close(self) -> None:
+        try:
+            self._while_it_runs.close()
+        except (Exception, SystemExit):  # of one task; the worker has others
+            logger.exception("%s: what was to end with the run failed itself", self.task)
 
     def _leave_guard(self) -> None:
         if self.job and self.job.cancelled_at_exit:
@@ -172,7 +178,7 @@ class StandIn:
 
     def _succeed(self, complete: bool) -> None:
         self._worker.mailbox.send_posts_of(self.task.task_id)
-        self._while_it_runs.close()
+        self._close()
         if not complete:
             raise luigi.worker.TaskException("Task finished running, but complete() is still returning false.")
         if self._process.task_completion_cache is not None:
@@ -187,7 +193,7 @@ class StandIn:
         if self._over:
             return
         self._worker.mailbox.send_posts_of(self.task.task_id)
-        self._while_it_runs.close()
+        self._close()
         explanation = ""
         try:
             # Luigi's on_failure looks for the error that is being handled

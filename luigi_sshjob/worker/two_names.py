@@ -40,6 +40,9 @@ class Rooms(Protocol):
     def has_results(self) -> bool:
         """Whether the end of a running task waits to be reported."""
 
+    def end_if_told(self) -> None:
+        """Raises where the worker is to end."""
+
 
 class TwoNames:
     """Passes on what is asked of `scheduler`, with the name it is asked under."""
@@ -77,6 +80,7 @@ class TwoNames:
 
     def add_task(self, worker: str, task_id: str, status: str = PENDING, **task: Any) -> Any:
         """Under the name for its kind."""
+        self._rooms.end_if_told()
         kind = LOCAL if self._assistant else self._rooms.kind_of(task_id) or self._asked
         if kind not in self._used:
             self._used.add(kind)
@@ -107,6 +111,7 @@ class TwoNames:
 
     def get_work(self, worker: str, host: str, assistant: bool, current_tasks: list[str]) -> dict[str, Any]:
         """Work for which there is room, the kind that was asked for last comes last."""
+        self._rooms.end_if_told()
         now = time.monotonic()
         if self._last and self._rooms.has_results() and now - max(self._asked_at.values()) < _RESULTS_FIRST:
             return self._nothing(worker)
