@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +28,8 @@ from luigi_sshjob.errors import (
     HostUnreachable,
     LoginRefused,
 )
+from luigi_sshjob.ssh.connection import close_shells
+from luigi_sshjob.ssh.failures import Failures
 from luigi_sshjob.ssh.gate import SessionGate
 
 fork = multiprocessing.get_context("fork")
@@ -109,6 +114,82 @@ def test_refused_sessions_are_waited_for(host, luigi_cfg):
     assert host.accepted_logins() == before
     for other in others:
         assert other.wait(30) == 0
+
+
+def test_sessions_are_bounded_by_as_many_as_the_server_had_when_it_refused_one_more(tmp_path):
+    gate = SessionGate(tmp_path, "box", 8)
+    held = [gate.acquire(deadline=0, host="box") for _ in range(4)]
+    held.pop().release(remove=True)
+    gate.refused()
+    assert gate.size == 3
+
+
+def test_a_master_that_is_stopped_or_busy_is_not_taken_for_a_dead_one(host, luigi_cfg):
+    """Else the next one logs in beside it, and takes its socket away."""
+    context = RemoteContext(host.alias)
+    context.check_output(["true"])
+    master, pid = context.connection.transport.master, master_pid(context)
+    identity = master.identity()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # more than its socket has room for
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+        for each in waiting:
+            each.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                each.connect(master.control_path)
+        assert master.alive()
+        assert master.identity() == identity
+        begin = time.monotonic()
+        with master.held():
+            assert time.monotonic() - begin < 10
+    finally:
+        for each in waiting:
+            each.close()
+        os.kill(pid, signal.SIGCONT)
+    assert context.check_output(["echo on"]) == b"on\n"
+
+
+def logins_of(luigi_cfg) -> list[processes.Process]:
+    return [p for p in processes.running() if str(luigi_cfg.runtime_dir) in p.args and p.args.startswith("ssh ")]
+
+
+def begin_a_login(alias: str, luigi_cfg, end: str) -> None:
+    threading.Thread(target=RemoteContext(alias).check_output, args=(["true"],), daemon=True).start()
+    processes.wait_until(lambda: logins_of(luigi_cfg), "a login")
+    if end == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("end", ["is killed", "ends"])
+def test_a_login_goes_on_where_whoever_began_it_has_gone_and_no_other_is_made_beside_it(host, luigi_cfg, proxy, end):
+    """Of two at a time ssh leaves one without a socket, for ever."""
+    before = host.accepted_logins()
+    proxy.silence()
+    first = fork.Process(target=begin_a_login, args=(host.alias, luigi_cfg, end))
+    first.start()
+    first.join(20)
+    assert len(logins_of(luigi_cfg)) == 1
+    restored = threading.Timer(1, proxy.restore)
+    restored.start()
+    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
+    restored.join()
+    assert host.accepted_logins() == before + 1
+    assert len([p for p in logins_of(luigi_cfg) if "[mux]" not in p.args]) <= 1
+
+
+def test_a_runtime_directory_that_somebody_else_has_made_anew_is_not_trusted(host, luigi_cfg):
+    """What listens there could send a leader's answers, which are unpickled."""
+    files = RemoteFileSystem(host.alias)
+    assert files.exists("/")
+    close_shells()
+    files.remote_context.close()
+    shutil.rmtree(luigi_cfg.runtime_dir)
+    luigi_cfg.runtime_dir.mkdir()
+    luigi_cfg.runtime_dir.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="not a directory of this account alone"):
+        files.exists("/")
+    assert list(luigi_cfg.runtime_dir.iterdir()) == []
 
 
 @pytest.mark.core
@@ -266,6 +347,15 @@ def test_who_waited_while_a_login_failed_gets_that_failure_and_does_not_try(host
     answers = in_processes(8, RemoteContext(host.alias))
     assert [type(answer) for answer in answers] == [LoginRefused] * 8
     assert len(re.findall("Connection from ", host.log_text()[log:])) == 1
+
+
+def test_a_failure_that_a_clock_set_back_puts_in_the_future_keeps_nobody_from_logging_in(tmp_path):
+    failures = Failures(tmp_path / "note", "box")
+    failures.note(LoginRefused("no", host="box", next_step="none"))
+    with pytest.raises(LoginRefused):
+        failures.heed(time.time())
+    os.utime(tmp_path / "note", (time.time() + 3600, time.time() + 3600))
+    failures.heed(time.time())
 
 
 def test_the_users_ssh_configuration_is_honoured(host, luigi_cfg):

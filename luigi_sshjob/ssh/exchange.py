@@ -14,7 +14,7 @@ from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.ssh.leader import Leader
 from luigi_sshjob.ssh.link import HUNG, Gone, Link
 from luigi_sshjob.ssh.remote_shell import Answer
-from luigi_sshjob.ssh.runtime import FileLock, socket_path
+from luigi_sshjob.ssh.runtime import FileLock, check_private, socket_path
 from luigi_sshjob.ssh.transport import Transport
 from luigi_sshjob.trouble import during
 
@@ -129,6 +129,7 @@ class Exchange:
     def _connected(self) -> Link:
         since = time.monotonic()
         while True:
+            check_private(self._transport.directory)
             leader = _inode(self._lock_path)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             # where so many wait for a leader that is stopped that there is no room for one more

@@ -45,6 +45,9 @@ class Failures:
         if not count:
             return
         failed = self._path.stat().st_mtime
+        if failed > time.time():
+            # the clock was set back: nobody is to wait until it has caught up
+            return
         refused = kind == LoginRefused.__name__
         # accounts are locked for less than a login by each of two hundred tasks
         if failed >= since or (refused and time.time() - failed < _REFUSED_FOR):

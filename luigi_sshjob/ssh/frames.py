@@ -30,7 +30,7 @@ class Unpacker:
             end = _HEAD.size + size
             if len(self._buffer) < end:
                 return
-            # only this account's processes can reach the socket: the runtime directory is checked to be private
+            # only this account's processes can reach the socket: the runtime directory is private, see runtime.py
             message = pickle.loads(bytes(self._buffer[_HEAD.size : end]))
             del self._buffer[:end]
             yield message

@@ -67,8 +67,8 @@ class SessionGate:
         )
 
     def refused(self) -> None:
-        """The server has refused the session of one who holds a slot: there were too many, here or of others."""
-        self._learnt.write_text(str(max(1, self.in_use() - 1)))
+        """The server has refused a session, whose slot is free again: those in use were all that it allows."""
+        self._learnt.write_text(str(max(1, self.in_use())))
 
     def in_use(self) -> int:
         """How many slots are somebody's."""

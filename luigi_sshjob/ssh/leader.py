@@ -106,8 +106,9 @@ class Leader:
             self._end()
 
     def _end(self) -> None:
-        if not self._deposed:
-            # before the lock is free, or these would be the next leader's
+        # looked at now: deposed since the last look, these would be the next leader's
+        if self._lock.stands():
+            # before the lock is free, for the same reason
             for path in (self._address, self._lock.path):
                 with contextlib.suppress(OSError):
                     os.unlink(path)

@@ -23,6 +23,8 @@ class Logins:
 
     def __init__(self, directory: Path, key: str, destination: Destination, settings: Settings):
         self._path = directory / f"{key}.lock"
+        self.lock: FileLock | None = None
+        """Held by the one who makes a login, while he does."""
         self._failures = Failures(directory / f"{key}.failed", str(destination))
         self._destination = destination
         self._settings = settings
@@ -50,8 +52,10 @@ class Logins:
         try:
             if not made():
                 self._failures.heed(since)
+                self.lock = lock
                 self._try(log_in)
         finally:
+            self.lock = None
             lock.release(remove=True)
 
     def _try(self, log_in: Callable[[], object]) -> None:

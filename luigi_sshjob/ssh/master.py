@@ -7,11 +7,14 @@ import copy
 import logging
 import os
 import secrets
+import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable
@@ -20,10 +23,22 @@ from luigi_sshjob.ssh.arrival import Arrival, arrival_of, without_details
 from luigi_sshjob.ssh.command import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.destination import Destination
 from luigi_sshjob.ssh.logins import Logins
-from luigi_sshjob.ssh.messages import login_error, no_key_file, no_tunnel
-from luigi_sshjob.ssh.runtime import private, runtime_dir, socket_path
+from luigi_sshjob.ssh.messages import login_error, no_key_file, no_program, no_tunnel
+from luigi_sshjob.ssh.runtime import check_private, runtime_dir, socket_path
 
 logger = logging.getLogger("luigi-interface")
+
+
+# Runs a login within so many seconds, and shares the lock meanwhile: where the process that wants to have it ends,
+# the next one waits for this login, and makes none beside it. Of two masters ssh leaves one without a socket, for ever.
+_WATCHED = """
+import subprocess, sys
+try:
+    status = subprocess.run(sys.argv[2:], timeout=float(sys.argv[1])).returncode
+except subprocess.TimeoutExpired:
+    status = 1
+sys.exit(status if status >= 0 else 128 - status)
+"""
 
 
 class ControlMaster:
@@ -43,12 +58,15 @@ class ControlMaster:
 
     def alive(self) -> bool:
         """Whether the master answers on its socket; starts no process."""
+        check_private(self.directory)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(5)
             try:
                 probe.connect(self.control_path)
-            except TimeoutError:
-                return True  # busy, or stopped: another login beside it would not help
+            except (TimeoutError, BlockingIOError):
+                # busy, or stopped (where more wait than its socket has room for Linux says so at once): another login
+                # beside it would not help
+                return True
             except OSError:
                 return False
         return True
@@ -98,7 +116,8 @@ class ControlMaster:
     def held(self) -> Iterator[None]:
         """While the block runs, ControlPersist does not end the master: a port it listens on is no client."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            # where there is no master any more, whoever asks it for something will say so
+            client.settimeout(5)
+            # where there is no master any more, or a stopped one, whoever asks it for something will say so
             with contextlib.suppress(OSError):
                 client.connect(self.control_path)
             yield
@@ -118,28 +137,26 @@ class ControlMaster:
             os.unlink(self.control_path)
         logger.debug("logging in on %s", self.destination)
         began = time.monotonic()
-        said = self.directory / f"{self.key}.said"
-        with open(said, "w+b", opener=private) as log:
+        with tempfile.TemporaryFile() as log:
             # a file, not a pipe: the master keeps it open after -f has returned
-            process: subprocess.Popen[bytes] = spawn(
-                self.destination, subprocess.Popen, self._login_argv(level), stdout=log, stderr=log
-            )
-            status = self._await_login(process)
+            status = self._await_login(self._login_argv(level), log)
             log.seek(0)
             words = log.read().decode("utf-8", "replace")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(said)
         if status != 0 or not self.alive():
             raise login_error(without_details(words), self.destination, self.settings.ssh_config)
         return arrival_of(words, time.monotonic() - began)
 
-    def _await_login(self, process: subprocess.Popen[Any]) -> int:
+    def _await_login(self, argv: list[str], log: IO[bytes]) -> int:
         # ConnectTimeout ends with the key exchange; a host that stops after it would hold us for ever
-        try:
-            return process.wait(self._logins.timeout + self.settings.request_timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        limit = self._logins.timeout + self.settings.request_timeout
+        watched = [sys.executable, "-I", "-S", "-c", _WATCHED, str(limit), *argv]
+        if not shutil.which(argv[0]):
+            raise no_program(argv[0], str(self.destination))
+        shared = [self._logins.lock.fileno()] if self._logins.lock else []
+        process: subprocess.Popen[bytes] = spawn(
+            self.destination, subprocess.Popen, watched, stdout=log, stderr=log, pass_fds=shared
+        )
+        return process.wait()
 
     def _login_argv(self, level: str) -> list[str]:
         # only the login may need a password

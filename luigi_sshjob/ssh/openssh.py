@@ -105,6 +105,10 @@ class OpenSSH:
             through=through if jump == "none" else f"the jump host {jump}",
         )
 
+    def connect(self) -> None:
+        """Logs in unless somebody has."""
+        self.master.connect()
+
     def arrive(self) -> Arrival:
         """Logs in unless there is a connection."""
         return self.master.arrive()

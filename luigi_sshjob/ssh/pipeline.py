@@ -118,6 +118,8 @@ class Pipeline:
 
     def _open(self) -> None:
         try:
+            # a login has limits of its own, and takes longer than an answer
+            self._transport.connect()
             self._opened.append(RemoteShell(self._transport, deadline=deadline_in(self._patience)))
         except Exception as error:
             self._opened.append(error)

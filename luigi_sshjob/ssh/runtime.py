@@ -35,12 +35,25 @@ def runtime_dir(configured: str = "") -> Path:
             f"the runtime directory cannot be made: {path}: {getattr(error, 'strerror', None) or error}",
             next_step="make room for it, or set runtime_dir in [sshjob] to a directory that can be made",
         ) from error
+    _refuse_others(path, found)
+    return path
+
+
+def check_private(path: Path) -> None:
+    """Raises `ConfigurationError` where a directory that was tidied up was made anew by somebody else meanwhile.
+
+    To be called whenever something in it is to be trusted: leader and peers send each other pickles.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _refuse_others(path, os.lstat(path))
+
+
+def _refuse_others(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise ConfigurationError(
             f"the runtime directory is not a directory of this account alone: {path}",
             next_step=f"chmod 700 it (it is {found.st_mode & 0o777:o}), or set runtime_dir in [sshjob] to another",
         )
-    return path
 
 
 def socket_path(directory: Path, name: str) -> str:
@@ -134,13 +147,20 @@ class FileLock:
     def __del__(self) -> None:
         self.forget()
 
+    def fileno(self) -> int:
+        """For a process that is to share it."""
+        assert self._fd is not None
+        return self._fd
+
     def _open(self) -> int:
+        check_private(self.path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             return os.open(self.path, flags, 0o600)
         except FileNotFoundError:
             # something tidied the runtime directory up while we were running
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_private(self.path.parent)
             return os.open(self.path, flags, 0o600)
 
 

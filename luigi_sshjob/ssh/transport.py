@@ -82,8 +82,11 @@ class Transport(Protocol):
     def route(self) -> Route:
         """Where it leads; needs no connection. Raises `ConfigurationError`."""
 
-    def arrive(self) -> Arrival:
+    def connect(self) -> None:
         """Logs in unless it is connected. Raises as `popen` where it cannot."""
+
+    def arrive(self) -> Arrival:
+        """As `connect`; what there is to tell of the login, where this has made one."""
 
     def apart(self) -> AbstractContextManager[Transport]:
         """The same destination by a login of its own that nobody shares, and that ends with the block.

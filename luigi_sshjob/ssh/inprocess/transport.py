@@ -98,6 +98,10 @@ class Paramiko:
         through = f"the jump host {','.join(way.jumps)}" if way.jumps else through
         return Route(way.hostname, way.port, way.username, known_as(way.key_name, way.key_port), through)
 
+    def connect(self) -> None:
+        """Logs in unless this process has."""
+        self._connected()
+
     def arrive(self) -> Arrival:
         """Logs in unless this process has a connection."""
         there, began = self._alive(), time.monotonic()
