@@ -25,7 +25,7 @@ import luigi.task_register
 import processes
 import pytest
 from commands import Luigi
-from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost
+from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost, remove_leftovers
 from machines import CHOSEN, MACHINES
 from proxy import Proxy, through
 from settings import configure
@@ -47,6 +47,7 @@ class Session:
         self.leaks: list[str] = []
         try:
             self.docker = engine.connect()
+            remove_leftovers(self.docker)
             self.choice = (
                 f"dockerised sshd (Docker engine {self.docker.version()['Version']}, {MACHINES[CHOSEN].summary})"
             )

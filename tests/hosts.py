@@ -8,6 +8,7 @@ with `run`, `processes` and `log_text`, which do not pass through ssh.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import os
 import pwd
@@ -136,6 +137,15 @@ class Host(ABC):
     def _run(self, argv: tuple[str, ...], user: str, data: bytes | None) -> tuple[int, bytes, bytes]: ...
 
 
+def remove_leftovers(client: docker.DockerClient) -> None:
+    """Containers of runs that were killed, and which have ended by themselves since; others restart theirs just now."""
+    for container in client.containers.list(all=True, filters={"label": LABEL, "status": "exited"}):
+        ended = datetime.datetime.fromisoformat(container.attrs["State"]["FinishedAt"][:19] + "+00:00")
+        if (datetime.datetime.now(datetime.timezone.utc) - ended).total_seconds() > 600:
+            with contextlib.suppress(NotFound):
+                container.remove(v=True)
+
+
 class DockerHost(Host):
     """sshd in a container, published on a free port of 127.0.0.1.
 
@@ -162,12 +172,12 @@ class DockerHost(Host):
         self.container: docker.models.containers.Container | None = None
 
     def _start(self) -> None:
+        # not auto_remove: a restart now and then is taken for the end, and the container removed (Docker 20.10)
         self.container = self.client.containers.create(
             self._image(),
             init=True,
             labels={LABEL: RUN},
             ports={"22/tcp": (self.hostname, self.port)},
-            auto_remove=True,
             **self.options,
         )
         self.container.put_archive("/", self._keys())

@@ -395,13 +395,16 @@ SECRET = 'pass\'word $(x) "y" \\ ü\nsecond line'
 @pytest.mark.core
 @both_transports
 def test_the_environment_arrives_and_is_not_to_be_seen(bench):
-    command = 'printf "%s" "$PASSWORD" | sha256sum; sleep 2; cat "$SSHJOB_DIR/environment" && echo empty'
+    there = f"{bench.folder}/there"
+    until_told = f"touch {there}; while [ -e {there} ]; do sleep 0.1; done"
+    command = f'printf "%s" "$PASSWORD" | sha256sum; {until_told}; cat "$SSHJOB_DIR/environment" && echo empty'
     job = bench.submit(command, environment={"PASSWORD": SECRET, "PATH": "/bin:/usr/bin"}).job
-    processes.wait_until(lambda: bench.running("sleep 2"), "the command")
+    bench.wait_for_file(there)
     everything = bench.host.run("sh", "-c", f"cat {job.directory}/* {job.directory}/*/* 2>/dev/null; ps axww -o args")
     assert "pass'word" not in everything
     assert "second line" not in everything
     seen = bytearray()
+    bench.host.run("rm", there)
     assert bench.monitor.wait(job, lambda observation: seen.extend(observation.log)).succeeded
     assert hashlib.sha256(SECRET.encode()).hexdigest() in seen.decode()
     assert seen.decode().split("\n")[1] == "empty"
