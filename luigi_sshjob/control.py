@@ -216,9 +216,15 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
     """
     left = [job for job, _ in jobs]
     with saying("ending its jobs", host=connection.host), connection.conversation(deadline) as ask:
-        asked = [request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs]
-        ask(asked)
+        cancel = {
+            job: request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs
+        }
+        again = -math.inf
         while left and time.monotonic() < deadline:
+            # a job whose supervisor was about to start may not have heard; a scheduler takes its time to answer
+            if (begin := time.monotonic()) >= again:
+                ask([cancel[job] for job in left])
+                again = time.monotonic() + max(1, 10 * (time.monotonic() - begin))
             looks = ask([request_text("job_poll", job.directory, "-") for job in left])
             outcomes = {job: watched(answer, 0).outcome for job, answer in zip(left, looks, strict=True)}
             left = [job for job, outcome in outcomes.items() if not outcome]

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import multiprocessing
 import re
+import threading
 import time
 
 import processes
@@ -13,6 +14,7 @@ import pytest
 from settings import both_transports, configure
 
 from luigi_sshjob import RemoteTarget
+from luigi_sshjob.control import cancel_many
 from luigi_sshjob.errors import JobError, JobMismatch, RemoteCommandFailed
 from luigi_sshjob.job import State
 from luigi_sshjob.monitor import Monitor
@@ -346,6 +348,63 @@ def test_an_unsupervised_command_can_be_cancelled(bench):
     assert not bench.running("sleep 331")
 
 
+@pytest.mark.parametrize("cleaned", [True, False])
+def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(bench, cleaned):
+    """Its watchdog lives on where its supervisor was killed, to end what that has left."""
+    bench.submit("echo old; exec sleep 361", time_limit=4, kill_grace=1)
+    processes.wait_until(lambda: bench.running("sleep 361") and bench.running("sleep 4"), "the command")
+    old = bench.control.latest("Task")
+    bench.host.run("kill", "-9", bench.host.run("sed", "-n", "s/pid: //p", f"{old.directory}/identity").strip())
+    if not cleaned:
+        processes.wait_until(lambda: bench.control.look(old).state is State.LOST, "the end by the watchdog")
+        assert not bench.running("sleep 361")
+        return
+    bench.host.run("kill", "-9", *(str(pid) for pid, args in bench.host.processes() if "sleep 361" in args))
+    processes.wait_until(lambda: bench.control.look(old).state is State.LOST, "the loss")
+    bench.control.collect(old)
+    bench.survey.discard([old])
+    new = bench.submit("while ! [ -e go ]; do sleep 0.1; done; rm go").job
+    assert new == old
+    bench.wait_for_file(f"{new.directory}/identity")
+    processes.wait_until(lambda: not bench.running("sleep 4"), "the old time limit")
+    # until then it may kill
+    processes.wait_until(
+        lambda: sum("supervise.sh" in args for _, args in bench.host.processes()) == 1, "the end of the old watchdog"
+    )
+    bench.host.run("touch", "go")
+    assert bench.monitor.wait(new, lambda _: None).succeeded
+
+
+def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_another(bench):
+    """Else that one's cancellation would end it, too."""
+    bench.run("setsid sleep 363 >/dev/null 2>&1 & :")
+    left = [pid for pid, args in bench.host.processes() if "sleep 363" in args]
+    first = bench.control.latest("Task")
+    bench.survey.discard([first])
+    assert bench.host.run("ls", "-A", first.directory) == "collected\n"
+    second = bench.submit("sleep 364").job
+    processes.wait_until(lambda: bench.running("sleep 364"), "the command")
+    bench.monitor.cancel(second, grace=1)
+    assert (second.attempt, bench.running("sleep 363")) == (2, True)
+    bench.host.run("kill", *map(str, left))
+    processes.wait_until(lambda: not bench.running("sleep 363"), "its end")
+    bench.survey.discard([first])
+    assert bench.host.run("ls", "-A", f"{first.directory}/..") == "2\n"
+
+
+def test_a_cancellation_that_nobody_heard_is_repeated(bench):
+    """As where the supervisor is about to start at that moment."""
+    job = bench.submit("sleep 362").job
+    processes.wait_until(lambda: bench.running("sleep 362"), "the command")
+    identity = f"{job.directory}/identity"
+    bench.host.run("sed", "-i", "s/^machine: /&not-/", identity)
+    heard = threading.Timer(0.5, lambda: bench.host.run("sed", "-i", "s/^machine: not-/machine: /", identity))
+    heard.start()
+    assert cancel_many(bench.control._connection, [(job, 1)], time.monotonic() + 10) == []
+    heard.join()
+    assert not bench.running("sleep 362")
+
+
 def test_another_process_with_the_same_number_is_not_the_supervisor(bench):
     job = bench.submit("sleep 341").job
     processes.wait_until(lambda: bench.running("sleep 341"), "the command")
@@ -471,6 +530,26 @@ def test_a_published_record_and_log_outlive_their_attempt(bench, host):
     assert RemoteTarget(f"{bench.base}/jobs/Task/log", host.alias).open().read() == "kept\n"
     assert "succeeded" in RemoteTarget(f"{bench.base}/jobs/Task/exit_record", host.alias).open().read()
     assert not RemoteTarget(f"{job.directory}/command", host.alias).exists()
+
+
+@pytest.mark.needs_docker
+def test_a_record_and_log_are_published_where_no_link_to_another_directory_can_be_made(special_bench):
+    bench = special_bench(cap_add=["SYS_PTRACE"])
+    sshd = int(bench.host.run("pgrep", "-x", "-o", "sshd", user="root"))
+    with bench.host.strace(sshd, "linkat:error=EXDEV"):
+        job = bench.submit("echo kept", publish=True).job
+        assert bench.monitor.wait(job, lambda _: None).succeeded
+    published = f"{bench.base}/jobs/Task"
+    for name in ("log", "exit_record"):
+        there, here = (bench.host.run("cat", f"{folder}/{name}") for folder in (published[2:], job.directory))
+        assert (there, there != "") == (here, True)
+    bench.control.collect(job)
+    bench.control.remove(job)
+    assert RemoteTarget(f"{published}/log", bench.host.alias).open().read() == "kept\n"
+    assert bench.host.run("sh", "-c", f"cd {published} && ls -A . 1").split() == [
+        *(".:", "1", "exit_record", "log"),
+        *("1:", "collected"),
+    ]
 
 
 @pytest.mark.core

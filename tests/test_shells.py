@@ -53,6 +53,19 @@ class FarSide:
 
     def supervise(self, directory: str) -> Outcome:
         self.host.run(*self.argv, f"{self.library}/supervise.sh", directory, "0022")
+        return self.outcome(directory)
+
+    def start(self, directory: str) -> None:
+        """The supervisor, without waiting for it."""
+        start = shlex.join([*self.argv, f"{self.library}/supervise.sh", directory, "0022"])
+        self.host.run("sh", "-c", f"setsid {start} </dev/null >/dev/null 2>&1 &")
+
+    def running(self, text: str) -> list[int]:
+        return [pid for pid, args in self.host.processes() if text in args]
+
+    def outcome(self, directory: str) -> Outcome:
+        """How it ended, as soon as no supervisor runs any more."""
+        processes.wait_until(lambda: not self.running("supervise.sh"), "the end of the supervisor", 40)
         answer = self.call((shell.Word("job_poll"), directory, "0"))
         assert "token part state 0 ended\n" in answer
         return Outcome.parse(answer.partition("token part state 0 ended\n")[2])
@@ -130,21 +143,100 @@ def test_a_time_limit_ends_every_process(far_side):
 def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
     directory = far_side.submit("echo one; echo two; sleep 421")
     host = far_side.host
-    start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
-    host.run("sh", "-c", f"setsid {start} </dev/null >/dev/null 2>&1 &")
-    processes.wait_until(lambda: any("sleep 421" in args for _, args in host.processes()), "the command")
+    far_side.start(directory)
+    processes.wait_until(lambda: far_side.running("sleep 421"), "the command")
     poll = (shell.Word("job_poll"), directory, "0")
     running = far_side.call(poll, (shell.Word("job_tail"), directory, "100", "1"))
     assert "state 0 running" in running
     assert 0 <= int(running.partition("token part seconds 0 ")[2].partition("\n")[0]) <= 20
     assert "token part tail 0 \ntwo\n" in running
-    supervisor = [pid for pid, args in host.processes() if "supervise.sh" in args]
-    host.run("kill", "-9", *map(str, supervisor))
+    host.run("kill", "-9", *map(str, far_side.running("supervise.sh")))
     assert "state 0 unsupervised" in far_side.call(poll)
     # on a loopback host, killing by cancel alone is what takes the command away
     assert "unsupervised" in far_side.call((shell.Word("job_cancel"), directory, "1", "a test"))
     assert "state 0 lost" in far_side.call(poll)
     assert not any("sleep 421" in args for _, args in host.processes())
+
+
+class ProcessLimit:
+    """That of the account, as the supervisor and its watchdog meet it, nobody else."""
+
+    def __init__(self, far_side: FarSide):
+        self.far_side, self.host = far_side, far_side.host
+        if not self.host.run("sh", "-c", "command -v prlimit || true"):
+            pytest.skip("there is no prlimit on this host")
+        if self.host.run("id", "-u").strip() == "0":
+            pytest.skip("root may start as many processes as it likes")
+        self.before = self.host.run("prlimit", "--nproc", "--output=SOFT", "--noheadings", "--raw").strip()
+
+    def __enter__(self) -> None:
+        self.pids = self.far_side.running("supervise.sh")
+        assert self.pids
+        self.set("0")
+
+    def __exit__(self, *_) -> None:
+        self.set(self.before)
+
+    def set(self, limit: str) -> None:
+        each = "; ".join(f"prlimit --pid {pid} --nproc={limit}: || [ ! -e /proc/{pid} ] || exit" for pid in self.pids)
+        self.host.run("sh", "-c", each)
+
+
+@pytest.mark.parametrize("end", ["end", "time limit"])
+def test_no_room_for_a_process_when_a_job_ends_costs_a_while_and_nothing_else(far_side, end):
+    host, made = far_side.host, f"{far_side.base}/made"
+    command = f"mkdir {made}; cd {far_side.base}; : >$SSHJOB_OUTPUT; while ! [ -e go ]; do sleep 0.1; done; sleep 431"
+    options = {"outputs": (Output("SSHJOB_OUTPUT", f"{made}/output"),), "kill_grace": 1}
+    if end == "end":
+        command = command.replace("; sleep 431", "")
+    limit = ProcessLimit(far_side)
+    directory = far_side.submit(command, time_limit=3 if end != "end" else 0, **options)
+    far_side.start(directory)
+    processes.wait_until(lambda: far_side.running("/command") and far_side.running("sleep"), "the command")
+    with limit:
+        if end == "end":
+            host.run("touch", f"{far_side.base}/go")
+            processes.wait_until(lambda: not far_side.running("/command"), "the end of the command")
+        else:
+            over = f"test -e {directory}/run/deadline && echo yes || true"
+            processes.wait_until(lambda: host.run("sh", "-c", over), "the time limit")
+        assert not host.run("sh", "-c", f"ls {directory}/exit_record 2>/dev/null || true")
+    outcome = far_side.outcome(directory)
+    assert outcome.state == ("succeeded" if end == "end" else "timed_out")
+    assert host.run("ls", "-A", made) == ("output\n" if end == "end" else "")
+    assert not far_side.running("/command")
+
+
+def test_a_job_that_leaves_no_room_for_a_process_is_ended_all_the_same(far_side):
+    """What is there cannot be listed, but a group can be told to end by its leader's number."""
+    if far_side.argv[0] in ("bash", "mksh"):
+        pytest.skip("waits for a while by itself, then gives up")
+    command = "trap '' TERM; while :; do sleep 441; done"
+    limit = ProcessLimit(far_side)
+    directory = far_side.submit(command, kill_grace=1)
+    far_side.start(directory)
+    processes.wait_until(lambda: far_side.running("sleep 441"), "the command")
+    with limit:
+        far_side.call((shell.Word("job_cancel"), directory, "1", "a test"))
+        processes.wait_until(lambda: not far_side.running("/command"), "the end of the command")
+    assert far_side.outcome(directory).state == "cancelled"
+    assert not far_side.running("sleep 441")
+
+
+def test_a_signal_that_comes_before_the_command_is_waited_for_is_heeded(far_side):
+    """Such a moment is while the directory of an output is made."""
+    host, tools = far_side.host, f"{far_side.base}/tools"
+    early = """#!/bin/sh
+        [ ! -s identity ] || { read -r _ pid <identity && echo me >cancel_requested && kill -s TERM "$pid"; }
+        PATH=${PATH#*:} exec mkdir "$@"
+    """
+    directory = far_side.submit("sleep 451", outputs=(Output("O", f"{far_side.base}/new/output"),), kill_grace=1)
+    host.run("mkdir", tools)
+    host.run("sh", "-c", f"cat >{tools}/mkdir && chmod 755 {tools}/mkdir", input=early)
+    path = host.run(*far_side.argv, "-c", 'echo "$PATH"').strip()
+    environment = ["env", f"PATH={tools}:{path}", *far_side.argv[2 * (far_side.argv[0] == "env") :]]
+    host.run("timeout", "20", *environment, f"{far_side.library}/supervise.sh", directory, "0022")
+    assert far_side.outcome(directory).state == "cancelled"
 
 
 def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side):

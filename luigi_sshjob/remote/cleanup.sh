@@ -41,7 +41,8 @@ job_remove() {
 }
 
 # job_discard DIR: all of an attempt that has ended or is lost and was collected, its mark too. It leaves its place by one
-# rename: of half an attempt somebody could think that it has not ended.
+# rename: of half an attempt somebody could think that it has not ended. The mark of one that has left processes running
+# stays until they are gone: they carry its number, and to the next that has it they would be its own.
 job_discard() {
   [ -d "$1" ] || return 0
   discarded=${1##*/} above=${1%/*/*}
@@ -50,6 +51,10 @@ job_discard() {
   job_state "$1"
   case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] ||
     refuse "the job has not ended or was not collected: $1" || return
+  if [ "$job_state" = ended ] && lives "$1"; then
+    job_remove "$1"
+    return
+  fi
   sweep "${above%/jobs}"
   privately discard "$1" "${above%/jobs}/lib/.stage.$SJ_SELF"
 }

@@ -21,9 +21,10 @@ settle_verdict() {
 }
 
 # judge: sets $outcome, and commits or discards the outputs, all or none; the record comes after, so that
-# "succeeded" is never said of an output that is not there.
+# "succeeded" is never said of an output that is not there. May be done again, see `surely`; $known_reason is what was
+# known before.
 judge() {
-  outcome=failed
+  outcome=failed reason=$known_reason
   tell_ending
   if [ -n "$verdict" ]; then
     settle_verdict
@@ -85,6 +86,13 @@ submitted_by: $submitted_by
 submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
 }
 
+# publish_copies: where there are no links to another directory, as on AFS, CIFS and exFAT.
+publish_copies() {
+  for published in "$SJ_LOG" "$scratch/$SJ_RECORD"; do
+    cp "$published" "$scratch/copy" && mv -f "$scratch/copy" "../${published##*/}" || return
+  done
+}
+
 # publish_record: what a task without outputs of its own shows as output is beside the attempts. Links to the same
 # files, record last: it says that there is a log.
 publish_record() {
@@ -94,7 +102,7 @@ publish_record() {
   fi
   [ "$requeue" != yes ] || true >"$SJ_ENVIRONMENT"
   if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
-    ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || return 1
+    ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || publish_copies || return 1
   fi
   mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./
 }

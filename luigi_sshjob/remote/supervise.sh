@@ -23,7 +23,7 @@ lib=${0%/*}
 . "$lib/record.sh"
 
 # Signals are how others reach the supervisor; they must be safe before anybody can know its number.
-verdict=
+verdict='' crowd=''
 trap 'verdict=${verdict:-terminated}' TERM
 trap 'verdict=${verdict:-timed_out}' USR1
 
@@ -102,13 +102,75 @@ run_command() {
   exec "$@"
 }
 
+start_command() {
+  run_command </dev/null >>"$SJ_LOG" 2>&1 4>&- &
+  command_pid=$!
+}
+
+start_watchdog() {
+  keep_deadline </dev/null >/dev/null 2>&1 4>&- &
+  deadline_pid=$!
+}
+
+# surely STEP [ARGUMENT]...: a step, once more where it broke off as no process could be started, which ends dash and the
+# shell of busybox unless `command` stands before it; others wait for a while by themselves. None within another.
+surely() {
+  breaks=0
+  while :; do
+    step_status=
+    command eval '"$@"; step_status=$?'
+    [ -z "$step_status" ] || return "$step_status"
+    breaks=$((breaks + 1))
+    # it may also break off for a reason that stays, such as a directory that is deleted
+    [ "$breaks" -lt 1000 ] || exit 1
+    await_room
+  done
+}
+
+# await_room: until a process can be started, without starting one to pause.
+await_room() {
+  until command eval '(exit 0)' 2>/dev/null; do
+    [ -z "$crowd" ] || thin_out
+  done
+}
+
+# thin_out: the job itself may be what leaves no room. So the group of its command, $crowd, is told to end by what needs
+# no process, and later killed.
+thin_out() {
+  if [ -z "$thinned" ]; then
+    kill -s TERM -- "-$crowd" 2>/dev/null
+    thinned=0
+    [ ! -r /proc/uptime ] || read -r thinned _ </proc/uptime
+    thinned=${thinned%%.*}
+  elif read -r uptime _ </proc/uptime && [ $((${uptime%%.*} - thinned)) -gt "$kill_grace" ]; then
+    kill -s KILL -- "-$crowd" 2>/dev/null
+  fi
+}
+
 # keep_deadline: tells the supervisor again until it has heard, as a signal may fall between two of its
 # instructions; does the killing itself where there is no supervisor any more.
 keep_deadline() {
   trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
   supervisor_start=$start
-  deadline=$(($(date +%s) + time_limit))
-  left=$time_limit
+  deadline=
+  surely await_deadline
+  true >"$scratch/deadline"
+  while process_start $$ && [ "$start" = "$supervisor_start" ]; do
+    kill -s USR1 $$
+    surely pause
+  done
+  # the attempt was cleaned up, and who has its number now is another one
+  [ -e "$SJ_STARTED" ] || [ ! -e "$dir" ] || exit 0
+  surely kill_job "$mark" none "$kill_grace" ''
+}
+
+await_deadline() {
+  if [ -z "$deadline" ]; then
+    deadline=$(($(date +%s) + time_limit))
+    left=$time_limit
+  else
+    left=$((deadline - $(date +%s)))
+  fi
   while [ "$left" -gt 0 ]; do
     sleep "$left" &
     sleeper=$!
@@ -116,18 +178,13 @@ keep_deadline() {
     wait "$sleeper" && break
     left=$((deadline - $(date +%s)))
   done
-  true >"$scratch/deadline"
-  while process_start $$ && [ "$start" = "$supervisor_start" ]; do
-    kill -s USR1 $$
-    pause
-  done
-  kill_job "$mark" none "$kill_grace" ''
 }
 
 # await_command: sets $code to the command's exit status, after killing what is to be killed. What the shell says of a
 # child that has ended goes to the words, see shell_words.
 await_command() {
-  { wait "$command_pid"; } 2>&4
+  # a signal may have come before there was anything to wait for
+  [ -n "$verdict" ] || { wait "$command_pid"; } 2>&4
   code=$?
   # what is sent from here on comes too late, and must not disturb the next wait, which is for the end
   trap '' TERM USR1
@@ -139,7 +196,7 @@ await_command() {
     [ "$final_code" -eq 127 ] || code=$final_code
   elif [ -n "$timer" ] && [ "$code" -gt 128 ] && ! read_usage; then
     # somebody has killed the timer alone: what it timed must not outlive the record
-    kill_job "$mark" none "$kill_grace" ''
+    surely kill_job "$mark" none "$kill_grace" ''
   fi
   jobs >&4
 }
@@ -148,10 +205,14 @@ await_command() {
 end_command() {
   if ! process_start "$command_pid"; then
     verdict=
-  elif ! kill_job "$mark" "$command_pid" "$kill_grace" "$timer"; then
+    return
+  fi
+  crowd=$command_pid thinned=
+  surely kill_job "$mark" "$command_pid" "$kill_grace" "$timer" || {
     reason="some of its processes could not be killed"
     return 1
-  fi
+  }
+  crowd=
 }
 
 cd "$dir" || exit 1
@@ -168,7 +229,7 @@ scratch=$SJ_SCRATCH
 [ -d "$scratch" ] || mkdir -p "$scratch"
 reason='' code='' peak_memory=''
 [ -d "$working_directory" ] || reason="there is no directory $working_directory to work in"
-each_output prepare_output
+surely each_output prepare_output
 interpreter
 reserve_space
 read -r timer <"$lib/timer"
@@ -178,13 +239,9 @@ true >"$scratch/usage"
 if true >"$scratch/words"; then exec 4>>"$scratch/words"; else exec 4>/dev/null; fi
 
 if [ -z "$reason" ]; then
-  run_command </dev/null >>"$SJ_LOG" 2>&1 4>&- &
-  command_pid=$!
+  surely start_command
   deadline_pid=
-  if [ -n "$time_limit" ]; then
-    keep_deadline </dev/null >/dev/null 2>&1 4>&- &
-    deadline_pid=$!
-  fi
+  [ -z "$time_limit" ] || surely start_watchdog
   await_command
   [ -z "$deadline_pid" ] || kill "$deadline_pid" 2>/dev/null
 else
@@ -192,14 +249,15 @@ else
   emit "luigi_sshjob: $reason" >>"$SJ_LOG"
 fi
 
-judge
+known_reason=$reason
+surely judge
 count_cpu 2>/dev/null
 # a full disk may have room in a while; the outcome is known here only
 tries=0
-until write_record && publish_record; do
+until surely write_record && surely publish_record; do
   tries=$((tries + 1))
   [ "$tries" -lt 300 ] || exit 1
-  pause
+  surely pause
 done
 # for whoever asks the scheduler, or waits for it (sbatch --dependency=afterok:…)
 [ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$((code > 0 ? code : 1))"
