@@ -18,7 +18,7 @@ BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r line && eval \"$line\"'"
 
 # Sourced or sent in this order: each may use what stands before it.
 _SUPERVISOR = (
-    *("layout.sh", "common.sh", "identity.sh", "process.sh"),
+    *("layout.sh", "common.sh", "identity.sh", "process.sh", "surely.sh"),
     *("outputs.sh", "ending.sh", "record.sh", "supervise.sh", "slurm_job.sh"),
 )
 _AGENT = (

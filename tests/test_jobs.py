@@ -389,7 +389,7 @@ def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_anothe
     bench.host.run("kill", *map(str, left))
     processes.wait_until(lambda: not bench.running("sleep 363"), "its end")
     bench.survey.discard([first])
-    assert bench.host.run("ls", "-A", f"{first.directory}/..") == "2\n"
+    assert bench.host.run("ls", "-A", f"{bench.folder}/jobs/Task") == "2\n"
 
 
 def test_a_cancellation_that_nobody_heard_is_repeated(bench):

@@ -223,6 +223,24 @@ def test_a_job_that_leaves_no_room_for_a_process_is_ended_all_the_same(far_side)
     assert not far_side.running("sleep 441")
 
 
+def test_a_step_that_breaks_off_is_done_again_by_whom_it_was_begun(far_side):
+    """In POSIX sh a special builtin that fails ends its shell, and that may be a subshell."""
+    far_side.submit("true")
+    script = f"""
+        . {far_side.library}/surely.sh
+        cd {far_side.base}
+        inside() {{ (. ./none); echo "$1 $?"; }}
+        surely inside a 2>/dev/null
+        after() {{ [ -e again ] || {{ : >again; inside b; . ./none; }}; }}
+        surely after 2>/dev/null
+        echo end
+    """
+    # as a file, like the supervisor: of a text after -c busybox makes something else
+    far_side.host.run("sh", "-c", f"cat >{far_side.base}/script", input=script)
+    said = far_side.host.run("timeout", "20", *far_side.argv, f"{far_side.base}/script")
+    assert re.sub("[1-9]", "n", said) == "a n\nb n\nend\n"
+
+
 def test_a_signal_that_comes_before_the_command_is_waited_for_is_heeded(far_side):
     """Such a moment is while the directory of an output is made."""
     host, tools = far_side.host, f"{far_side.base}/tools"

@@ -37,7 +37,11 @@ check_output() {
 # commit_output: a directory in the way is moved aside first, as mv would put the new one inside it.
 commit_output() {
   output_paths "$2" "$3"
-  [ -e "$temporary" ] || return 0
+  if [ ! -e "$temporary" ]; then
+    # done before, but for the last step
+    [ ! -e "$temporary.old" ] || [ ! -e "$final" ] || rm -rf "$temporary.old"
+    return
+  fi
   if [ -d "$final" ]; then
     rm -rf "$temporary.old"
     mv "$final" "$temporary.old" || {

@@ -16,6 +16,8 @@ lib=${0%/*}
 # shellcheck source=/dev/null
 . "$lib/process.sh"
 # shellcheck source=/dev/null
+. "$lib/surely.sh"
+# shellcheck source=/dev/null
 . "$lib/outputs.sh"
 # shellcheck source=/dev/null
 . "$lib/ending.sh"
@@ -23,7 +25,7 @@ lib=${0%/*}
 . "$lib/record.sh"
 
 # Signals are how others reach the supervisor; they must be safe before anybody can know its number.
-verdict='' crowd=''
+verdict=
 trap 'verdict=${verdict:-terminated}' TERM
 trap 'verdict=${verdict:-timed_out}' USR1
 
@@ -112,46 +114,12 @@ start_watchdog() {
   deadline_pid=$!
 }
 
-# surely STEP [ARGUMENT]...: a step, once more where it broke off as no process could be started, which ends dash and the
-# shell of busybox unless `command` stands before it; others wait for a while by themselves. None within another.
-surely() {
-  breaks=0
-  while :; do
-    step_status=
-    command eval '"$@"; step_status=$?'
-    [ -z "$step_status" ] || return "$step_status"
-    breaks=$((breaks + 1))
-    # it may also break off for a reason that stays, such as a directory that is deleted
-    [ "$breaks" -lt 1000 ] || exit 1
-    await_room
-  done
-}
-
-# await_room: until a process can be started, without starting one to pause.
-await_room() {
-  until command eval '(exit 0)' 2>/dev/null; do
-    [ -z "$crowd" ] || thin_out
-  done
-}
-
-# thin_out: the job itself may be what leaves no room. So the group of its command, $crowd, is told to end by what needs
-# no process, and later killed.
-thin_out() {
-  if [ -z "$thinned" ]; then
-    kill -s TERM -- "-$crowd" 2>/dev/null
-    thinned=0
-    [ ! -r /proc/uptime ] || read -r thinned _ </proc/uptime
-    thinned=${thinned%%.*}
-  elif read -r uptime _ </proc/uptime && [ $((${uptime%%.*} - thinned)) -gt "$kill_grace" ]; then
-    kill -s KILL -- "-$crowd" 2>/dev/null
-  fi
-}
-
 # keep_deadline: tells the supervisor again until it has heard, as a signal may fall between two of its
 # instructions; does the killing itself where there is no supervisor any more.
 keep_deadline() {
   trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
   supervisor_start=$start
+  [ ! -r /proc/self/stat ] || read -r own_pid _ </proc/self/stat
   deadline=
   surely await_deadline
   true >"$scratch/deadline"
@@ -207,12 +175,12 @@ end_command() {
     verdict=
     return
   fi
-  crowd=$command_pid thinned=
-  surely kill_job "$mark" "$command_pid" "$kill_grace" "$timer" || {
-    reason="some of its processes could not be killed"
-    return 1
-  }
-  crowd=
+  crowd=$command_pid
+  surely kill_job "$mark" "$command_pid" "$kill_grace" "$timer"
+  all_killed=$?
+  crowd='' strongest=${thinned_by:-$strongest}
+  [ "$all_killed" -eq 0 ] || reason="some of its processes could not be killed"
+  return "$all_killed"
 }
 
 cd "$dir" || exit 1
