@@ -25,7 +25,11 @@ process_start() {
     case $1 in Z | X) return 1 ;; esac
     start=${20}
   else
-    start=$(ps -o lstart= -p "$1" 2>/dev/null)
+    # in words that are the same for whoever asks; some systems pad them with blanks
+    start=$(LC_ALL=C TZ=UTC0 ps -o lstart= -p "$1" 2>/dev/null)
+    # shellcheck disable=SC2086
+    set -- $start
+    start=$*
     [ -n "$start" ]
   fi
 }

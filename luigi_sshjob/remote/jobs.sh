@@ -61,10 +61,10 @@ job_state() {
 }
 
 # ended DIR: sets $job_record to the file that says how: what cleanup has left of an attempt is the mark of who
-# collected it, which says so too.
+# collected it, which says so too. Of a record that had its name already a power cut may leave nothing but that.
 ended() {
   job_record=$1/$SJ_RECORD
-  [ -e "$job_record" ] && return
+  [ -s "$job_record" ] && return
   job_record=$1/$SJ_COLLECTED
   [ -e "$job_record" ] && [ ! -e "$1/$SJ_SPEC" ]
 }
@@ -146,8 +146,10 @@ explain_directory() {
   ! privately unwritable "$1" || job_reason="${job_reason:+$job_reason; }$1 cannot be written: $why"
 }
 
-# lives DIR: whether there is a process of the job, supervised or not.
-lives() { [ -n "$(carriers "SSHJOB_LOG=$1/$SJ_LOG")" ]; }
+# lives DIR: whether there is a process of the job, supervised or not; where that could not be found out there may be.
+lives() { carried "SSHJOB_LOG=$1/$SJ_LOG"; }
+
+carried() { ! carriers "$1" || [ -n "$carriers" ]; }
 
 # lost_unless_ended DIR REASON: the record is read once more, as the job may have ended between two looks.
 lost_unless_ended() {

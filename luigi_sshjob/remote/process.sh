@@ -20,8 +20,8 @@ oom_kills() {
   done </proc/vmstat
 }
 
-# process_table: a line "PID PARENT SESSION START" for each process that is not a zombie. Beyond Linux no
-# session and no start is known.
+# process_table: a line "PID PARENT SESSION START" for each process that is not a zombie, and a "." when it has named all.
+# Beyond Linux no session and no start is known.
 process_table() {
   if [ -r /proc/self/stat ]; then
     for stat_file in /proc/[0-9]*/stat; do
@@ -30,36 +30,53 @@ process_table() {
       set -- "${stat_line%% *}" ${stat_line##*) }
       case $2 in Z | X) ;; *) emit "$1 $3 $5 ${21}" ;; esac
     done
+    emit .
   else
-    ps -A -o pid= -o ppid= -o stat= | while read -r pid parent state; do
+    { ps -A -o pid= -o ppid= -o stat= && emit .; } | while read -r pid parent state; do
       case $state in Z*) ;; *) emit "$pid $parent - -" ;; esac
     done
   fi
 }
 
-# carriers MARK: the numbers of the processes that have MARK in their environment, which children inherit
-# also when they call setsid or fork twice.
+# carriers MARK: sets $carriers to the numbers of the processes that have MARK in their environment, which children
+# inherit also when they call setsid or fork twice. Fails where that could not be found out, as on a host that allows no
+# more processes: then nobody must think that there are none.
 carriers() {
+  carriers=
   [ -r /proc/self/stat ] || return 0
   # grep takes a line break for the end of a pattern. Without -z that of busybox stops at the first NUL.
-  # shellcheck disable=SC2013  # numbers
-  for carrier in $(grep -lzsF -- "${1##*"$newline"}" /proc/[0-9]*/environ); do
+  found=$(grep -lzsF -- "${1##*"$newline"}" /proc/[0-9]*/environ)
+  # 2: among those of others there are some that may not be read
+  [ $? -le 2 ] || return 1
+  for carrier in $found; do
     carrier=${carrier#/proc/}
-    emit "${carrier%/environ}"
+    carriers=$carriers${carrier%/environ}$newline
   done
 }
 
-# job_processes MARK ROOT KNOWN: a line PID.START for each process that carries MARK, is ROOT or in the session
-# it leads, is in KNOWN (as printed before), or descends from one of those. ROOT must be a child not yet waited
-# for, so that its number is nobody else's, or "none".
+# job_processes MARK ROOT: sets $job_known to a line PID.START for each process that carries MARK, is ROOT or in the
+# session it leads, is in $job_known, or descends from one of those. ROOT must be a child not yet waited for, so that its
+# number is nobody else's, or "none". Fails where that could not be found out in five seconds or so.
 job_processes() {
+  scans=0
+  until scan_processes "$1" "$2"; do
+    scans=$((scans + 1))
+    [ "$scans" -lt 50 ] || return 1
+    pause
+  done
+}
+
+# scan_processes MARK ROOT: as job_processes, once.
+scan_processes() {
+  carriers "$1" || return
   # in the environment, as some awks take no line break in -v
-  process_table | SJ_MARKED=$(carriers "$1") SJ_ROOT=$2 SJ_KNOWN=$3 awk '
+  found=$(process_table | SJ_MARKED=$carriers SJ_ROOT=$2 SJ_KNOWN=$job_known awk '
     BEGIN {
       root = ENVIRON["SJ_ROOT"]
       n = split(ENVIRON["SJ_MARKED"], list); for (i = 1; i <= n; i++) carries[list[i]]
       n = split(ENVIRON["SJ_KNOWN"], list); for (i = 1; i <= n; i++) seen[list[i]]
     }
+    $1 == "." { whole = 1; next }
     {
       parent[$1] = $2; id[$1] = $1 "." $4
       if ($1 == root || $3 == root || $1 in carries || id[$1] in seen) member[$1]
@@ -70,13 +87,16 @@ job_processes() {
         for (pid in parent) if (!(pid in member) && parent[pid] in member) { member[pid]; grown = 1 }
       } while (grown)
       for (pid in member) if (pid in id) print id[pid]
-    }'
+      if (whole) print "."
+    }')
+  # the last word: the table was whole, and awk has come to its end
+  case $found in .) job_known= ;; *"$newline.") job_known=${found%.} ;; *) return 1 ;; esac
 }
 
 # signal_job SIGNAL MARK ROOT [SPARED]: to all that job_processes finds but SPARED, remembering them in $job_known;
-# fails when nothing is left.
+# fails when nothing is left, not where that could not be found out.
 signal_job() {
-  job_known=$(job_processes "$2" "$3" "$job_known")
+  job_processes "$2" "$3" || return 0
   [ -n "$job_known" ] || return 1
   for known in $job_known; do
     [ "${known%%.*}" = "${4-}" ] || kill -s "$1" "${known%%.*}" 2>/dev/null
@@ -99,8 +119,7 @@ kill_job() {
   kill_rounds=0
   while [ "$kill_rounds" -lt $(($3 * 10)) ]; do
     pause
-    job_known=$(job_processes "$1" "$2" "$job_known")
-    [ -n "$job_known" ] || return 0
+    ! job_processes "$1" "$2" || [ -n "$job_known" ] || return 0
     kill_rounds=$((kill_rounds + 1))
   done
   kill_rounds=0

@@ -88,9 +88,13 @@ find_or_claim() {
       emit "$dir"
       return
     fi
-    # a directory without a spec: somebody has removed part of it, or made it
-    [ "$latest" -gt "$damaged" ] && [ ! -e "$dir/$SJ_SPEC" ] && [ ! -e "$dir/$SJ_COLLECTED" ] ||
+    if [ "$latest" -gt 0 ] && [ ! -e "$dir/$SJ_SPEC" ] && [ ! -e "$dir/$SJ_COLLECTED" ]; then
+      # somebody has removed part of it, or made it
+      nowhere "$dir" || return 1
+      [ "$latest" -gt "$damaged" ] || next_number || return 1
+    else
       next_number || return 1
+    fi
     claim "$@" && return
     [ -e "$jobs/$latest" ] || return 1
     [ -e "$jobs/$latest/$SJ_SPEC" ] || damaged=$latest
@@ -101,16 +105,33 @@ find_or_claim() {
 # when somebody has deleted that: the job may still run.
 next_number() {
   latest=$((latest + 1))
-  used=0
+  used=''
   note=$base/jobs/.used.${jobs##*/}
   [ ! -s "$note" ] || read -r used <"$note"
-  if [ "$used" -ge "$latest" ] || is_new "$base/jobs"; then
-    ! lives "$jobs/$latest" || refuse "processes of an attempt still run, whose directory was deleted: $jobs/$latest" || return 1
-    [ "$used" -lt "$latest" ] || scheduled_nowhere "$jobs/$latest" || return 1
+  case $used in *[!0-9]*) used= ;; esac
+  if [ -n "$used" ]; then
+    # of many one came after the other, so that the first of them have ended
+    deleted=$((used - 9))
+    [ "$deleted" -ge "$latest" ] || deleted=$latest
+    while [ "$deleted" -le "$used" ]; do
+      nowhere "$jobs/$deleted" || return 1
+      deleted=$((deleted + 1))
+    done
+  elif is_new "$base/jobs"; then
+    # the note may have been deleted too, so any number will do
+    ! carried "SSHJOB_LOG=$jobs/" || still_runs "$jobs" || return 1
   fi
   # only an aid: on a full disk the claim will say what is wrong
   emit "$latest" 2>/dev/null >"$note" || true
 }
+
+# nowhere DIR: refuses another attempt while something of that one runs, whose directory or part of it was deleted.
+nowhere() {
+  ! lives "$1" || still_runs "$1" || return 1
+  scheduled_nowhere "$1"
+}
+
+still_runs() { refuse "processes of an attempt still run, whose directory was deleted: $1"; }
 
 # is_new DIRECTORY: whether this session has made it.
 is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }

@@ -65,7 +65,8 @@ job_show() {
   taken=$(du -sk "$1" 2>/dev/null)
   part kibibytes 0 "${taken%%[!0-9]*}"
   processes=0
-  for carrier in $(carriers "SSHJOB_LOG=$1/$SJ_LOG"); do processes=$((processes + 1)); done
+  carriers "SSHJOB_LOG=$1/$SJ_LOG"
+  for carrier in $carriers; do processes=$((processes + 1)); done
   part processes 0 "$processes"
   tell_times "${1%/*/*}" "${1#"${1%/*/*}"/}"
 }
