@@ -426,6 +426,51 @@ def test_a_deleted_job_directory_is_lost_when_nothing_runs_any_more(bench):
     assert (outcome.state, "was deleted" in outcome.reason) == ("lost", True)
 
 
+DELETED = {
+    "Contents": "rm -rf {directory}/*",
+    # as on NFS, where a file that is open gets another name
+    "Open": "cd {directory} && mv log .nfs0123 && rm -rf *",
+    "Spec": "rm {directory}/spec",
+    "Task": "rm -rf {base}/jobs/Task",
+    "Base": "rm -rf {base}",
+}
+
+
+def test_nothing_that_is_deleted_of_a_running_job_lets_another_run_begin(bench):
+    command = 'echo "$SSHJOB_ID" >>ledger-deleted; while ! [ -e let-go ]; do sleep 0.1; done'
+    for bench.key in ("Task", "Base"):
+        bench.run("exit 1")
+    keys, jobs, base = [], {}, f"{bench.host.home}/{bench.folder}"
+    for bench.key in DELETED:
+        jobs[bench.key] = bench.submit(command).job
+    processes.wait_until(
+        lambda: bench.host.run("sh", "-c", "cat ledger-deleted || true").count("\n") == len(jobs), "the commands"
+    )
+    for key, how in DELETED.items():
+        keys.append(key)
+        bench.host.run("sh", "-c", how.format(directory=jobs[key].directory, base=base))
+        for bench.key in keys:
+            with pytest.raises(RemoteCommandFailed, match="still run, whose directory was deleted"):
+                bench.submit(command)
+    bench.host.run("touch", "let-go")
+    processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the jobs")
+    ran = bench.host.run("sh", "-c", "cat ledger-deleted; rm ledger-deleted let-go").split()
+    assert sorted(ran) == sorted(job.id for job in jobs.values())
+    # whatever was deleted, it is in nobody's way for ever
+    assert all(bench.run("true")[0].succeeded for bench.key in keys)
+
+
+def test_a_record_that_a_power_cut_has_emptied_makes_a_lost_job(bench):
+    job = bench.submit("true").job
+    bench.wait_for_file(f"{job.directory}/exit_record")
+    bench.host.run("sh", "-c", f": >{job.directory}/exit_record")
+    processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the supervisor")
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert (outcome.state, "without an exit record" in outcome.reason) == ("lost", True)
+    bench.control.collect(job)
+    assert bench.submit("true").job.attempt == 2
+
+
 @pytest.mark.needs_docker
 def test_a_restarted_host_is_the_reason_of_a_loss(bench):
     job = bench.submit("sleep 351").job

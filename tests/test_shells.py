@@ -70,6 +70,12 @@ class FarSide:
         assert "token part state 0 ended\n" in answer
         return Outcome.parse(answer.partition("token part state 0 ended\n")[2])
 
+    def without(self, program: str) -> tuple[str, ...]:
+        """A call after which the program fails once, as one that is killed for want of memory does."""
+        self.host.run("touch", f"{self.base}/once")
+        once = f"if rm {self.base}/once 2>/dev/null; then return 137; fi"
+        return shell.Word("eval"), f'{program}() {{ {once}; command {program} "$@"; }}'
+
     def has_timer(self) -> bool:
         return bool(self.host.run("sh", "-c", "test -e /usr/bin/time && echo yes || true"))
 
@@ -151,9 +157,13 @@ def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
     assert 0 <= int(running.partition("token part seconds 0 ")[2].partition("\n")[0]) <= 20
     assert "token part tail 0 \ntwo\n" in running
     host.run("kill", "-9", *map(str, far_side.running("supervise.sh")))
+    # the kernel takes a moment
+    processes.wait_until(lambda: "state 0 running" not in far_side.call(poll), "the end of the supervisor")
     assert "state 0 unsupervised" in far_side.call(poll)
+    assert "state 0 unsupervised" in far_side.call(far_side.without("grep"), poll)
     # on a loopback host, killing by cancel alone is what takes the command away
-    assert "unsupervised" in far_side.call((shell.Word("job_cancel"), directory, "1", "a test"))
+    cancel = (shell.Word("job_cancel"), directory, "1", "a test")
+    assert "unsupervised" in far_side.call(far_side.without("awk"), cancel)
     assert "state 0 lost" in far_side.call(poll)
     assert not any("sleep 421" in args for _, args in host.processes())
 
@@ -255,6 +265,35 @@ def test_a_signal_that_comes_before_the_command_is_waited_for_is_heeded(far_side
     environment = ["env", f"PATH={tools}:{path}", *far_side.argv[2 * (far_side.argv[0] == "env") :]]
     host.run("timeout", "20", *environment, f"{far_side.library}/supervise.sh", directory, "0022")
     assert far_side.outcome(directory).state == "cancelled"
+# What ps prints on macOS and the BSDs: in the words of whoever asks, and padded.
+BSD_PS = r"""#!/bin/sh
+read -r line <"/proc/$4/stat" 2>/dev/null || exit 1
+set -- ${line##*) }
+case ${LC_ALL-}/${TZ-} in C/*) day='Mon Jan  5' ;; *) day='lun.  5 janv.' ;; esac
+printf '%s %s     \n' "$day" "${20}"
+"""
+
+
+def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkeypatch):
+    host, ps = far_side.host, f"{far_side.base}/ps"
+    host.run("sh", "-c", f"cat >{ps} && chmod 755 {ps}", input=BSD_PS)
+
+    def elsewhere(text: str) -> str:
+        return text.replace("/proc/", "/no-proc/").replace("ps -o lstart", f"{ps} -o lstart")
+
+    files, agent = {name: elsewhere(text) for name, text in shell.supervisor().items()}, elsewhere(shell.agent())
+    monkeypatch.setattr(shell, "supervisor", lambda: files)
+    monkeypatch.setattr(shell, "agent", lambda: agent)
+    directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
+    start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
+    host.run("sh", "-c", f"LC_ALL=fr_FR.UTF-8 {start} </dev/null >/dev/null 2>&1 &")
+    identity = f"test -s {directory}/identity && echo yes || true"
+    processes.wait_until(lambda: bool(host.run("sh", "-c", identity)), "the supervisor")
+    poll = (shell.Word("job_poll"), directory, "0")
+    state = far_side.call(poll)
+    host.run("touch", f"{directory}/go")
+    assert "state 0 running" in state
+    processes.wait_until(lambda: "state 0 ended" in far_side.call(poll), "the end")
 
 
 def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side):
