@@ -296,6 +296,25 @@ def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkey
     processes.wait_until(lambda: "state 0 ended" in far_side.call(poll), "the end")
 
 
+def test_what_a_network_file_system_shows_late_is_told_once(far_side):
+    """Its time may be long before that of the look that sees it first."""
+    directory = far_side.submit("true")
+    arm = (shell.Word("watch_arm"), "7", directory, "0", "claimed", "")
+    look = (shell.Word("watch_look"),)
+    # times go by the kernel's tick
+    moment = (shell.Word("sleep"), "0.1")
+    calls: list[tuple[str, ...]] = []
+    for file, text in ((">>log", "one"), (">progress", "1/3"), (">>log", "two"), (">progress", "2/3")):
+        write = f"cd {directory}; emit {text} {file}; touch -t 202001010000.{len(calls) + 10} {file.strip('>')}"
+        calls += [(shell.Word("eval"), write), *[arm, look, moment] * 3]
+    answer = far_side.call(*calls, (shell.Word("watch_drop"), "7"))
+    looks = [re.sub(r"token part state 7 claimed\n+", "", part) for part in re.split(r"token end \d+ 0\n", answer)]
+    told = [" ".join(look.split()) for look in looks if look.strip()]
+    log, progress = "token part log 7", "token part progress 7"
+    assert told == [f"{log} one", f"{progress} 1/3", f"{progress} 1/3 {log} one two", f"{progress} 2/3"], answer
+    assert far_side.host.run("sh", "-c", f"ls -A {far_side.base}/lib") == f"{shell.supervisor_hash()}\n"
+
+
 def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side):
     directory = far_side.submit("echo the end", time_limit=7, working_directory="/")
     assert far_side.supervise(directory).succeeded

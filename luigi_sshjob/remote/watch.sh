@@ -16,7 +16,7 @@ watch_arm() {
     *)
       SJ_WATCHES="$SJ_WATCHES $1"
       watched_base "${2%/jobs/*}"
-      eval "dir_$1=\$2 base_$1=$watched_base log_$1=yes progress_$1=yes pid_$1="
+      eval "dir_$1=\$2 base_$1=$watched_base log_$1=yes progress_$1=yes pid_$1= seen_log_$1= seen_progress_$1="
       ;;
   esac
   eval "block_$1=\$3 known_$1=\$4 armed_$1=yes"
@@ -31,9 +31,11 @@ watch_drop() {
       [ "$watch" = "$dropped" ] || kept="$kept $watch"
     done
     SJ_WATCHES=$kept
+    eval "set -- \"\${seen_log_$dropped-}\" \"\${seen_progress_$dropped-}\""
+    [ -z "$1$2" ] || rm -f "$1" "$2"
     unset "dir_$dropped" "base_$dropped" "log_$dropped" "progress_$dropped" "pid_$dropped" "start_$dropped" \
       "block_$dropped" "known_$dropped" "armed_$dropped" "reason_$dropped" \
-      "standing_$dropped" "was_$dropped" "why_$dropped"
+      "standing_$dropped" "was_$dropped" "why_$dropped" "seen_log_$dropped" "seen_progress_$dropped"
   done
 }
 
@@ -59,11 +61,8 @@ watch_look() {
   for watch in $SJ_WATCHES; do
     eval "watched=\$dir_$watch base=\$base_$watch armed=\$armed_$watch"
     eval "since=\$since_$base"
-    # what was written since the last look has a time that is not before that look's stamp
-    # shellcheck disable=SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
-    [ "$since" -nt "$watched/$SJ_LOG" ] || eval "log_$watch=yes"
-    # shellcheck disable=SC3013
-    [ "$since" -nt "$watched/$SJ_PROGRESS" ] || eval "progress_$watch=yes"
+    unchanged log "$watched/$SJ_LOG" || eval "log_$watch=yes"
+    unchanged progress "$watched/$SJ_PROGRESS" || eval "progress_$watch=yes"
     if [ "$armed" = yes ] && look_at "$watched"; then
       told="$told $watch"
     else
@@ -72,6 +71,24 @@ watch_look() {
   done
   # who was told of something comes last the next time
   SJ_WATCHES=$quiet$told
+}
+
+# unchanged KIND FILE: whether nothing is new in it. What was written since the last look has a time that is not before that
+# look's stamp. On a network file system it may be seen only later, with a time before that, or by another clock: there it
+# differs from the time that the file had when $watch told of it.
+unchanged() {
+  eval "seen=\$seen_$1_$watch"
+  # shellcheck disable=SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
+  [ "$since" -nt "$2" ] && { [ -z "$seen" ] || same_time "$2" "$seen"; }
+}
+
+# shellcheck disable=SC3013
+same_time() { ! [ "$1" -nt "$2" ] && ! [ "$1" -ot "$2" ]; }
+
+# remember KIND FILE: its time, before $watch tells of it; nothing where that cannot be kept to the last digit.
+remember() {
+  eval "seen=\$watched_base_$base/lib/.look.\$SJ_SELF.$1$watch seen_$1_$watch="
+  privately touch -r "$2" "$seen" 2>/dev/null && same_time "$2" "$seen" && eval "seen_$1_$watch=\$seen"
 }
 
 # stamp_bases: sets $since_N to the file that was written at the last look, and writes another one. Where that is not
@@ -97,12 +114,18 @@ look_at() {
   eval "reason=\${reason_$watch-}"
   [ "$job_state" = "$known" ] && [ "$job_reason" = "$reason" ] && [ -z "$new_log$new_progress" ] && return 1
   eval "reason_$watch=\$job_reason"
-  eval "armed_$watch= progress_$watch= block=\$block_$watch"
+  eval "armed_$watch= block=\$block_$watch"
+  # the first that is written to one that is empty is new whatever its time
+  [ ! -s "$1/$SJ_PROGRESS" ] || eval "progress_$watch="
   if [ -n "$new_log" ] || [ "$job_state" != "$known" ]; then
-    eval "log_$watch="
+    [ ! -s "$1/$SJ_LOG" ] || eval "log_$watch="
     reads=$((reads - 1))
   else
     block=-
+  fi
+  if [ "$job_state" != ended ]; then
+    [ "$block" = - ] || [ ! -s "$1/$SJ_LOG" ] || remember log "$1/$SJ_LOG"
+    [ -z "$new_progress" ] || remember progress "$1/$SJ_PROGRESS"
   fi
   job_index=$watch
   tell_job "$1" "$block"
