@@ -60,9 +60,18 @@ watch_look() {
   quiet='' told=''
   for watch in $SJ_WATCHES; do
     eval "watched=\$dir_$watch base=\$base_$watch armed=\$armed_$watch"
-    eval "since=\$since_$base"
-    unchanged log "$watched/$SJ_LOG" || eval "log_$watch=yes"
-    unchanged progress "$watched/$SJ_PROGRESS" || eval "progress_$watch=yes"
+    eval "since=\$since_$base seen_log=\$seen_log_$watch seen_progress=\$seen_progress_$watch"
+    # What was written since the last look has a time that is not before that look's stamp. A network file system may show
+    # it only later, or have another clock: there it has another time than when $watch was told of it.
+    # shellcheck disable=SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
+    if ! [ "$since" -nt "$watched/$SJ_LOG" ] || { [ -n "$seen_log" ] && [ "$watched/$SJ_LOG" -nt "$seen_log" ]; }; then
+      eval "log_$watch=yes"
+    fi
+    # shellcheck disable=SC3013
+    if ! [ "$since" -nt "$watched/$SJ_PROGRESS" ] ||
+      { [ -n "$seen_progress" ] && [ "$watched/$SJ_PROGRESS" -nt "$seen_progress" ]; }; then
+      eval "progress_$watch=yes"
+    fi
     if [ "$armed" = yes ] && look_at "$watched"; then
       told="$told $watch"
     else
@@ -73,22 +82,11 @@ watch_look() {
   SJ_WATCHES=$quiet$told
 }
 
-# unchanged KIND FILE: whether nothing is new in it. What was written since the last look has a time that is not before that
-# look's stamp. On a network file system it may be seen only later, with a time before that, or by another clock: there it
-# differs from the time that the file had when $watch told of it.
-unchanged() {
-  eval "seen=\$seen_$1_$watch"
-  # shellcheck disable=SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
-  [ "$since" -nt "$2" ] && { [ -z "$seen" ] || same_time "$2" "$seen"; }
-}
-
-# shellcheck disable=SC3013
-same_time() { ! [ "$1" -nt "$2" ] && ! [ "$1" -ot "$2" ]; }
-
-# remember KIND FILE: its time, before $watch tells of it; nothing where that cannot be kept to the last digit.
+# remember KIND FILE: its time, before $watch is told of it; nothing where that cannot be kept to the last digit.
 remember() {
   eval "seen=\$watched_base_$base/lib/.look.\$SJ_SELF.$1$watch seen_$1_$watch="
-  privately touch -r "$2" "$seen" 2>/dev/null && same_time "$2" "$seen" && eval "seen_$1_$watch=\$seen"
+  # shellcheck disable=SC3013
+  privately touch -r "$2" "$seen" 2>/dev/null && ! [ "$2" -nt "$seen" ] && eval "seen_$1_$watch=\$seen"
 }
 
 # stamp_bases: sets $since_N to the file that was written at the last look, and writes another one. Where that is not
