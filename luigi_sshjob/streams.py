@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import posixpath
+import select
 from typing import Any
 
 from luigi_sshjob import shell
@@ -16,6 +17,7 @@ from luigi_sshjob.ssh.session import Session
 from luigi_sshjob.trouble import no_such_file, told
 
 PIECE = 1 << 18  # bytes; a deadline each: a slow host is not one that does not answer
+_MOMENT = 200  # milliseconds
 
 
 class RemoteReader(io.RawIOBase):
@@ -75,9 +77,12 @@ class RemoteReader(io.RawIOBase):
         if self.closed:
             return
         super().close()
-        self._session.close()
-        if self._lent and self._session.process.returncode == 255:
-            raise self._session.lost()
+        try:
+            # what is left there nobody wants any more: however it ends, it is not too short for them
+            if self._lent and not self._ended and _drained(self._session):
+                self._end()
+        finally:
+            self._session.close()
 
     def _end(self) -> None:
         self._ended = True
@@ -176,6 +181,18 @@ def widen(pipe: int) -> None:
     """Lets more stand in a pipe than the usual 64 KiB, where the system allows it: less waiting for each other."""
     with contextlib.suppress(AttributeError, OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+
+
+def _drained(session: Session) -> bool:
+    """Whether everything up to the end was taken, by whoever has the descriptor."""
+    try:
+        pipe = session.stdout
+    except io.UnsupportedOperation:
+        return False
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    # a moment for the end, as some ask for no more than they need; behind it a read does not wait
+    return any(event & select.POLLHUP for _, event in poller.poll(_MOMENT)) and not os.read(pipe, 1)
 
 
 def _line(session: Session, connection: Connection) -> bytes:

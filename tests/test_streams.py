@@ -8,11 +8,12 @@ import os
 
 import luigi
 import luigi.format
+import processes
 import pytest
 from settings import both_transports
 
 from luigi_sshjob import RemoteTarget
-from luigi_sshjob.errors import ConnectionFailed
+from luigi_sshjob.errors import ConnectionFailed, RemoteCommandFailed
 
 Nop, Gzip, UTF8 = luigi.format.Nop, luigi.format.Gzip, luigi.format.UTF8
 CONTENT = {None: "grün\nzwei\n", Nop: b"\xff\0\n", Gzip: b"packed\n" * 1000, UTF8: "grün\n"}
@@ -115,6 +116,54 @@ def test_formats_of_ones_own_work(make):
     with target.open("w") as out:
         out.write(b"ab")
     assert target.open("r").read() == b"abab"
+
+
+# -- read by a format's own process
+
+
+class Cat(luigi.format.Format):
+    """A program that takes whatever it is given for whole, unlike gzip."""
+
+    input = "bytes"
+    output = "bytes"
+
+    def pipe_reader(self, input_pipe):
+        return luigi.format.InputPipeProcessWrapper(["cat"], input_pipe)
+
+
+@both_transports
+@pytest.mark.parametrize("size", [100, 10_000_000])
+def test_a_packed_file_may_be_closed_before_its_end(host, files, folder, size):
+    host.run("sh", "-c", f"{{ echo first; head -c {size} /dev/urandom; }} | gzip -1 >{folder}/x")
+    files.exists("/")
+    logins = host.accepted_logins()
+    with RemoteTarget(f"{folder}/x", host.alias, format=Gzip).open() as packed:
+        assert packed.readline() == b"first\n"
+    processes.wait_until(lambda: not any(args == "cat" for _, args in host.processes()), "the end of the far side's")
+    assert host.accepted_logins() == logins
+
+
+@both_transports
+@pytest.mark.parametrize("format", [Cat(), Nop], ids=["by a process", "by ourselves"])
+def test_a_file_that_cannot_be_read_to_its_end_is_not_taken_for_an_empty_one(host, files, format):
+    # of SELinux: without it, it opens and gives an error for the first byte
+    target = RemoteTarget("/proc/self/attr/fscreate", host.alias, format=format)
+    with pytest.raises(RemoteCommandFailed, match=r"cannot be read: .*Invalid argument"), target.open() as back:
+        assert back.read() == b""
+
+
+@both_transports
+@pytest.mark.parametrize("received", [500_000, 990_000])
+def test_what_a_process_reads_of_a_cut_file_is_not_taken_for_all_of_it(host, proxy, files, folder, received):
+    host.run("sh", "-c", f"head -c {SIZE} /dev/urandom >{folder}/x")
+    files.exists("/")
+    proxy.cut_after(received=received)
+    try:
+        with RemoteTarget(f"{folder}/x", host.alias, format=Cat()).open() as back:
+            content = back.read()
+        assert len(content) == SIZE
+    except ConnectionFailed:
+        pass
 
 
 # -- cut after k bytes
