@@ -9,7 +9,9 @@ import contextlib
 import hashlib
 import multiprocessing
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +30,7 @@ from luigi_sshjob.errors import (
     HostUnreachable,
     RemoteCommandFailed,
 )
+from luigi_sshjob.ssh.connection import close_shells
 
 pytestmark = both_transports
 fork = multiprocessing.get_context("fork")
@@ -166,6 +169,24 @@ def test_a_writer_to_a_command_that_has_ended_is_told(context):
     process.stdin.close()
 
 
+def test_a_terminal_is_asked_for_where_there_is_one(host, luigi_cfg, folder):
+    context = RemoteContext(host.alias, tty=True)
+    ours, theirs = pty.openpty()
+    try:
+        on_terminal = context.Popen(["tty"], stdin=theirs, stdout=subprocess.PIPE)
+        assert on_terminal.communicate(timeout=20)[0].startswith(b"/dev/pts/")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert context.check_output(["test -t 0 || printf 'no\\n'; cat"]) == b"no\n"
+    # what we ask ourselves comes back byte by byte all the same
+    target = RemoteTarget(f"{folder}/x", host.alias, format=luigi.format.Nop, tty=True)
+    with target.open("w") as out:
+        out.write(bytes(range(256)) * 1000)
+    with target.open() as back:
+        assert back.read() == bytes(range(256)) * 1000
+
+
 # -- files
 
 
@@ -292,6 +313,33 @@ def test_a_question_to_a_silent_host_is_not_waited_for_longer_than_the_setting_s
     proxy.restore()
     configure(request_timeout=60)
     assert files.exists("/")
+
+
+def test_the_end_of_a_process_does_not_wait_for_a_login(luigi_cfg, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        alias = f"Host silent\n  HostName 127.0.0.1\n  Port {silent.getsockname()[1]}\n"
+        (tmp_path / "config").write_text(alias)
+        configure(ssh_config=tmp_path / "config", connect_timeout=30, connect_attempts=1)
+        context = RemoteContext("silent")
+        failed = []
+
+        def ask() -> None:
+            try:
+                context.check_output(["true"])
+            except ConnectionFailed as error:
+                failed.append(error)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        login, _ = silent.accept()
+        began = time.monotonic()
+        close_shells(1.0)
+        context.close()
+        took = time.monotonic() - began
+        login.close()
+        asking.join(20)
+    assert took < 5, f"it took {took:.1f} s"
+    assert len(failed) == 1
 
 
 def test_a_closed_connection_is_made_again_by_who_needs_it(host, context):

@@ -67,7 +67,8 @@ class ChannelProcess:
             self.stderr, errors = pump_end(self._ends, stderr, "w", default=2, **how)
             self._ended_pipe, self._end_mark = self._ends.pipe()
             channel.set_combine_stderr(joined)
-            self._begin(line, tty, deadline)
+            # as ssh does: on a terminal nothing would arrive as it was sent
+            self._begin(line, tty and source >= 0 and os.isatty(source), deadline)
         except BaseException:
             self._ends.close()
             hang_up(channel)

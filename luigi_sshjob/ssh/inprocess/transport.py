@@ -32,6 +32,8 @@ from luigi_sshjob.ssh.messages import connection_lost
 from luigi_sshjob.ssh.runtime import runtime_dir
 from luigi_sshjob.ssh.transport import Process
 
+_MOMENT = 1.0  # seconds
+
 
 class Paramiko:
     """How one destination is reached without any program of this machine; see `Transport`."""
@@ -118,18 +120,12 @@ class Paramiko:
             other.close()
 
     def close(self) -> None:
-        """Ends this process's connection; other processes keep theirs."""
-        with self._lock:
-            if self._link:
-                self._link.close()
-                self._link = None
+        """Ends this process's connection; other processes keep theirs, and so does who is logging in."""
+        self._end(_MOMENT)
 
     def release(self) -> None:
-        """Ends the connection unless a session or a tunnel is open."""
-        with self._lock:
-            if self._link and not self._link.used:
-                self._link.close()
-                self._link = None
+        """Ends the connection unless a session or a tunnel is open, or somebody is about to open one."""
+        self._end(0, unless_used=True)
 
     def abandon(self) -> None:
         """For a forked child: lets go of the connection, without touching it. Its threads go on in the parent only."""
@@ -137,6 +133,17 @@ class Paramiko:
         self._lock = threading.Lock()
         if link:
             link.abandon()
+
+    def _end(self, patience: float, *, unless_used: bool = False) -> None:
+        # held for long by a login alone, which may take as long as a person's answer; the end of a process may not
+        if not self._lock.acquire(timeout=patience):
+            return
+        try:
+            if self._link and not (unless_used and self._link.used):
+                self._link.close()
+                self._link = None
+        finally:
+            self._lock.release()
 
     def _session(self, deadline: float) -> tuple[Link, Any]:
         link = self._connected()
