@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import secrets
-import shutil
 import stat
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.leftovers import temporary
 from luigi_sshjob.progress import Progress
 from luigi_sshjob.transfer import Download, Upload, compare, sha256
 from luigi_sshjob.trees import get_tree, put_tree
@@ -41,27 +40,19 @@ def get(verbs: FileVerbs, path: str, local_path: str, manner: Manner) -> None:
         _no_checksum(verbs, path, manner)
     folder, name = os.path.split(local_path)
     os.makedirs(folder or ".", exist_ok=True)
-    # short: the name of the other may be as long as a name can be
-    tmp_path = os.path.join(folder, f".sshjob-tmp.{secrets.token_hex(8)}")
-    try:
+    with temporary(folder, directory=is_directory, private=manner.preserve) as tmp_path:
         if is_directory:
-            os.mkdir(tmp_path)
             get_tree(verbs.connection, path, tmp_path, preserve=manner.preserve, progress=manner.progress)
             os.rename(tmp_path, os.path.join(folder, name))
         else:
             _get_file(verbs, path, tmp_path, manner)
             os.replace(tmp_path, os.path.join(folder, name))
-    except BaseException:
-        shutil.rmtree(tmp_path, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-            os.remove(tmp_path)
-        raise
 
 
 def _put_file(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
     with open(local_path, "rb") as local:
         facts = os.fstat(local.fileno())
-        upload = Upload(verbs.connection, path, manner.progress)
+        upload = Upload(verbs.connection, path, manner.progress, private=manner.preserve)
         try:
             upload.run(local, facts.st_size)
             digest = sha256(local) if manner.checksum else ""
@@ -80,10 +71,11 @@ def _mode(facts: os.stat_result, manner: Manner) -> str:
 
 def _get_file(verbs: FileVerbs, path: str, tmp_path: str, manner: Manner) -> None:
     # unbuffered: bytes go past Python
-    with open(tmp_path, "w+b", buffering=0) as local:
+    with open(tmp_path, "r+b", buffering=0) as local:
         facts = Download(verbs.connection, path, manner.progress).run(local)
         if manner.checksum:
             compare(verbs.connection, path, sha256(local))
+    # where the host does not tell, what may be private stays so
     if manner.preserve and facts.mode is not None and facts.mtime is not None:
         os.chmod(tmp_path, facts.mode)
         os.utime(tmp_path, (facts.mtime, facts.mtime))

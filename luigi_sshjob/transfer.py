@@ -77,10 +77,11 @@ class _Transfer:
 
 
 class Upload(_Transfer):
-    """A local file on its way to `path`: a temporary file there until `commit`."""
+    """A local file on its way to `path`: a temporary file there until `commit`, nobody else's to read if `private`."""
 
-    def __init__(self, connection: Connection, path: str, progress: Progress):
+    def __init__(self, connection: Connection, path: str, progress: Progress, *, private: bool = False):
         super().__init__(connection, path, progress)
+        self._private = private
         self._folder = posixpath.dirname(path)
         self._temporary = ""
         self._size = self._stuck = 0
@@ -127,7 +128,7 @@ class Upload(_Transfer):
         """Where bytes from `offset` on go, or from a bit before."""
         if not self._temporary:
             folder = shell.quote_path(self._folder or ".")
-            sink = self._sink("take_file", folder)
+            sink = self._sink("take_file", folder, *(("private",) if self._private else ()))
             self._temporary = sink.temporary
             if not offset:
                 return sink, 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +23,9 @@ def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bo
     """A local directory to `tree` in a directory beside `path`, whose name is returned; there it is whole."""
     folder = posixpath.dirname(path)
     options = "-xpf" if preserve else "-xmf"
-    line = shell.transfer("take_tree", shell.quote_path(folder or "."), options)
+    # whatever its mode will be, tar must be able to write there first
+    mode = (f"{stat.S_IMODE(os.stat(local_path).st_mode) | stat.S_IRWXU:o}",) if preserve else ()
+    line = shell.transfer("take_tree", shell.quote_path(folder or "."), options, *mode)
     sink = RemoteSink(connection, line, folder, path)
     try:
         with _tar(["-cf", "-", "-C", local_path, "."], local_path, connection.host, stdout=subprocess.PIPE) as archive:

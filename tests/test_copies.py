@@ -283,6 +283,77 @@ def test_what_a_dead_writer_left_goes_with_the_next_cleanup(host, files, folder)
         out.close()
 
 
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_a_killed_get_left_goes_with_a_later_one_and_what_a_living_one_writes_does_not(
+    host, files, folder, tmp_path, kind
+):
+    host.run("sh", "-c", f"mkdir {folder}/it; head -c 5000000 /dev/urandom >{folder}/it/file")
+    source = f"{folder}/it/file" if kind == "file" else f"{folder}/it"
+    here = tmp_path / "here"
+    get = f"RemoteFileSystem('{host.alias}').get('{source}', '{here}/dead', progress=killed)"
+    (tmp_path / "program.py").write_text(
+        "import os\nfrom luigi_sshjob import RemoteFileSystem\n"
+        f"def killed(reached, _):\n    if reached > 1_000_000:\n        os.kill(os.getpid(), 9)\n{get}\n"
+    )
+    for _ in range(2):
+        assert subprocess.run([sys.executable, tmp_path / "program.py"], stdin=subprocess.DEVNULL).returncode == -9
+    processes.wait_until(
+        lambda: not any(f"{here}/.sshjob-tmp" in process.args for process in processes.running()), "the end of its tar"
+    )
+    old, young = here.glob(".sshjob-tmp.*")
+    days_ago = time.time() - 3 * 24 * 3600
+    (here / ".sshjob-tmp.of.another").touch()
+    for path in (old, here / ".sshjob-tmp.of.another"):
+        os.utime(path, (days_ago, days_ago))
+    seen = []
+
+    def look(reached: int, _: int | None) -> None:
+        if reached > 1_000_000 and not seen:
+            (own,) = set(here.glob(".sshjob-tmp.*")) - {young, here / ".sshjob-tmp.of.another"}
+            os.utime(own, (days_ago, days_ago))
+            files.get(source, str(here / "another"))
+            seen.append(own.exists())
+
+    files.get(source, str(here / "living"), progress=look)
+    assert seen == [True]
+    assert sorted(os.listdir(here)) == sorted([".sshjob-tmp.of.another", young.name, "another", "living"])
+    copies = [here / name / "file" if kind == "directory" else here / name for name in ("another", "living")]
+    assert {_sha256(copy.read_bytes()) for copy in copies} == {host.run("sha256sum", f"{folder}/it/file").split()[0]}
+
+
+@both_transports
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_is_private_is_so_while_it_is_copied(host, files, folder, tmp_path, kind):
+    source = tmp_path / "source"
+    if kind == "directory":
+        source.mkdir()
+    (source / "file" if kind == "directory" else source).write_bytes(os.urandom(10_000_000))
+    source.chmod(0o600 if kind == "file" else 0o700)
+    seen: dict[str, set[str]] = {"there": set(), "here": set()}
+
+    def look_there(*_: object) -> None:
+        if not seen["there"]:
+            seen["there"] = set(host.run("sh", "-c", f"stat -c %a {folder}/.sshjob-tmp.*").split())
+
+    def look_here(*_: object) -> None:
+        seen["here"] |= {f"{path.stat().st_mode & 0o777:o}" for path in tmp_path.glob(".sshjob-tmp.*")}
+
+    umask = os.umask(0o022)
+    try:
+        files.put(str(source), f"{folder}/it", preserve=True, progress=look_there)
+        files.get(f"{folder}/it", str(tmp_path / "back"), preserve=True, progress=look_here)
+        # what has no permissions of its own gets the usual ones
+        files.get(f"{folder}/it", str(tmp_path / "usual"))
+    finally:
+        os.umask(umask)
+    mode = f"{source.stat().st_mode & 0o777:o}"
+    assert seen == {"there": {mode}, "here": {mode}}
+    assert host.run("stat", "-c", "%a", f"{folder}/it").strip() == mode
+    assert (tmp_path / "back").stat().st_mode == source.stat().st_mode
+    if kind == "file":
+        assert (tmp_path / "usual").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_missing_file_cannot_be_got_and_leaves_nothing(host, files, folder, tmp_path):
     with pytest.raises(FileNotFoundError):
         files.get(f"{folder}/missing", str(tmp_path / "nothing"))

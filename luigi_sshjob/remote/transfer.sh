@@ -10,9 +10,11 @@ temporary_in() {
   temporary=$1/.sshjob-tmp.$machine.$$.$start
 }
 
-# take_file DIRECTORY: standard input becomes a new file there, whose name is said.
+# take_file DIRECTORY [private]: standard input becomes a new file there, whose name is said; a private one is nobody
+# else's to read until fs_commit gives it another mode.
 take_file() {
   temporary_in "$1"
+  [ "${2-}" != private ] || umask 077
   exec 3>"$temporary" && printf '%s\n' "${temporary##*/}" && exec cat >&3
 }
 
@@ -22,11 +24,15 @@ resume_file() {
   [ -e "$1" ] && printf '%s\n' "${1##*/}" && exec dd of="$1" bs=65536 seek="$2" conv=notrunc
 }
 
-# take_tree DIRECTORY TAR_OPTIONS: the archive on standard input becomes the directory `tree` in a new one there, whose name
-# is said: tar may make the times of its own as old as they were, see sweep_directory.
+# take_tree DIRECTORY TAR_OPTIONS [MODE]: the archive on standard input becomes the directory `tree` in a new one there, whose name
+# is said: tar may make the times of its own as old as they were, see sweep_directory. Nobody else gets into the new one,
+# where not everything has the permissions that it will have. MODE is for a tar that gives none to a directory that is
+# there, as that of busybox.
 take_tree() {
   temporary_in "$1"
-  mkdir -- "$temporary" "$temporary/tree" && cd -- "$temporary/tree" && printf '%s\n' "${temporary##*/}" &&
+  (umask 077 && mkdir -- "$temporary") && mkdir -- "$temporary/tree" || return
+  [ -z "${3-}" ] || chmod -- "$3" "$temporary/tree" || return
+  cd -- "$temporary/tree" && printf '%s\n' "${temporary##*/}" &&
     exec tar "$2" -
 }
 
