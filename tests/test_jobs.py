@@ -416,12 +416,14 @@ def test_another_process_with_the_same_number_is_not_the_supervisor(bench):
 
 
 def test_a_deleted_job_directory_is_lost_when_nothing_runs_any_more(bench):
-    job = bench.submit("sleep 2").job
-    processes.wait_until(lambda: bench.running("sleep 2"), "the command")
+    there = f"{bench.folder}/there"
+    job = bench.submit(f"touch {there}; while [ -e {there} ]; do sleep 0.1; done").job
+    bench.wait_for_file(there)
     bench.host.run("rm", "-rf", job.directory)
     assert bench.control.look(job).state is State.UNSUPERVISED
     with pytest.raises(RemoteCommandFailed, match="still run, whose directory was deleted"):
-        bench.submit("sleep 2")
+        bench.submit("true")
+    bench.host.run("rm", there)
     outcome = bench.monitor.wait(job, lambda _: None)
     assert (outcome.state, "was deleted" in outcome.reason) == ("lost", True)
 

@@ -265,6 +265,8 @@ def test_a_signal_that_comes_before_the_command_is_waited_for_is_heeded(far_side
     environment = ["env", f"PATH={tools}:{path}", *far_side.argv[2 * (far_side.argv[0] == "env") :]]
     host.run("timeout", "20", *environment, f"{far_side.library}/supervise.sh", directory, "0022")
     assert far_side.outcome(directory).state == "cancelled"
+
+
 # What ps prints on macOS and the BSDs: in the words of whoever asks, and padded.
 BSD_PS = r"""#!/bin/sh
 read -r line <"/proc/$4/stat" 2>/dev/null || exit 1
