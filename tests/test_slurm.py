@@ -68,8 +68,11 @@ def faulty(host, program, script):
     place = f"/usr/local/bin/{program}"
     host.run("sh", "-c", f"mv {place} {place}.good; rm -f /var/tmp/hit", user="root")
     host.run("sh", "-c", f"cat >{place}; chmod 755 {place}", user="root", input=f"#!/bin/sh\n{script}")
-    yield
-    host.run("sh", "-c", f"mv -f {place}.good {place}; rm -f /var/tmp/hit", user="root")
+    try:
+        yield
+    finally:
+        # the next test has the same cluster
+        host.run("sh", "-c", f"mv -f {place}.good {place}; rm -f /var/tmp/hit", user="root")
 
 
 class SlurmBench(Bench):
@@ -328,17 +331,20 @@ def test_while_slurm_does_not_answer_ends_are_seen_all_the_same_and_submissions_
     waiting = threading.Thread(target=lambda: slurm.monitor.wait(job, told.append))
     waiting.start()
     slurm.key = "Late"
-    late = slurm.submit("echo late").job
-    processes.wait_until(lambda: any("Slurm does not answer: " in seen.reason for seen in told), "the silence", 60)
-    assert told[-1].state is State.RUNNING
-    host.forget_calls()
-    host.run("touch", f"{base}/go")
-    waiting.join(3)
-    assert (told[-1].outcome.succeeded, told[-1].log) == (True, b"let go\n")
-    processes.wait_until(lambda: "nable to contact" in state(slurm, late).reason, "the reason", 60)
-    assert state(slurm, late).state is State.CLAIMED
-    host.run("slurmctld", user="root")
-    host.wait_for_nodes()
+    try:
+        late = slurm.submit("echo late").job
+        processes.wait_until(lambda: any("Slurm does not answer: " in seen.reason for seen in told), "the silence", 60)
+        assert told[-1].state is State.RUNNING
+        host.forget_calls()
+        host.run("touch", f"{base}/go")
+        waiting.join(10)
+        assert told[-1].outcome.succeeded
+        assert b"".join(seen.log for seen in told) == b"let go\n"
+        processes.wait_until(lambda: "nable to contact" in state(slurm, late).reason, "the reason", 60)
+        assert state(slurm, late).state is State.CLAIMED
+    finally:
+        host.run("slurmctld", user="root")
+        host.wait_for_nodes()
     outcome, _ = ends(slurm, late)
     assert outcome.succeeded
     assert slurm.known_to_slurm(late) == [slurm.number(late)]

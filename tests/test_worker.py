@@ -264,8 +264,11 @@ def test_neither_kind_of_task_takes_the_room_of_the_other(host, folder, some, no
 
 def test_a_worker_killed_at_any_moment_costs_nothing(host, folder, hold, tmp_path):
     chance = random.Random(8)
-    for _ in range(5):
+    for number in range(5):
         run = hold(*sleepers(host, folder, tmp_path, 40, 0), "--local-scheduler")
+        if number == 0:
+            # something for the next ones to find, however slow the machine is
+            processes.wait_until(lambda: " submitted as " in run.log.read_text(), "a job", 60)  # noqa: B023
         time.sleep(chance.uniform(0.6, 2.5))
         processes.kill([member.pid for member in processes.family(run.pid)])
         run.wait()
