@@ -51,7 +51,8 @@ class Guard:
 
     def watch(self, charge: Charge) -> None:
         """If the worker is killed from now on, the job is cancelled."""
-        if _for_another_process(charge) != charge:
+        sent = _for_another_process(charge)
+        if sent != charge:
             logger.warning(
                 "%s on %s: its password comes from a function that no other process can be given, so it may go on "
                 "where this worker is killed with -9; a function of a module could be given",
@@ -65,7 +66,7 @@ class Guard:
                 self._pipe.close()
                 _serve(theirs)
             theirs.close()
-        self._say((True, _for_another_process(charge)))
+        self._say((True, sent))
 
     def leave(self, charge: Charge) -> None:
         """The job has ended, or is nobody's any more."""
