@@ -277,7 +277,7 @@ def bench(host: Host, luigi_cfg: LuigiConfiguration, request: pytest.FixtureRequ
     for each in made.survey.attempts():
         if not each.state.final:
             made.monitor.cancel(each.job, grace=0)
-    host.run("rm", "-rf", made.folder)
+    host.run("rm", "-rf", made.folder, made.go)
 
 
 @pytest.fixture

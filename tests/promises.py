@@ -47,7 +47,8 @@ class Noted(RemoteJobTask):
 
 
 class Limited(Noted):
-    worker_timeout = 2
+    # enough for it to have begun
+    worker_timeout = 5
 
 
 class Retried(Noted):
@@ -154,10 +155,12 @@ class Local(luigi.Task):
     notes = luigi.Parameter(significant=False)
     number = luigi.IntParameter()
     seconds = luigi.FloatParameter(default=1.0)
-    done = False
+    waits_for = luigi.OptionalPathParameter(default=None, exists=False)
 
     def run(self):
         note(self, "+")
+        while self.waits_for and not self.waits_for.exists():
+            time.sleep(0.1)
         time.sleep(self.seconds)
         note(self, "-")
 
@@ -192,7 +195,9 @@ class Mixed(luigi.WrapperTask):
 
     def requires(self):
         yield from [Local(self.notes, number) for number in (100, 101)]
-        yield from [Noted(self.host, self.folder, self.notes, number, "sleep 2") for number in range(6)]
+        # four of them can only end together
+        script = 'until [ "$(grep -c + ledger)" -ge 4 ]; do sleep 0.1; done; sleep 1'
+        yield from [Noted(self.host, self.folder, self.notes, number, script) for number in range(6)]
 
 
 class OnHosts(luigi.WrapperTask):

@@ -94,23 +94,37 @@ def test_a_client_whose_master_is_gone_fails_and_does_not_log_in(host, luigi_cfg
     assert host.accepted_logins() == before
 
 
-def test_clients_above_max_sessions_fail_and_do_not_log_in(host, luigi_cfg):
+@pytest.fixture
+def until_told(host, text_folder):
+    """A command for sessions that are open at the same time, and what ends them."""
+    go = f"{text_folder}/go"
+    return f"while ! [ -e {go} ]; do sleep 0.1; done", lambda: host.run("touch", go)
+
+
+def test_clients_above_max_sessions_fail_and_do_not_log_in(host, luigi_cfg, until_told):
     context = RemoteContext(host.alias)
-    command = context._prepare_cmd(["sleep 2"])
+    script, tell = until_told
+    command = context._prepare_cmd([script])
     before = host.accepted_logins()
     clients = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(13)]
+    processes.wait_until(lambda: sum(client.poll() is not None for client in clients) == 3, "the end of three")
+    tell()
     assert sorted(client.wait(30) for client in clients) == [0] * 10 + [255] * 3
     assert host.accepted_logins() == before
 
 
-def test_refused_sessions_are_waited_for(host, luigi_cfg):
+def test_refused_sessions_are_waited_for(host, luigi_cfg, until_told):
     """Others may use the connection's sessions too; a request of ours then comes later, not over a new login."""
     context = RemoteContext(host.alias)
-    command = context._prepare_cmd(["sleep 2"])
+    script, tell = until_told
+    command = context._prepare_cmd([script])
     others = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(10)]
-    processes.wait_until(lambda: len([1 for _, args in host.processes() if "sleep 2" in args]) >= 10, "ten sessions")
+    processes.wait_until(lambda: sum(script in args for _, args in host.processes()) >= 10, "ten sessions")
     before = host.accepted_logins()
+    telling = threading.Timer(2, tell)
+    telling.start()
     assert not RemoteFileSystem(host.alias).exists("nothing")
+    telling.join()
     assert host.accepted_logins() == before
     for other in others:
         assert other.wait(30) == 0

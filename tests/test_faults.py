@@ -128,10 +128,10 @@ def kill_sessions(host) -> None:
 @both_transports
 @pytest.mark.needs_docker
 def test_a_restarted_sshd_costs_the_job_nothing(bench):
-    job = bench.submit("sleep 3; echo through").job
-    wait_for_command(bench, "sleep 3")
+    job = bench.submit(bench.until_told("echo through")).job
+    bench.wait_for_file(f"{job.directory}/identity")
     logins = bench.host.accepted_logins()
-    restart = fork.Process(target=kill_sessions, args=(bench.host,))
+    restart = fork.Process(target=lambda: (kill_sessions(bench.host), bench.tell()))
     restart.start()
     seen = bytearray()
     outcome = bench.monitor.wait(job, lambda observation: seen.extend(observation.log))
@@ -396,7 +396,7 @@ def test_a_supervisor_that_never_shows_up_is_given_up_with_the_reason(small):
     small.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code")
     fill(small)
     impatient = Monitor(small.control, Patience(60), poll_interval=0.2, start_timeout=0.3, launches=15)
-    with pytest.raises(JobError, match=r"claimed for \d s: .*No space left on device[\s\S]*Next: "):
+    with pytest.raises(JobError, match=r"claimed for \d+ s: .*No space left on device[\s\S]*Next: "):
         impatient.wait(job, lambda _: None)
 
 

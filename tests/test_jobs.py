@@ -110,10 +110,12 @@ def test_the_record_is_whole_and_readable(bench):
 @pytest.mark.core
 @both_transports
 def test_submitting_again_attaches_and_does_not_launch(bench):
-    first = bench.submit("echo run >>ledger-again; sleep 2")
-    second = bench.submit("echo run >>ledger-again; sleep 2")
+    command = f"echo run >>ledger-again; {bench.until_told()}"
+    first = bench.submit(command)
+    second = bench.submit(command)
     assert (first.attached, second.attached) == (False, True)
     assert first.job == second.job
+    bench.tell()
     assert bench.monitor.wait(first.job, lambda _: None).succeeded
     assert bench.host.run("sh", "-c", "cat ledger-again; rm ledger-again") == "run\n"
 
@@ -127,7 +129,7 @@ def submit_after(start, bench, results, command) -> None:
 @both_transports
 def test_workers_that_submit_at_the_same_moment_run_it_once(bench):
     start, results = fork.Event(), fork.Queue()
-    command = "echo run >>ledger-same; sleep 1"
+    command = f"echo run >>ledger-same; {bench.until_told()}"
     workers = [fork.Process(target=submit_after, args=(start, bench, results, command)) for _ in range(8)]
     for worker in workers:
         worker.start()
@@ -136,14 +138,16 @@ def test_workers_that_submit_at_the_same_moment_run_it_once(bench):
     for worker in workers:
         worker.join(30)
     job = bench.submit(command).job
+    bench.tell()
     assert bench.monitor.wait(job, lambda _: None).succeeded
     assert bench.host.run("sh", "-c", "cat ledger-same; rm ledger-same") == "run\n"
 
 
 def test_a_launch_may_be_repeated_and_the_run_is_not(bench):
-    job = bench.submit("echo run >>ledger-launch; sleep 1").job
+    job = bench.submit(f"echo run >>ledger-launch; {bench.until_told()}").job
     for _ in range(3):
         bench.control.relaunch(job)
+    bench.tell()
     assert bench.monitor.wait(job, lambda _: None).succeeded
     bench.control.relaunch(job)
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of all supervisors")
@@ -486,8 +490,8 @@ def test_a_restarted_host_is_the_reason_of_a_loss(bench):
 @pytest.mark.needs_docker
 def test_a_host_that_does_not_answer_for_a_while_costs_the_job_nothing(bench):
     configure(request_timeout=2)
-    job = bench.submit("sleep 5; echo through").job
-    pause = fork.Process(target=lambda: (bench.host.pause(), time.sleep(6), bench.host.unpause()))
+    job = bench.submit(bench.until_told("echo through")).job
+    pause = fork.Process(target=lambda: (bench.host.pause(), time.sleep(6), bench.host.unpause(), bench.tell()))
     pause.start()
     seen = bytearray()
     outcome = bench.monitor.wait(job, lambda observation: seen.extend(observation.log))
@@ -556,9 +560,10 @@ def test_a_base_directory_of_another_account_is_refused(bench):
 
 
 def test_removing_takes_a_collected_attempt_only(bench):
-    job = bench.submit("sleep 2").job
+    job = bench.submit(bench.until_told()).job
     with pytest.raises(RemoteCommandFailed, match="not ended"):
         bench.control.remove(job)
+    bench.tell()
     bench.monitor.wait(job, lambda _: None)
     bench.control.collect(job)
     bench.control.remove(job)

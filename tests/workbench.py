@@ -23,6 +23,7 @@ class Bench:
         self.folder = f"jobs-{name}"
         self.base = f"~/{self.folder}"
         self.key = "Task"
+        self.go = f"{host.home}/{self.folder}-go"
 
     @property
     def control(self) -> JobControl:
@@ -46,6 +47,13 @@ class Bench:
         outcome = self.monitor.wait(job, lambda observation: seen.extend(observation.log))
         self.control.collect(job)
         return outcome, bytes(seen)
+
+    def until_told(self, then: str = "true") -> str:
+        """A command that lasts until `tell` is called, however long what a test does meanwhile takes here."""
+        return f"while ! [ -e {self.go} ]; do sleep 0.1; done; {then}"
+
+    def tell(self) -> None:
+        self.host.run("touch", self.go)
 
     def running(self, text: str) -> bool:
         return any(text in args for _, args in self.host.processes())
