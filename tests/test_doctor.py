@@ -359,7 +359,7 @@ def test_a_report_is_plain_text_and_coloured_only_where_a_person_wants_it(monkey
     show(report, plain)
     words = " word" * 60
     assert plain.getvalue().splitlines()[2:5] == [
-        f"note  rc files  a ?[2J[red]b[/red] c{words}",
+        f"note  rc files  a [red]b[/red] c{words}",
         "                Next: do this",
         "ok    name      x",
     ]

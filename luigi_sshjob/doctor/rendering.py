@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import IO
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luigi_sshjob.doctor.findings import Finding, Report, Verdict
+from luigi_sshjob.page import readable
 
 _MARKS = {Verdict.OK: "ok", Verdict.NOTE: "note", Verdict.FAIL: "FAIL", Verdict.UNKNOWN: "?"}
 _STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "dim"}
@@ -19,6 +21,7 @@ _ENDS = {
     1: "What is marked FAIL stands in the way of jobs.",
     3: "The host could not be examined.",
 }
+_SPACE = re.compile(r"\s")
 
 
 def show(report: Report, out: IO[str]) -> None:
@@ -83,6 +86,6 @@ def _width(report: Report) -> int:
 
 def _plain(text: str) -> str:
     """What a host says may hold anything: what would command a terminal, what the locale has no letters for."""
-    text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
+    text = readable(_SPACE.sub(" ", text), sys.maxsize)
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
