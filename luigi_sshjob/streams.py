@@ -35,15 +35,17 @@ class RemoteReader(io.RawIOBase):
 
     @told("reading")
     def _open(self, offset: int, tree: bool) -> None:
-        connection, path = self._connection, self._path
         self._ended = self._lent = False
-        word = shell.quote_path(path)
+        word = shell.quote_path(self._path)
         line = shell.transfer("give_tree", word) if tree else shell.transfer("give_file", word, str(offset + 1))
+        self._connection.repeated(lambda: self._begin(line))
+
+    def _begin(self, line: str) -> None:
         # opened before the first byte is asked for, so that a missing file is known where LocalTarget's is;
         # in C, as _failure reads what the shell says of a file that is not there
-        self._session = connection.session(f"LC_ALL=C; {line}")
+        self._session = self._connection.session(f"LC_ALL=C; {line}")
         widen(self._session.stdout)
-        if _line(self._session, connection) != b"open":
+        if _line(self._session, self._connection) != b"open":
             raise self._failure()
 
     def readable(self) -> bool:
@@ -121,15 +123,19 @@ class RemoteSink(io.RawIOBase):
 
     @told("writing")
     def _open(self, line: str, folder: str) -> None:
-        connection = self._connection
-        self._session = connection.session(line)
         self.written = 0
         self.lent = False
-        name = shell.decode(_line(self._session, connection))
+        # begun twice it has another temporary file; the next cleanup removes the first one
+        self.temporary = posixpath.join(folder, self._connection.repeated(lambda: self._begin(line)))
+
+    def _begin(self, line: str) -> str:
+        """The name of the temporary file."""
+        self._session = self._connection.session(line)
+        name = shell.decode(_line(self._session, self._connection))
         if not name:
             self.finish()
             raise self._session.lost()
-        self.temporary = posixpath.join(folder, name)
+        return name
 
     def writable(self) -> bool:
         return True

@@ -259,6 +259,28 @@ def test_a_cut_wire_costs_a_job_nothing_and_a_stream_says_so(proxy, bench, folde
     assert not RemoteTarget(f"{folder}/cut", host.alias).exists()
 
 
+def test_a_connection_that_breaks_while_a_file_is_being_opened_is_made_again(proxy, luigi_cfg, folder, host, context):
+    """As when its master has just ended: nothing was read or written yet."""
+    target = RemoteTarget(f"{folder}/it", host.alias)
+
+    def write() -> None:
+        with target.open("w") as writer:
+            writer.write("whole")
+
+    def read() -> None:
+        with target.open() as reader:
+            assert reader.read() == "whole"
+
+    write()
+    for action in (write, read):
+        for sent in (1, 100, 250, 400):
+            context.check_output(["true"])
+            logins = host.accepted_logins()
+            proxy.cut_after(sent=sent)
+            action()
+            assert host.accepted_logins() == logins + 1
+
+
 def test_an_output_that_is_cut_short_is_never_taken_for_a_whole_one(proxy, context):
     command = ["head -c 300000 /dev/zero"]
     context.check_output(command)

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from luigi_sshjob import config, shell
 from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
@@ -27,6 +28,7 @@ from luigi_sshjob.ssh.watches import Watches
 from luigi_sshjob.trouble import during
 
 logger = logging.getLogger("luigi-interface")
+T = TypeVar("T")
 
 
 class Connection:
@@ -53,20 +55,23 @@ class Connection:
         Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
         """
         self._do_postponed()
-        since = time.monotonic()
         with during(host=self.host):
             text = request_text(verb, *arguments)
-            return self._called(text, repeatable, bounded, since)
+            if not repeatable:
+                return self._call(text, repeatable, bounded)
+            return self.repeated(lambda: self._call(text, repeatable, bounded))
 
-    def _called(self, text: str, repeatable: bool, bounded: bool, since: float) -> Answer:
+    def repeated(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns. Where the connection broke meanwhile it is called once more, on a new one."""
+        since = time.monotonic()
         try:
-            return self._call(text, repeatable, bounded)
+            return ask()
         except ConnectionLost as error:
             # a master that has just died takes a new session with it; silence would only be waited for once more
-            if not repeatable or time.monotonic() - since > self.settings.request_timeout:
+            if time.monotonic() - since > self.settings.request_timeout:
                 raise
             logger.info("%s: %s; asking again", self.host, error.problem)
-            return self._call(text, repeatable, bounded)
+            return ask()
 
     def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Answer | None:
         """What is new of a job, see `watch_arm` in remote/watch.sh; None now and then while there is nothing.
