@@ -36,7 +36,9 @@ class Page:
             *("disable-background-networking", "disable-component-update", "disable-sync", "disable-breakpad"),
             # of what the page names elsewhere, a font, nothing is asked for
             *("no-proxy-server", "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-            *(f"user-data-dir={folder / 'profile'}", "window-size=1000,700"),
+            # wide enough for all buttons of a row in one line, also in the longest hours: else the tip that a button
+            # shows when the mouse is there moves it away from under a click
+            *(f"user-data-dir={folder / 'profile'}", "window-size=1400,700"),
         ):
             options.add_argument(f"--{argument}")
         # both leave files in the home and in /tmp, and would ask a proxy for this machine
