@@ -355,8 +355,8 @@ def test_an_unsupervised_command_can_be_cancelled(bench):
 @pytest.mark.parametrize("cleaned", [True, False])
 def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(bench, cleaned):
     """Its watchdog lives on where its supervisor was killed, to end what that has left."""
-    bench.submit("echo old; exec sleep 361", time_limit=4, kill_grace=1)
-    processes.wait_until(lambda: bench.running("sleep 361") and bench.running("sleep 4"), "the command")
+    bench.submit("echo old; exec sleep 361", time_limit=12, kill_grace=1)
+    processes.wait_until(lambda: bench.running("sleep 361") and bench.running("sleep 12"), "the command")
     old = bench.control.latest("Task")
     bench.host.run("kill", "-9", bench.host.run("sed", "-n", "s/pid: //p", f"{old.directory}/identity").strip())
     if not cleaned:
@@ -370,7 +370,7 @@ def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(be
     new = bench.submit("while ! [ -e go ]; do sleep 0.1; done; rm go").job
     assert new == old
     bench.wait_for_file(f"{new.directory}/identity")
-    processes.wait_until(lambda: not bench.running("sleep 4"), "the old time limit")
+    processes.wait_until(lambda: not bench.running("sleep 12"), "the old time limit")
     # until then it may kill
     processes.wait_until(
         lambda: sum("supervise.sh" in args for _, args in bench.host.processes()) == 1, "the end of the old watchdog"
