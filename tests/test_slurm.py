@@ -365,7 +365,7 @@ def test_a_slurm_that_answers_with_errors_is_asked_less_and_less_often(slurm):
         processes.wait_until(lambda: len(slurm.host.calls()) >= 3, "three questions")
         since = time.monotonic()
         processes.wait_until(lambda: len(slurm.host.calls()) >= 4, "one more")
-        assert time.monotonic() - since > 3
+        assert 3 < time.monotonic() - since < 10
         assert told[-1].reason.endswith("Slurm does not answer: slurm_load_jobs error: Socket timed out")
         assert told[-1].state is State.RUNNING
     assert slurm.monitor.cancel(job, 2).state == "cancelled"

@@ -301,8 +301,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
     begin = time.monotonic()
     run.send_signal(end)
     run.wait(30)
-    # twice what is promised: the machine may be busy with something else
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 5
 
     def running() -> int:
         return sum("supervise.sh" in args for _, args in host.processes())
@@ -330,7 +329,7 @@ def test_a_worker_is_told_to_end_also_where_a_handler_of_an_event_would_keep_it(
     begin = time.monotonic()
     run.send_signal(end)
     run.wait(30)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 5
     assert "on_success" not in notes.read_text()
 
 
@@ -368,7 +367,7 @@ def test_a_host_that_does_not_answer_delays_neither_the_jobs_of_others_nor_the_e
     begin = time.monotonic()
     run.send_signal(end)
     run.wait(30)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 5
     dead.unpause()
     finished(hold(*arguments))
     assert len(dead.run("cat", "/tmp/ledger").splitlines()) == 2 * 20
