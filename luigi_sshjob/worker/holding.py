@@ -27,7 +27,9 @@ from luigi_sshjob.worker.two_names import LOCAL, REMOTE, TwoNames
 
 logger = logging.getLogger("luigi-interface")
 
-_FAREWELL = 3.5  # seconds in which hosts may be asked to end jobs when the worker is told to end
+# Seconds in which hosts may be asked to end jobs when the worker is told to end: it is gone within five, of which a
+# busy machine takes some for what comes after. The guard has the time that the rest needs.
+_FAREWELL = 2.5
 
 
 class HoldingWorker(luigi.worker.Worker):
