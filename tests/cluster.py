@@ -14,13 +14,16 @@ from machines import build
 
 NODES = ("c1", "c2")
 
-# Slurm looks at limits each half minute; the rest is as fast as it can be.
+# Slurm looks at limits each half minute; the rest is as fast as it can be on a machine that may stand still for some
+# seconds. A job whose node has not answered in time when it was to be launched is put back into the queue, for
+# `cred_expire` seconds: slurm.conf(5), AuthInfo, which are two minutes elsewhere.
 CONFIGURATION = f"""
 ClusterName=test
 SlurmctldHost=login
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire=15
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -29,9 +32,9 @@ AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SlurmctldTimeout=300
-SlurmdTimeout=6
+SlurmdTimeout=20
 KillWait=3
-MessageTimeout=5
+MessageTimeout=10
 MinJobAge=120
 MaxArraySize=1001
 ReturnToService=2
@@ -117,11 +120,11 @@ class Cluster(DockerHost):
         try:
             self.wait_for_nodes(seconds=90)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self._told()}") from None
+            raise TimeoutError(f"{error}\n{self.told()}") from None
 
-    def _told(self) -> str:
+    def told(self) -> str:
         """What Slurm says of itself."""
-        told = [self.slurm("scontrol", "show", "nodes")]
+        told = [self.slurm("scontrol", "show", "nodes"), self.slurm("squeue", "--states=all")[:2000]]
         told.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))
         told += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
         return "\n".join(told)
