@@ -349,10 +349,10 @@ def test_a_disk_that_fills_up_while_the_job_runs_still_gets_its_record(small):
 def test_a_disk_that_goes_read_only_makes_a_lost_job_that_says_why(broken_disk, special_bench):
     bench = special_bench(volumes={str(broken_disk.path): {"bind": SMALL}})
     bench.base = f"{SMALL}/jobs"
-    job = bench.submit("while ! [ -e go ]; do sleep 0.1; done; rm go").job
+    job = bench.submit(bench.until_told()).job
     wait_for_command(bench, "/command")
     broken_disk.abort()
-    bench.host.run("touch", "go")
+    bench.tell()
     outcome = bench.monitor.wait(job, lambda _: None)
     assert outcome.state == "lost"
     # what an ext4 says that has just given up
@@ -366,11 +366,11 @@ def test_a_disk_that_goes_read_only_makes_a_lost_job_that_says_why(broken_disk, 
 @pytest.mark.needs_docker
 def test_a_used_up_quota_makes_a_record_as_soon_as_there_is_room_and_no_success_before(special_bench):
     bench = special_bench(cap_add=["SYS_PTRACE"])
-    job = bench.submit("while ! [ -e go ]; do sleep 0.1; done; rm go; exit 5").job
+    job = bench.submit(bench.until_told("exit 5")).job
     wait_for_command(bench, "supervise.sh")
     supervisor = next(pid for pid, args in bench.host.processes() if "supervise.sh" in args)
     with bench.host.strace(supervisor, "write:error=EDQUOT"):
-        bench.host.run("touch", "go")
+        bench.tell()
         wait_for_command(bench, "sleep 0.1")
         processes.wait_until(lambda: not bench.running("/command"), "the end of the command")
         time.sleep(2)

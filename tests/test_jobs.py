@@ -265,12 +265,12 @@ def test_a_time_limit_is_kept_on_the_host(bench):
 
 
 def test_a_time_limit_is_not_over_because_somebody_ended_a_sleep(bench):
-    job = bench.submit("while ! [ -e let-go ]; do sleep 0.1; done; rm let-go", time_limit=361).job
+    job = bench.submit(bench.until_told(), time_limit=361).job
     processes.wait_until(lambda: bench.running("sleep 361"), "the deadline's sleep")
     first = [pid for pid, args in bench.host.processes() if args == "sleep 361"]
     bench.host.run("kill", *map(str, first))
     processes.wait_until(lambda: bench.running("sleep 36") or bench.running("sleep 35"), "another sleep")
-    bench.host.run("touch", "let-go")
+    bench.tell()
     assert bench.monitor.wait(job, lambda _: None).succeeded
 
 
@@ -367,7 +367,7 @@ def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(be
     processes.wait_until(lambda: bench.control.look(old).state is State.LOST, "the loss")
     bench.control.collect(old)
     bench.survey.discard([old])
-    new = bench.submit("while ! [ -e go ]; do sleep 0.1; done; rm go").job
+    new = bench.submit(bench.until_told()).job
     assert new == old
     bench.wait_for_file(f"{new.directory}/identity")
     processes.wait_until(lambda: not bench.running("sleep 12"), "the old time limit")
@@ -375,7 +375,7 @@ def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(be
     processes.wait_until(
         lambda: sum("supervise.sh" in args for _, args in bench.host.processes()) == 1, "the end of the old watchdog"
     )
-    bench.host.run("touch", "go")
+    bench.tell()
     assert bench.monitor.wait(new, lambda _: None).succeeded
 
 
@@ -443,7 +443,7 @@ DELETED = {
 
 
 def test_nothing_that_is_deleted_of_a_running_job_lets_another_run_begin(bench):
-    command = 'echo "$SSHJOB_ID" >>ledger-deleted; while ! [ -e let-go ]; do sleep 0.1; done'
+    command = f'echo "$SSHJOB_ID" >>ledger-deleted; {bench.until_told()}'
     for bench.key in ("Task", "Base"):
         bench.run("exit 1")
     keys, jobs, base = [], {}, f"{bench.host.home}/{bench.folder}"
@@ -458,9 +458,9 @@ def test_nothing_that_is_deleted_of_a_running_job_lets_another_run_begin(bench):
         for bench.key in keys:
             with pytest.raises(RemoteCommandFailed, match="still run, whose directory was deleted"):
                 bench.submit(command)
-    bench.host.run("touch", "let-go")
+    bench.tell()
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the jobs")
-    ran = bench.host.run("sh", "-c", "cat ledger-deleted; rm ledger-deleted let-go").split()
+    ran = bench.host.run("sh", "-c", "cat ledger-deleted; rm ledger-deleted").split()
     assert sorted(ran) == sorted(job.id for job in jobs.values())
     # whatever was deleted, it is in nobody's way for ever
     assert all(bench.run("true")[0].succeeded for bench.key in keys)

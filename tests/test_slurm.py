@@ -114,7 +114,7 @@ def slurm(cluster, luigi_cfg, request):
     yield bench
     close_shells()
     cluster.slurm("scancel", "--user=job")
-    cluster.run("rm", "-rf", bench.folder)
+    cluster.run("rm", "-rf", bench.folder, bench.go)
     end_masters(luigi_cfg.runtime_dir, cluster)
 
 
@@ -138,7 +138,7 @@ def ends(slurm, job):
     return outcome, told
 
 
-def all_end(slurm, jobs, seconds=100):
+def all_end(slurm, jobs, seconds=70):
     """Their outcomes, asked for all together."""
 
     def look():
@@ -150,7 +150,12 @@ def all_end(slurm, jobs, seconds=100):
         return len(ended) == len(jobs)
 
     ended = {}
-    processes.wait_until(look, "the end of all jobs", seconds)
+    try:
+        processes.wait_until(look, "the end of all jobs", seconds)
+    except TimeoutError as error:
+        left = {job: state(slurm, job) for job in jobs if job not in ended}
+        told = [f"{job.id}: {seen.state.value}, {seen.reason}" for job, seen in left.items()]
+        raise TimeoutError("\n".join([str(error), *told[:10], slurm.host.told()])) from None
     return [ended[job] for job in jobs]
 
 
@@ -162,8 +167,7 @@ def running(slurm, command="while :; do sleep 0.2; done", **request):
 
 
 def test_a_queued_job_is_told_with_the_reason_and_the_node_it_runs_on_then(slurm):
-    go = f"{slurm.host.home}/{slurm.folder}/go"
-    job = slurm.submit(f"while ! [ -e {go} ]; do sleep 0.2; done", options={"hold": True}).job
+    job = slurm.submit(slurm.until_told(), options={"hold": True}).job
     processes.wait_until(lambda: "JobHeldUser" in state(slurm, job).reason, "the reason of the hold")
     assert state(slurm, job).state is State.QUEUED
     number = slurm.number(job)
@@ -173,7 +177,7 @@ def test_a_queued_job_is_told_with_the_reason_and_the_node_it_runs_on_then(slurm
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
     processes.wait_until(lambda: f"job {number} on c" in state(slurm, job).reason, "the node it runs on", 30)
     assert state(slurm, job).state is State.RUNNING
-    slurm.host.run("touch", go)
+    slurm.tell()
     assert ends(slurm, job)[0].succeeded
 
 
@@ -213,7 +217,7 @@ def test_every_bad_end_is_told_apart(slurm):
     submit("node lost", node="c2")
     processes.wait_until(lambda: state(slurm, jobs["node lost"]).state is State.RUNNING, "the job on the node")
     host.nodes["c2"].kill()
-    ended |= dict(zip(jobs, all_end(slurm, list(jobs.values())), strict=True))
+    ended |= dict(zip(jobs, all_end(slurm, list(jobs.values()), seconds=100), strict=True))
     assert {name: (outcome.state, outcome.scheduler) for name, outcome in ended.items()} == {
         "failed": ("failed", ""),
         "time is up": ("timed_out", ""),
@@ -241,13 +245,13 @@ def test_a_time_limit_is_kept_to_the_second_and_slurm_has_a_later_one(slurm):
 
 def test_a_requeued_job_stays_one_attempt_and_says_so(slurm):
     base = f"{slurm.host.home}/{slurm.folder}"
-    command = f'echo "$SECRET" >>{base}/ledger; while ! [ -e {base}/go ]; do sleep 0.2; done; hostname'
+    command = f'echo "$SECRET" >>{base}/ledger; {slurm.until_told("hostname")}'
     job, number = running(slurm, command, environment={"SECRET": "s3cret"}, options={"requeue": True})
     slurm.host.slurm("scontrol", "requeue", number)
     processes.wait_until(lambda: "requeued" in state(slurm, job).reason, "the job in the queue again", 30)
     assert state(slurm, job).state is State.QUEUED
-    slurm.host.run("touch", f"{base}/go")
-    # Slurm would wait for two minutes
+    slurm.tell()
+    # Slurm would wait for cred_expire
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
     outcome, _ = ends(slurm, job)
     assert (outcome.succeeded, outcome.reason) == (True, "the scheduler has put it back into its queue (1)")
@@ -301,12 +305,11 @@ def test_a_submission_whose_answer_is_lost_is_found_again_and_not_made_twice(slu
 
 
 def test_a_job_that_was_submitted_twice_all_the_same_runs_once(slurm):
-    go = f"{slurm.host.home}/{slurm.folder}/go"
-    job, number = running(slurm, f"echo run; while ! [ -e {go} ]; do sleep 0.2; done")
+    job, number = running(slurm, f"echo run; {slurm.until_told()}")
     library = slurm.host.run("sh", "-c", f"ls -d {slurm.host.home}/{slurm.folder}/lib/[0-9a-f]*").strip()
     words = ("--wait", "--output=/dev/null", f"{library}/slurm_job.sh", library, "0022", job.directory)
     slurm.host.run("/usr/bin/sbatch", *words)
-    slurm.host.run("touch", go)
+    slurm.tell()
     outcome, _ = ends(slurm, job)
     assert (outcome.succeeded, slurm.number(job)) == (True, number)
     assert slurm.host.run("cat", f"{job.directory}/log") == "run\n"
@@ -327,8 +330,8 @@ def test_a_job_whose_directory_was_deleted_is_not_run_beside_itself(slurm):
 
 
 def test_while_slurm_does_not_answer_ends_are_seen_all_the_same_and_submissions_wait(slurm):
-    host, base = slurm.host, f"{slurm.host.home}/{slurm.folder}"
-    job, _ = running(slurm, f"while ! [ -e {base}/go ]; do sleep 0.1; done; echo let go")
+    host = slurm.host
+    job, _ = running(slurm, slurm.until_told("echo let go"))
     host.run("pkill", "-x", "slurmctld", user="root")
     processes.wait_until(lambda: "slurmctld" not in host.run("ps", "-A", "-o", "comm", user="root"), "its end")
     told = []
@@ -340,7 +343,7 @@ def test_while_slurm_does_not_answer_ends_are_seen_all_the_same_and_submissions_
         processes.wait_until(lambda: any("Slurm does not answer: " in seen.reason for seen in told), "the silence", 60)
         assert told[-1].state is State.RUNNING
         host.forget_calls()
-        host.run("touch", f"{base}/go")
+        slurm.tell()
         waiting.join(10)
         assert told[-1].outcome.succeeded
         assert b"".join(seen.log for seen in told) == b"let go\n"
