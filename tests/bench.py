@@ -171,7 +171,7 @@ class Bench:
         # time(1) writes there when the command is over, before anything of ours happens
         script = (
             f"cd .luigi-sshjob/jobs && grep -l {folder} */1/command | while read -r c; do "
-            "sed -n 's/^echo \\([0-9]*\\) .*/\\1/p' $c; date -r ${c%command}run/usage +%s.%N; done"
+            "sed -n 's/.*echo \\([0-9]*\\) .*/\\1/p' $c; date -r ${c%command}run/usage +%s.%N; done"
         )
         words = self.host.run("sh", "-c", script).split()
         ends = dict(zip(map(int, words[::2]), map(float, words[1::2]), strict=True))
@@ -224,7 +224,7 @@ class Bench:
         seconds = (
             theirs,
             _timed(lambda: [subprocess.run(client, stdin=subprocess.DEVNULL, check=True) for _ in range(20)]) / 20,
-            _timed(lambda: [ours.exists(path) for path in paths]) / 1000,
+            _timed(lambda: [ours.exists(path) for path in paths[:200]]) / 200,
             _timed(lambda: ours.exists_many(paths)) / 1000,
         )
         ours.remote_context.close()

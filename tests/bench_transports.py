@@ -29,6 +29,8 @@ class Transports:
             luigi.configuration.get_config().set("sshjob", "transport", name)
             self.configuration.write_text(f"{text}transport={name}\n")
             columns.append({**self._one(mebibytes), **self._jobs(jobs)})
+        # what else is measured goes by the default
+        luigi.configuration.get_config().remove_option("sshjob", "transport")
         self.configuration.write_text(text)
         rows = [f"{'transport':44}" + "".join(f"{name:>12}" for name in TRANSPORTS)]
         return rows + [f"{row:44}" + "".join(f"{column[row]:>12}" for column in columns) for row in columns[0]]
