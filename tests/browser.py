@@ -15,6 +15,15 @@ from selenium.webdriver.remote.webelement import WebElement
 
 _PATIENCE = 40  # seconds; a browser is slow where much else runs
 
+# A dialog is where it belongs at once: a click misses what still moves, and Luigi follows in none that takes half a
+# second to come.
+_STILL = """
+    $.support.transition = false;
+    const style = document.createElement("style");
+    style.textContent = "*, *::before, *::after { transition: none !important; animation: none !important }";
+    document.head.append(style);
+"""
+
 
 class NoBrowser(Exception):
     """There is none on this machine."""
@@ -55,6 +64,7 @@ class Page:
         """Anew: the list does not follow by itself."""
         self.driver.get("about:blank")
         self.driver.get(f"http://127.0.0.1:{port}/static/visualiser/index.html#tab=workers")
+        self.driver.execute_script(_STILL)
 
     def find(self, selector: str) -> WebElement:
         """What the CSS selector names, as soon as it is there and can be seen."""
@@ -92,7 +102,9 @@ class Page:
         """Types the message into the dialog of the only task, and returns the answer that comes."""
         if not self.driver.find_elements(By.CSS_SELECTOR, "#schedulerMessageModal.in"):
             self.find(".worker-table .schedulerMessage").click()
-            self.find("#schedulerMessageAwaitResponse").click()
+            awaits = self.find("#schedulerMessageAwaitResponse")
+            awaits.click()
+            processes.wait_until(awaits.is_selected, "the mark that asks for an answer")
         field = self.find("#schedulerMessageInput")
         field.clear()
         field.send_keys(message)
