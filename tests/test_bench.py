@@ -16,7 +16,7 @@ NONE = ["--silent", "0", "--faults", "0", "--held", "0"]
 
 @pytest.mark.needs_docker
 @pytest.mark.timeout(400)
-def test_the_benchmark_counts_one_login_and_no_bad_job(luigi_cfg):
+def test_the_benchmark_counts_one_login_and_no_bad_job():
     done = subprocess.run(
         [sys.executable, BENCH, *SMALL, *NONE], stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
