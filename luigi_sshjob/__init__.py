@@ -1,10 +1,10 @@
 """Long jobs on SSH hosts as ordinary Luigi tasks."""
 
-from luigi_sshjob.bulk import RemoteBulkComplete
-from luigi_sshjob.context import RemoteContext
-from luigi_sshjob.filesystem import RemoteFileSystem
-from luigi_sshjob.target import RemoteTarget
-from luigi_sshjob.task import RemoteJobTask
+from luigi_sshjob.targets.context import RemoteContext
+from luigi_sshjob.targets.filesystem import RemoteFileSystem
+from luigi_sshjob.targets.target import RemoteTarget
+from luigi_sshjob.tasks.bulk import RemoteBulkComplete
+from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import build
 
 __all__ = ["RemoteBulkComplete", "RemoteContext", "RemoteFileSystem", "RemoteJobTask", "RemoteTarget", "build"]

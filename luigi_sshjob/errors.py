@@ -174,7 +174,7 @@ class JobMismatch(JobError):
 
 
 class JobFailed(JobError):
-    """The job ended, and not well. `outcome` is the `luigi_sshjob.job.Outcome`."""
+    """The job ended, and not well. `outcome` is the `luigi_sshjob.jobs.model.Outcome`."""
 
     def __init__(self, problem: str, *, outcome: Any = None, **where: Any):
         super().__init__(problem, **where)

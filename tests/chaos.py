@@ -18,15 +18,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import engine
-import processes
-from commands import Luigi
-from hosts import DockerHost, Host, LoopbackHost
 from luigi.configuration import add_config_path
-from masters import exit_masters
-from pipeline import Restless
 
 from luigi_sshjob.ssh.connection import close_shells
+
+from support import docker_engine, processes
+from support.control_master import exit_masters
+from support.hosts import DockerHost, Host, LoopbackHost
+from support.luigi_command import Luigi
+from support.sample_tasks import Restless
 
 RUNS = 2  # `luigi` commands that want the same tasks at the same time
 WORKERS = 6
@@ -59,8 +59,8 @@ class Chaos:
 
     def _make_host(self) -> Host:
         try:
-            return DockerHost(self.root / "host", client=engine.connect())
-        except engine.NoEngine:
+            return DockerHost(self.root / "host", client=docker_engine.connect())
+        except docker_engine.NoEngine:
             return LoopbackHost(self.root / "host")
 
     def run(self, seconds: float) -> None:

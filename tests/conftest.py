@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -16,73 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import engine
-import error_table
 import hypothesis
 import luigi
 import luigi.configuration
 import luigi.task_register
-import processes
 import pytest
-from commands import Luigi
-from hosts import LABEL, RUN, DockerHost, Host, LoopbackHost, remove_leftovers
-from machines import CHOSEN, MACHINES
-from proxy import Proxy, through
-from settings import configure
-from turns import turn
-from workbench import Bench
 
 import luigi_sshjob
 from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.ssh.connection import close_shells
 
-
-class Session:
-    """What one run of the tests uses, and must leave no trace of."""
-
-    def __init__(self) -> None:
-        # Short: a control socket's path may have 104 bytes, of which ssh itself takes 17.
-        self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
-        self.folders = [self.root]
-        self.leaks: list[str] = []
-        try:
-            self.docker = engine.connect()
-            remove_leftovers(self.docker)
-            self.choice = (
-                f"dockerised sshd (Docker engine {self.docker.version()['Version']}, {MACHINES[CHOSEN].summary})"
-            )
-        except engine.NoEngine as reason:
-            self.docker = None
-            self.choice = f"loopback sshd on this machine: {reason}"
-
-    def make_host(self) -> Host:
-        if self.docker is None:
-            return LoopbackHost(self.root / "host")
-        return DockerHost(self.root / "host", CHOSEN, self.docker)
-
-    def clear(self) -> None:
-        """List in `leaks`, and remove, what the tests left behind."""
-        named = [p for p in processes.running() if any(p.names(str(folder)) for folder in self.folders)]
-        # multiprocessing keeps a tracker for as long as the interpreter runs.
-        children = [p for p in processes.family(os.getpid())[1:] if "from multiprocessing" not in p.args]
-        left = {p.pid: p for p in named + children if p.pid != os.getpid()}.values()
-        self.leaks += [f"process {p.pid}: {p.args}" for p in left]
-        processes.kill([p.pid for p in left])
-        runtime_folders = [str(path) for path in self.root.glob("r-*")]
-        self.leaks += [f"folder {path}" for path in runtime_folders]
-        shutil.rmtree(self.root)
-        if self.docker is not None:
-            for container in self.docker.containers.list(all=True, filters={"label": f"{LABEL}={RUN}"}):
-                self.leaks.append(f"container {container.name}")
-                container.remove(force=True, v=True)
-            own = {"label": f"{LABEL}={RUN}"}
-            for left_over in [*self.docker.networks.list(filters=own), *self.docker.volumes.list(filters=own)]:
-                self.leaks.append(f"network or volume {left_over.name}")
-                left_over.remove()
-            self.docker.close()
-
-
-SESSION = pytest.StashKey[Session]()
+from support import error_catalogue, processes
+from support.control_master import end_masters
+from support.exclusive import turn
+from support.far_side import SHELLS, FarSide
+from support.hosts import DockerHost, Host
+from support.images import CHOSEN, MACHINES
+from support.jobs import Bench
+from support.luigi_command import Luigi
+from support.network_proxy import Proxy, through
+from support.session import SESSION, Session
+from support.settings import configure
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -91,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("patient")
     # a shell's background job ignores Ctrl-C, and so would all that the tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.pluginmanager.register(error_table.Witness())
+    config.pluginmanager.register(error_catalogue.Witness())
     session = config.stash[SESSION] = Session()
     if session.docker is None and os.environ.get("CI") == "true":
         session.clear()
@@ -210,31 +163,6 @@ def luigi_cfg(
     close_shells()
     end_masters(runtime_dir, host)
     shutil.rmtree(runtime_dir)
-
-
-def end_masters(runtime_dir: Path, host: Host) -> None:
-    """End the ControlMaster behind each socket, and wait until it is gone."""
-    for path in [path for path in runtime_dir.rglob("*") if path.is_socket()]:
-        ssh = ["ssh", "-F", str(host.ssh_config), "-S", str(path)]
-        found = subprocess.run(
-            [*ssh, "-O", "check", host.alias],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-        running = re.search(r"pid=(\d+)", found.stderr)
-        if running is None:
-            continue
-        pid = int(running[1])
-        subprocess.run(
-            [*ssh, "-O", "exit", host.alias],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=20,
-            check=True,
-        )
-        processes.wait_until(lambda pid=pid: not processes.alive(pid), f"the end of ControlMaster {pid}")
 
 
 @pytest.fixture
@@ -363,3 +291,17 @@ def luigid(tmp_path: Path) -> Iterator[int]:
     yield port
     process.terminate()
     process.wait(30)
+
+
+@pytest.fixture(params=SHELLS)
+def far_side(request, host):
+    argv = SHELLS[request.param]
+    if not host.run("sh", "-c", f"command -v {argv[0]} || true"):
+        pytest.skip(f"there is no {argv[0]} on this host")
+    folder = host.run("mktemp", "-d").strip()
+    if request.param == "busybox":
+        # its own grep, wc, setsid, … too: they differ more than the shells do
+        host.run("sh", "-c", f"mkdir {folder}/bin && busybox --install -s {folder}/bin")
+        argv = ["env", f"PATH={folder}/bin", f"{folder}/bin/sh"]
+    yield FarSide(host, argv, folder)
+    host.run("rm", "-rf", folder)

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import engine
-from machines import MACHINES, image
+from support import docker_engine
+from support.images import MACHINES, image
 
 ROOT = Path(__file__).parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -90,13 +90,13 @@ def main() -> int:
         parser.error(f"no cell of the matrix: {', '.join(sorted(unknown))}")
     path = interpreters()
     reasons = {name: missing(name, path) for name in rows}
-    client = engine.connect()
+    client = docker_engine.connect()
     for name in rows:
         if name in MACHINES:
             try:
                 # by one, not by two cells at once, and in no test's time
                 image(client, name)
-            except engine.NoBaseImage as error:
+            except docker_engine.NoBaseImage as error:
                 reasons[name] = str(error)
     passed = run([name for name in rows if not reasons[name]], path)
     marks = {name: "-" if reasons[name] else "✔" if passed[name] else "✘" for name in rows}

@@ -20,8 +20,9 @@ from email.parser import Parser
 from pathlib import Path
 
 import docker
-import engine
-from hosts import DockerHost
+
+from support import docker_engine
+from support.hosts import DockerHost
 
 ROOT = Path(__file__).parent.parent
 LUIGI_CFG = """[sshjob]
@@ -56,7 +57,7 @@ def build(folder: Path) -> tuple[Path, Path]:
 
 def look_into(sdist: Path, wheel: Path) -> str:
     """The version, if all is there that must be."""
-    scripts = {f"luigi_sshjob/remote/{path.name}" for path in (ROOT / "luigi_sshjob" / "remote").glob("*.sh")}
+    scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "luigi_sshjob").rglob("*.sh")}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "luigi_sshjob").rglob("*.py")}
     wanted = {"luigi_sshjob/py.typed", *scripts, *modules}
     with zipfile.ZipFile(wheel) as archive:
@@ -143,8 +144,8 @@ def main() -> int:
         try:
             sdist, wheel = build(folder / "dist")
             say(f"{sdist.name} and {wheel.name} have all they must have, version {look_into(sdist, wheel)}")
-            try_it(wheel, folder, engine.connect())
-        except engine.NoEngine as error:
+            try_it(wheel, folder, docker_engine.connect())
+        except docker_engine.NoEngine as error:
             say(f"the wheel was not tried on a clean machine: {error}")
             return 1 if os.environ.get("CI") == "true" else 0
         except Unfit as error:

@@ -92,7 +92,7 @@ install_missing
 }
 
 status=0
-answer=$("$venv/bin/python" tests/engine.py) || status=$?
+answer=$("$venv/bin/python" tests/support/docker_engine.py) || status=$?
 case $status in
   0) say "$answer" ;;
   3)

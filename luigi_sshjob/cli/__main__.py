@@ -2,6 +2,6 @@
 
 import sys
 
-from luigi_sshjob.cli import main
+from luigi_sshjob.cli.main import main
 
 sys.exit(main())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from luigi_sshjob.ssh.arrival import Arrival, Route
-from luigi_sshjob.ssh.remote_shell import Part
+from luigi_sshjob.ssh.shell.remote_shell import Part
+from luigi_sshjob.ssh.transports.login_info import Arrival, Route
 
 
 @dataclasses.dataclass(frozen=True)

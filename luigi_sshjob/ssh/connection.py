@@ -16,16 +16,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from luigi_sshjob import config, shell
+from luigi_sshjob import config
+from luigi_sshjob.destination import Destination
+from luigi_sshjob.error_context import during
 from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
-from luigi_sshjob.ssh.destination import Destination
-from luigi_sshjob.ssh.exchange import Exchange
-from luigi_sshjob.ssh.refusals import refused
-from luigi_sshjob.ssh.remote_shell import Answer, RemoteShell, deadline_in, request_text
-from luigi_sshjob.ssh.session import Session
-from luigi_sshjob.ssh.transports import transport_to
-from luigi_sshjob.ssh.watches import Watches
-from luigi_sshjob.trouble import during
+from luigi_sshjob.remote import quoting
+from luigi_sshjob.ssh.leader.client import Exchange
+from luigi_sshjob.ssh.leader.subscriptions import Watches
+from luigi_sshjob.ssh.shell.errors import refused
+from luigi_sshjob.ssh.shell.remote_shell import Answer, RemoteShell, deadline_in, request_text
+from luigi_sshjob.ssh.shell.session import Session
+from luigi_sshjob.ssh.transports.registry import transport_to
 
 logger = logging.getLogger("luigi-interface")
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class Connection:
             self.transport = transport_to(destination, settings)
         self.settings = settings
         """Those of the host when the connection was asked for."""
-        self._exchange = Exchange(self.transport, shell.agent_hash())
+        self._exchange = Exchange(self.transport, quoting.agent_hash())
         self._postponed: list[str] = []
 
     @property
@@ -74,7 +75,7 @@ class Connection:
             return ask()
 
     def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Answer | None:
-        """What is new of a job, see `watch_arm` in remote/watch.sh; None now and then while there is nothing.
+        """What is new of a job, see `watch_arm` in remote/server/watch.sh; None now and then while there is nothing.
 
         `interval` is the longest pause in seconds between two looks; an `urgent` one is looked at without a pause.
         Raises as `call`.

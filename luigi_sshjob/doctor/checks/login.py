@@ -1,0 +1,166 @@
+"""Judges how the host was reached, or at which step it was not."""
+
+from __future__ import annotations
+
+import re
+
+from luigi_sshjob.doctor.facts import Lookup
+from luigi_sshjob.doctor.report import Finding, Verdict, seconds
+from luigi_sshjob.errors import ConfigurationError, SSHJobError
+from luigi_sshjob.ssh.transports.login_info import Arrival, Route
+
+_SLOW_LOOKUP = 2.0  # seconds
+_SLOW_LOGIN = 5.0
+
+# What the words of a failed login say of how far it came, and what helps beyond the error's own next step. The first
+# that matches counts.
+_STEPS: tuple[tuple[str, str, str], ...] = (
+    (r"existing_master is require", "login", ""),
+    (r"Could not resolve hostname|name resolution|: Try again", "name", ""),
+    (
+        r"IDENTIFICATION HAS CHANGED|host key for .* has changed|Host key verification failed|No .* host key is known",
+        "host key",
+        "",
+    ),
+    (
+        r"Unable to negotiate|no matching|[Ii]ncompatible",
+        "key exchange",
+        "have the server updated; until then name in the ssh configuration what it offers (HostKeyAlgorithms, "
+        "KexAlgorithms, PubkeyAcceptedAlgorithms)",
+    ),
+    (r"Permission denied|authentication failures|authentication methods|incorrect password", "authentication", ""),
+    (
+        r"jump host does not connect",
+        "connection",
+        "check host and port as the jump host sees them, and that it forwards (AllowTcpForwarding, PermitOpen)",
+    ),
+    (
+        r"banner|Bad remote protocol|invalid characters",
+        "connection",
+        "check that the port is sshd's: something else answers there, or nothing that speaks SSH",
+    ),
+    (
+        r"reset by|[Cc]onnection closed by (?!UNKNOWN)|kex_exchange",
+        "connection",
+        "wait some minutes; the server drops connections before they log in: too many at once (MaxStartups), or "
+        "this machine's address is shut out (fail2ban, PerSourcePenalties, hosts.deny). Its administrator can tell",
+    ),
+    (
+        r"[Cc]onnection refused|[Cc]onnect failed",
+        "connection",
+        "check the port, and that an sshd runs there: the machine answers, but nothing listens on that port",
+    ),
+    (
+        r"timed out|[Nn]o route|unreachable|connect to host|port \d+: ",
+        "connection",
+        "check that the machine is up and that no firewall stands before that port; where it is only slow, raise "
+        "connect_timeout in [sshjob]",
+    ),
+)
+
+# The steps behind the name, and what is known of one when a later one has failed.
+_DONE = {
+    "connection": "an sshd answers at {route.hostname} port {route.port}",
+    "key exchange": "both know the same algorithms",
+    "host key": "taken for that of {route.known_as}",
+    "authentication": "",
+}
+_ORDER = list(_DONE)
+
+
+def judge_name(route: Route, lookup: Lookup | None, *, reached: bool = False) -> Finding:
+    """`lookup` is None where the name is not looked up on this machine."""
+    name = f"{route.hostname} port {route.port}"
+    if lookup is None:
+        verdict = Verdict.OK if reached else Verdict.UNKNOWN
+        return Finding("name", verdict, f"{name}; not looked up here, but by {route.through}")
+    measured = {"addresses": list(lookup.addresses), "seconds": round(lookup.seconds, 3)}
+    if lookup.problem:
+        remedy = (
+            "wait for the name service of this machine"
+            if lookup.for_now
+            else "check the spelling of the host, or give it a HostName in the ssh configuration"
+        )
+        return Finding("name", Verdict.FAIL, f"{route.hostname}: {lookup.problem}", remedy, measured)
+    found = ", ".join(lookup.addresses)
+    text = name if found == route.hostname else f"{name} is {found}"
+    if lookup.seconds > _SLOW_LOOKUP:
+        return Finding(
+            "name",
+            Verdict.NOTE,
+            f"{text}; looking it up took {seconds(lookup.seconds)}",
+            "see to the name service of this machine, or give the host's address as HostName in the ssh configuration",
+            measured,
+        )
+    return Finding("name", Verdict.OK, text, measured=measured)
+
+
+def judge_failed_login(error: SSHJobError, route: Route | None) -> list[Finding]:
+    """One that was not made: the steps that were, and the one at which it failed. `route` is None where not known."""
+    if isinstance(error, ConfigurationError) or route is None:
+        return [Finding("configuration", Verdict.FAIL, error.problem, error.next_step)]
+    step, more = next(
+        ((step, more) for pattern, step, more in _STEPS if re.search(pattern, error.problem)), ("login", "")
+    )
+    # what ssh says when the proxy has ended; what that said is lost where the connection is to persist (sshconnect.c)
+    if "UNKNOWN port 65535" in error.problem:
+        remedy = f"{error.next_step}; have {route.through or 'the way there'} examined in the same way"
+        return [Finding("connection", Verdict.FAIL, f"{error.problem} (at {route.through}, or behind it)", remedy)]
+    remedy = more or error.next_step
+    if step == "host key" and "changed" in error.problem.lower():
+        remedy = (
+            "find out from its administrator why the host key changed; if that is in order, "
+            f"ssh-keygen -R {route.known_as!r}, and log in once by hand"
+        )
+    done = _ORDER[: _ORDER.index(step)] if step in _ORDER else []
+    return [
+        *(Finding(name, Verdict.OK, _DONE[name].format(route=route)) for name in done),
+        Finding(step, Verdict.FAIL, error.problem, remedy),
+    ]
+
+
+def judge_login(route: Route, arrival: Arrival, *, of_the_user: bool) -> Finding:
+    """One that was made, or a connection that was there."""
+    where = f"as {route.username}{f', through {route.through}' if route.through else ''}"
+    if arrival.seconds is None:
+        whose = "your own connection" if of_the_user else "the shared connection, which was there,"
+        return Finding("login", Verdict.OK, f"{where}: {whose} is used; how long a login takes is not known")
+    method = f", by {arrival.method}" if arrival.method else ""
+    server = f"; the server is {arrival.server}" if arrival.server else ""
+    text = f"{where} in {seconds(arrival.seconds)}{method}{server}"
+    measured = {"seconds": round(arrival.seconds, 3), "method": arrival.method, "server": arrival.server}
+    if arrival.seconds > _SLOW_LOGIN:
+        return Finding(
+            "login",
+            Verdict.NOTE,
+            text,
+            "ask its administrator about UseDNS and slow PAM modules; GSSAPIAuthentication no in the ssh configuration "
+            "helps where no Kerberos is used",
+            measured,
+        )
+    return Finding("login", Verdict.OK, text, measured=measured)
+
+
+def judge_host_key(arrival: Arrival) -> Finding:
+    """Whether the host is the one that was meant."""
+    measured = {"host_key": arrival.host_key, "trust": arrival.trust}
+    if arrival.trust == "known":
+        return Finding("host key", Verdict.OK, f"{arrival.host_key}, known", measured=measured)
+    if arrival.trust == "unchecked":
+        return Finding(
+            "host key",
+            Verdict.NOTE,
+            f"{arrival.host_key}, taken without being known",
+            "compare the fingerprint with its administrator's, have it in known_hosts, and do not set "
+            "no_host_key_check or StrictHostKeyChecking no",
+            measured,
+        )
+    if arrival.trust == "changed":
+        return Finding(
+            "host key",
+            Verdict.FAIL,
+            f"{arrival.host_key}, taken although known_hosts has another",
+            "find out from its administrator why the key changed, and do not set StrictHostKeyChecking no",
+            measured,
+        )
+    return Finding("host key", Verdict.UNKNOWN, "not known, as no login was made")

@@ -1,0 +1,1 @@
+"""Jobs on a host: their model, and the requests that submit, watch and end them."""

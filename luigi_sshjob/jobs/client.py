@@ -1,0 +1,239 @@
+"""The verbs on jobs, each one round trip: submit, poll, cancel, collect, remove."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shlex
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from luigi_sshjob.error_context import saying
+from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
+from luigi_sshjob.jobs.launchers.base import Launcher
+from luigi_sshjob.jobs.model import JobRef, Observation, State, checked_base_dir
+from luigi_sshjob.jobs.protocol import observation, offset_word, watch_words, watched
+from luigi_sshjob.jobs.spec import JobRequest
+from luigi_sshjob.remote import quoting
+from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.local.runtime_dir import account
+from luigi_sshjob.ssh.shell.remote_shell import Answer, Part, request_text
+
+# What is being done with a job, in an error.
+_DOING = {
+    "job_cancel": "ending it",
+    "job_collect": "taking its outcome over",
+    "job_relaunch": "starting it once more",
+    "job_remove": "removing it",
+    "job_tail": "reading the end of its log",
+}
+
+
+def whoami() -> str:
+    """Who asks, from where: for records that people read."""
+    return f"{account()}@{socket.gethostname()} (process {os.getpid()})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Submission:
+    """The attempt that a request led to, and whether it was there before, or has even been collected by another."""
+
+    job: JobRef
+    attached: bool = False
+    done: bool = False
+
+
+class JobControl:
+    """Jobs of one host below one base directory. Holds no state: the host's record is all there is."""
+
+    def __init__(self, connection: Connection, base_dir: str, launcher: Launcher):
+        self._connection = connection
+        self._base_dir = base_dir
+        with saying(host=connection.host):
+            self._base = quoting.directory_word(checked_base_dir(base_dir))
+        self._launcher = launcher
+
+    def submit(self, request: JobRequest, wanted: Callable[[], bool] = lambda: True) -> Submission:
+        """Starts the job, or attaches to the attempt of this task that nobody has collected.
+
+        May be repeated after any doubt: the host claims an attempt once and runs it once. Where an attempt was
+        collected before, `wanted` says whether there is to be a next one; if one more is collected while it looks, it
+        is asked again. So of two who want the same at the same time the slower one does not run it once more.
+
+        Raises `JobMismatch` where such an attempt is running but was asked for differently; one that has ended is
+        then nobody's any more, and the next one begins.
+        """
+        known = 0
+        while True:
+            kind, job, digests = self._claim(request, known)
+            if kind == "claimed":
+                return Submission(job)
+            if kind == "collected":
+                if not wanted():
+                    return Submission(job, done=True)
+                known = job.attempt
+            elif digests == request.digests:
+                return Submission(job, attached=True)
+            elif self.look(job).state.final:
+                self.collect(job)
+            else:
+                raise self._mismatch(job, digests, request.digests)
+
+    def relaunch(self, job: JobRef) -> str:
+        """For a claim that no supervisor has taken up; one that has been taken up is not run again.
+
+        Returns what is known of why none could, or nothing.
+        """
+        words = (self._base, quoting.supervisor_hash(), job.directory)
+        parts = self._check(job, "job_relaunch", *words).parts
+        return quoting.decode(parts[0].content)[:-1] if parts else ""
+
+    def poll(self, watched: Sequence[tuple[JobRef, int | None]]) -> list[Observation]:
+        """One look at all of them: each job with the offset in bytes from where its log is wanted, None for no log."""
+        words: list[str] = []
+        for job, offset in watched:
+            words += job.directory, offset_word(offset)
+        parts: list[dict[str, Part]] = [{} for _ in watched]
+        with saying("asking how jobs stand", job=watched[0][0].id if len(watched) == 1 else None):
+            answer = self._connection.check("job_poll", *words)
+        for part in answer.parts:
+            parts[part.index][part.kind] = part
+        return [observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
+
+    def watch(
+        self, job: JobRef, offset: int, known: State | None, *, more: bool, interval: float
+    ) -> Observation | None:
+        """Waits until there is something to tell of a job that was `known` to stand so: with its log from `offset` on.
+
+        `more`: that there is more of the log is known. `interval` is the longest pause between two looks in seconds.
+        Returns None after some seconds without news.
+        """
+        words = watch_words(job, offset, known, more)
+        with saying("watching it", job=job.id):
+            answer = self._connection.watch(job.directory, *words, interval=interval, urgent=more)
+        return watched(answer, offset) if answer else None
+
+    def look(self, job: JobRef) -> Observation:
+        """How one job stands, without its log."""
+        return self.poll([(job, None)])[0]
+
+    def tail(self, job: JobRef, lines: int, most: int) -> bytes:
+        """The last lines of its log as it is now, of `most` bytes at the end of it and no more."""
+        return self._check(job, "job_tail", job.directory, str(most), str(lines)).parts[0].content
+
+    def cancel(self, job: JobRef, grace: float) -> tuple[State, str]:
+        """Asks the host to end the job, and says how and why so it stood then. To be repeated until it has ended."""
+        # where there is no supervisor any more it takes as long as the killing
+        words = (job.directory, str(math.ceil(grace)), whoami())
+        (part,) = self._check(job, "job_cancel", *words, bounded=False).parts
+        return State(part.value), quoting.decode(part.content)[:-1]
+
+    def collect(self, job: JobRef) -> None:
+        """Marks the outcome as taken over; the next `submit` is a new attempt."""
+        self._check(job, "job_collect", job.directory, whoami())
+
+    def remove(self, job: JobRef) -> None:
+        """Removes a collected attempt, but not what a task shows as its output."""
+        self._check(job, "job_remove", job.directory)
+
+    def latest(self, key: str) -> JobRef | None:
+        """The newest attempt of a task, whatever its state."""
+        with saying("looking for its newest attempt", job=key):
+            parts = self._connection.check("job_latest", self._base, key).parts
+        return self._ref(key, parts[0]) if parts else None
+
+    def command_line(self, verb: str, job: JobRef) -> str:
+        """The `luigi-sshjob` command that a person would give."""
+        words = ["luigi-sshjob", *verb.split()]
+        if self._base_dir != self._connection.settings.base_dir:
+            words += "--base-dir", shlex.quote(self._base_dir)
+        destination = self._connection.transport.destination
+        if destination.transport:
+            words += "--transport", shlex.quote(destination.transport)
+        if destination.key_file:
+            words += "--key-file", shlex.quote(destination.key_file)
+        if destination.sshpass:
+            words.append("--sshpass")
+        return " ".join([*words, job.host, job.id])
+
+    def _claim(self, request: JobRequest, known: int) -> tuple[str, JobRef, str]:
+        words = (
+            self._base,
+            request.key,
+            "\n".join([self._launcher.name, *request.launch.lines]),
+            quoting.supervisor_hash(),
+            str(known),
+            request.digests,
+            request.spec_text(),
+            request.command,
+            request.environment_text(),
+        )
+        with saying("submitting it", job=request.key):
+            parts = self._base_checked("job_submit", *words).parts
+            if parts[0].kind == "uninstalled":
+                files = [word for item in quoting.supervisor().items() for word in item]
+                self._base_checked("install_supervisor", self._base, quoting.supervisor_hash(), *files)
+                parts = self._base_checked("job_submit", *words).parts
+        digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
+        return parts[0].kind, self._ref(request.key, parts[0]), digests
+
+    def _base_checked(self, verb: str, *words: str) -> Answer:
+        try:
+            return self._connection.check(verb, *words)
+        except RemoteCommandFailed as error:
+            if "whose directory was deleted" not in error.problem:
+                error.next_step = (
+                    f"make {self._base} a directory that the account on {self._connection.host} owns and can write, "
+                    "or set base_dir"
+                )
+            error.next_step += "; nothing was submitted"
+            raise
+
+    def _check(self, job: JobRef, verb: str, *words: str, bounded: bool = True) -> Answer:
+        with saying(_DOING[verb], job=job.id):
+            return self._connection.check(verb, *words, bounded=bounded)
+
+    def _ref(self, key: str, part: Part) -> JobRef:
+        return JobRef(self._connection.host, key, part.index, quoting.decode(part.content)[:-1])
+
+    def _mismatch(self, job: JobRef, there: str, asked: str) -> JobMismatch:
+        command, circumstances = (a != b for a, b in zip(there.split(), asked.split(), strict=True))
+        what = " and ".join(["command"] * command + ["environment, working directory or outputs"] * circumstances)
+        return JobMismatch(
+            f"it is running with another {what} (there {_short(there)}, asked for {_short(asked)})",
+            host=job.host,
+            job=job.id,
+            next_step=f"wait for it, or end it with `{self.command_line('kill', job)}` and run the task again",
+        )
+
+
+def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], deadline: float) -> list[JobRef]:
+    """Asks the host to end the jobs, each with its grace in seconds, and takes over how they ended.
+
+    Returns those that have not ended at `deadline` (`time.monotonic()`). Raises `ConnectionFailed`.
+    """
+    left = [job for job, _ in jobs]
+    with saying("ending its jobs", host=connection.host), connection.conversation(deadline) as ask:
+        cancel = {
+            job: request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs
+        }
+        again = -math.inf
+        while left and time.monotonic() < deadline:
+            # a job whose supervisor was about to start may not have heard; a scheduler takes its time to answer
+            if (begin := time.monotonic()) >= again:
+                ask([cancel[job] for job in left])
+                again = time.monotonic() + max(1, 10 * (time.monotonic() - begin))
+            looks = ask([request_text("job_poll", job.directory, "-") for job in left])
+            outcomes = {job: watched(answer, 0).outcome for job, answer in zip(left, looks, strict=True)}
+            left = [job for job, outcome in outcomes.items() if not outcome]
+            # who ended it knows how it ended; running the task again means a new attempt
+            ended = [job for job, outcome in outcomes.items() if outcome and outcome.state in ("cancelled", "lost")]
+            ask([request_text("job_collect", job.directory, whoami()) for job in ended])
+            time.sleep(0.1 if left else 0)
+    return left
+
+
+def _short(digests: str) -> str:
+    return "/".join(digest[:8] for digest in digests.split())

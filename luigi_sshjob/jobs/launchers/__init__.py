@@ -1,0 +1,1 @@
+"""How a job is started on its host: one module per launcher."""

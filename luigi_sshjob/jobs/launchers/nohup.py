@@ -1,0 +1,5 @@
+"""A detached process on the host itself; needs nothing there."""
+
+from luigi_sshjob.jobs.launchers.base import Launcher
+
+NOHUP = Launcher(name="nohup", start_timeout=10.0)

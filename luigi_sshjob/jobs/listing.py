@@ -1,0 +1,188 @@
+"""What people ask about the jobs of a host: which there are, all that is known of one, and the end of what is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from luigi_sshjob.errors import JobError, RemoteCommandFailed
+from luigi_sshjob.jobs.model import JobRef, Observation, State
+from luigi_sshjob.jobs.protocol import observation
+from luigi_sshjob.remote import quoting
+from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.shell.remote_shell import Answer, Part, request_text
+
+_TIME = re.compile(r"(\d+) (\S+/\d+)/([^/\s]+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """One attempt. Ages are seconds on the host's own clock, None where it could not tell."""
+
+    job: JobRef
+    standing: Observation
+    collected: str = ""
+    """Who has taken its outcome over, empty while nobody has."""
+    tail: str = ""
+    """The end of its log."""
+    submitted_ago: float | None = None
+    since: float | None = None
+    """How long it has stood as it does: since it was submitted, was started, or ended."""
+    collected_ago: float | None = None
+
+    @property
+    def state(self) -> State:
+        """How it stands."""
+        return self.standing.state
+
+    @property
+    def verdict(self) -> str:
+        """One word: how it ended, or how it stands."""
+        outcome = self.standing.outcome
+        return outcome.state if outcome else self.state.value
+
+    @property
+    def last_line(self) -> str:
+        """Of its log, the last that is not blank."""
+        return next((line.strip() for line in reversed(re.split(r"[\r\n]+", self.tail)) if line.strip()), "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """All that a host keeps of one attempt but its environment."""
+
+    listed: Listed
+    command: str = ""
+    diagnostics: str = ""
+    """What the supervisor itself had to say."""
+    working_directory: str = ""
+    time_limit: int | None = None
+    submitted_by: str = ""
+    submitted_at: str = ""
+    outputs: tuple[str, ...] = ()
+    log_bytes: int = 0
+    disk_bytes: int | None = None
+    processes: int = 0
+
+
+Ask = Callable[[Sequence[str]], list[Answer]]
+
+
+class JobSurvey:
+    """The jobs of one host below one base directory."""
+
+    def __init__(self, connection: Connection, base_dir: str):
+        self._connection = connection
+        self._base = quoting.directory_word(base_dir)
+
+    def attempts(self) -> list[Listed]:
+        """Every attempt on the host, see `asking`."""
+        with self.asking() as ask:
+            return self.ask(ask)
+
+    def asking(self, deadline: float | None = None) -> AbstractContextManager[Ask]:
+        """A session of its own for `ask`, so that no task waits meanwhile; it also remembers when a scheduler was asked
+        last. `deadline` (`time.monotonic()`) is [sshjob]'s for a request unless given."""
+        return self._connection.conversation(self._connection.request_deadline() if deadline is None else deadline)
+
+    def ask(self, ask: Ask) -> list[Listed]:
+        """Every attempt on the host."""
+        (answer,) = ask([request_text("job_survey", self._base)])
+        if answer.status != 0:
+            raise self._connection.refusal("job_survey", answer)
+        return self._listed(answer.parts)
+
+    def details(self, job: JobRef) -> Details:
+        """Of one that is there."""
+        parts = self._connection.check("job_show", job.directory).parts
+        found = {part.kind: quoting.decode(part.content).removesuffix("\n") for part in parts}
+        values = {part.kind: part.value for part in parts}
+        layout = quoting.layout()
+        disk = _number(values.get("kibibytes"))
+        return Details(
+            listed=self._listed(parts)[0],
+            command=found.get(layout["SJ_COMMAND"], ""),
+            diagnostics=found.get(layout["SJ_DIAGNOSTICS"], ""),
+            working_directory=found.get("working_directory", ""),
+            time_limit=_number(found.get("time_limit")),
+            submitted_by=found.get("submitted_by", ""),
+            submitted_at=found.get("submitted_at", ""),
+            outputs=tuple(quoting.decode(part.content)[:-1] for part in parts if part.kind == "output"),
+            log_bytes=_number(values.get("log_bytes")) or 0,
+            disk_bytes=None if disk is None else disk * 1024,
+            processes=_number(values.get("processes")) or 0,
+        )
+
+    def discard(self, jobs: Sequence[JobRef]) -> None:
+        """Removes attempts that have ended and were collected, with all that is kept of them but published outputs.
+
+        Raises `JobError` for one that is not such; those named before it are gone then.
+        """
+        with self.asking() as ask:
+            for job, answer in zip(
+                jobs, ask([request_text("job_discard", job.directory) for job in jobs]), strict=True
+            ):
+                if answer.status != 0:
+                    raise _refused(job, self._connection.refusal("job_discard", answer))
+
+    def _listed(self, parts: Iterable[Part]) -> list[Listed]:
+        found: dict[int, dict[str, Part]] = {}
+        times, now = "", ""
+        for part in parts:
+            if part.kind == "times":
+                times, now = quoting.decode(part.content), part.value
+            else:
+                found.setdefault(part.index, {})[part.kind] = part
+        known = _times(times)
+        return [self._one(each, known, _number(now)) for each in found.values() if "state" in each]
+
+    def _one(self, parts: Mapping[str, Part], times: Mapping[str, Mapping[str, int]], now: int | None) -> Listed:
+        directory = quoting.decode(parts["directory"].content)[:-1]
+        _, key, attempt = directory.rsplit("/", 2)
+        standing = observation(parts, None)
+        files, layout = times.get(f"{key}/{attempt}", {}), quoting.layout()
+
+        def ago(*names: str) -> float | None:
+            found = next((files[layout[name]] for name in names if layout[name] in files), None)
+            return None if found is None or now is None else float(max(0, now - found))
+
+        since = {State.ENDED: ("SJ_RECORD", "SJ_COLLECTED"), State.LOST: ("SJ_LOG",), State.CLAIMED: ("SJ_SPEC",)}
+        return Listed(
+            job=JobRef(self._connection.host, key, int(attempt), directory),
+            standing=standing,
+            collected=_collector(parts["collected"]) if "collected" in parts else "",
+            tail=parts["tail"].content.decode("utf-8", "replace") if "tail" in parts else "",
+            submitted_ago=ago("SJ_SPEC"),
+            since=ago(*since.get(standing.state, ("SJ_STARTED", "SJ_SPEC"))),
+            collected_ago=ago("SJ_COLLECTED"),
+        )
+
+
+def _times(text: str) -> dict[str, dict[str, int]]:
+    """By KEY/ATTEMPT, then by the file's name."""
+    times: dict[str, dict[str, int]] = {}
+    for line in text.splitlines():
+        match = _TIME.fullmatch(line)
+        if match:
+            times.setdefault(match[2], {})[match[3]] = int(match[1])
+    return times
+
+
+def _collector(mark: Part) -> str:
+    # of a full disk the mark is empty
+    return quoting.decode(mark.content).strip().removeprefix("collected_by: ") or "somebody"
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _refused(job: JobRef, error: RemoteCommandFailed) -> JobError:
+    return JobError(
+        f"the attempt was not removed: {error.problem}",
+        host=job.host,
+        job=job.id,
+        next_step=f"look with `luigi-sshjob show {job.host} {job.id}`; what was removed before it is gone",
+    )

@@ -1,0 +1,149 @@
+"""What is asked of a host: checked before anything is sent, then written as the files of a job directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.launchers.base import Launch
+from luigi_sshjob.jobs.model import digest
+from luigi_sshjob.remote import quoting
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# set by some shell itself and read-only there: an assignment would end the job before it began
+_SHELL_OWNED = frozenset(
+    ["BASHOPTS", "BASHPID", "BASH_VERSINFO", "EUID", "GROUPS", "KSH_VERSION", "PPID", "SHELLOPTS", "UID"]
+)
+_RESERVED_PREFIX = "SSHJOB_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """A file or directory on the host that the command makes, at a temporary path until it has succeeded."""
+
+    variable: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class JobRequest:
+    """What is asked for. Times are seconds; a `time_limit` of 0 is none."""
+
+    key: str
+    command: str
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    working_directory: str = "~"
+    outputs: Sequence[Output] = ()
+    publish: bool = False
+    time_limit: float = 0
+    kill_grace: float = 10
+    success_exit_codes: Sequence[int] = (0,)
+    submitted_by: str = ""
+    submitted_at: str = ""
+    launch: Launch = dataclasses.field(default_factory=Launch)
+
+    def __post_init__(self) -> None:
+        _check_command(self.command)
+        for name, value in self.environment.items():
+            _check_variable(name, value)
+        if not (0 <= self.time_limit < math.inf and 0 <= self.kill_grace < math.inf):
+            raise ConfigurationError(
+                f"time_limit and kill_grace must be finite and not negative: {self.time_limit} and {self.kill_grace}",
+                job=self.key,
+                next_step="give seconds, 0 for no limit",
+            )
+        codes = tuple(self.success_exit_codes)
+        if not codes or not all(isinstance(code, int) and 0 <= code <= 255 for code in codes):
+            raise ConfigurationError(
+                f"success_exit_codes are no exit codes: {codes!r}",
+                job=self.key,
+                next_step="give whole numbers from 0 to 255",
+            )
+        names = [output.variable for output in self.outputs]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(
+                f"two outputs would share a variable: {', '.join(sorted(names))}",
+                job=self.key,
+                next_step="give the outputs keys that differ in letters or digits",
+            )
+        self.spec_text()  # raises UnsafeValue for a path that no shell can be given
+
+    @property
+    def digests(self) -> str:
+        """Of the command, and of all else that makes it another job. Tell whether a running attempt is this one."""
+        circumstances = (
+            sorted(self.environment.items()),
+            self.working_directory,
+            [(output.variable, output.path) for output in self.outputs],
+        )
+        return f"{digest(self.command)} {digest(repr(circumstances))}"
+
+    def spec_text(self) -> str:
+        """The file `spec`: read by people, sourced by the supervisor."""
+        lines = [
+            f"submitted_by={quoting.quote(self.submitted_by)}",
+            f"submitted_at={quoting.quote(self.submitted_at)}",
+            f"working_directory={quoting.quote_path(quoting.anchored(self.working_directory))}",
+            # POSIX sleep and the shells count in whole seconds
+            f"time_limit={math.ceil(self.time_limit) or ''}",
+            f"kill_grace={math.ceil(self.kill_grace)}",
+            f"success_exit_codes={quoting.quote(' '.join(map(str, self.success_exit_codes)))}",
+            f"publish={'yes' if self.publish else 'no'}",
+            f"requeue={'yes' if self.launch.requeue else 'no'}",
+            f"tag={digest(self.key)[:12]}",
+        ]
+        for number, output in enumerate(self.outputs):
+            path = quoting.anchored(output.path.rstrip("/") or "/")
+            name = posixpath.basename(path)
+            # tools look at the end of a name; 255 bytes is the longest a name may be
+            suffix = f"-{number}.{name}" if len(quoting.encode(name)) <= 200 else f"-{number}"
+            lines.append(f"output {output.variable} {quoting.quote_path(path)} {quoting.quote(suffix)}")
+        return "\n".join(lines)
+
+    def environment_text(self) -> str:
+        """The file `environment`: evaluated by the supervisor, then gone."""
+        return "\n".join(f"export {name}={quoting.quote(value)}" for name, value in self.environment.items())
+
+
+def _check_command(command: Any) -> None:
+    if not isinstance(command, str) or not command.strip():
+        raise ConfigurationError(
+            f"the command is no text: {command!r}",
+            next_step="let command() return the text of a script, or its #! line and all",
+        )
+    first_line, _, _ = command.lstrip().partition("\n")
+    if first_line.startswith("#!") and (not command.startswith("#!") or first_line.endswith("\r")):
+        raise ConfigurationError(
+            f"the command's #! line is not at its very beginning, or ends in a carriage return: {first_line!r}",
+            next_step='begin the text with #! (textwrap.dedent, and a backslash after the opening """, help)',
+        )
+    if "\0" in command:
+        raise ConfigurationError("the command contains a NUL byte", next_step="take it out: no shell reads past it")
+
+
+def _check_variable(name: Any, value: Any) -> None:
+    # the value may be a secret: it is in no message
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"this is no name of an environment variable: {name!r}",
+            next_step="use letters, digits and _, no digit first",
+        )
+    if name in _SHELL_OWNED or name.startswith(_RESERVED_PREFIX):
+        raise ConfigurationError(
+            f"this environment variable cannot be set for a job: {name}",
+            next_step="use another name: shells own this one, or luigi_sshjob does",
+        )
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            f"the value of an environment variable is no str: {name} is a {type(value).__name__}",
+            next_step="make it a str",
+        )
+    if "\0" in value:
+        raise ConfigurationError(
+            f"the value of an environment variable contains a NUL byte: {name}", next_step="take it out"
+        )

@@ -1,5 +1,0 @@
-"""A detached process on the host itself; needs nothing there."""
-
-from luigi_sshjob.launchers.base import Launcher
-
-NOHUP = Launcher(name="nohup", start_timeout=10.0)

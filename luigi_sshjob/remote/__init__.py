@@ -1,0 +1,1 @@
+"""Everything that is shell: the scripts of the remote side, and quoting."""

@@ -1,0 +1,1 @@
+"""The private local directory of sockets and locks."""

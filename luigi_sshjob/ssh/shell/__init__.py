@@ -1,0 +1,1 @@
+"""Sessions, and the remote shell that answers requests in one."""

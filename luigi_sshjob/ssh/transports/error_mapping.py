@@ -1,0 +1,155 @@
+"""What ssh prints, or paramiko is told, as errors of ours: the one place that translates."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from luigi_sshjob.destination import Destination
+from luigi_sshjob.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    ConnectionLost,
+    HostUnreachable,
+    LoginRefused,
+    SessionRefused,
+    SSHJobError,
+)
+
+# What ssh says -> what it means, in a sentence of ours before its words. The first that matches counts.
+_MEANINGS: tuple[tuple[str, type[SSHJobError], str, str], ...] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
+        LoginRefused,
+        "the host shows another key than it did before",
+        "find out from its administrator why the host key changed; if that is in order, ssh-keygen -R {known_as}",
+    ),
+    (
+        r"Host key verification failed|No .* host key is known",
+        LoginRefused,
+        "the host's key is not one that is known and trusted",
+        "run `{ssh}` once by hand and compare the host key's fingerprint, so that known_hosts has it",
+    ),
+    (
+        r"Temporary failure in name resolution|: Try again",
+        HostUnreachable,
+        "the name service does not answer",
+        "wait for it; jobs on the host go on meanwhile",
+    ),
+    (
+        r"Could not resolve hostname",
+        LoginRefused,
+        "no machine has the name of this host",
+        "check the spelling of the host, or give it a HostName in the ssh configuration",
+    ),
+    (
+        r"Permission denied|Too many authentication failures|No more authentication methods|incorrect password",
+        LoginRefused,
+        "the host does not let us in",
+        "make `{ssh} true` work without a question: key_file, ssh-add, authorized_keys on the host",
+    ),
+    (
+        r"Bad configuration option|bad (owner or )?permissions|extra arguments at end|bad configuration|user config"
+        r"|: line \d+: |command-line line",
+        ConfigurationError,
+        "the ssh configuration cannot be used",
+        "correct what ssh names: a line of the ssh configuration, its permissions, ssh_config in [sshjob]",
+    ),
+    (
+        "",
+        HostUnreachable,
+        "no connection to the host",
+        "check that `{ssh} true` works from here; jobs on the host go on meanwhile",
+    ),
+)
+
+
+# What known_hosts has it under, which is not its alias, and has the port where that is not the usual one.
+_KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
+# What a multiplexed client says of itself when it had no session.
+_CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
+
+
+def login_error(said: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
+    """The error that the words of an ssh that logs in stand for."""
+    _, kind, problem, next_step = next(meaning for meaning in _MEANINGS if re.search(meaning[0], said, re.IGNORECASE))
+    known = _KNOWN_AS.search(said)
+    lines = [line.strip() for line in said.splitlines() if line.strip(" @\r\n")]
+    return kind(
+        f"{problem}: {'; '.join(lines[-4:]) or 'ssh ended without a word'}",
+        host=str(destination),
+        doing="logging in",
+        next_step=next_step.format(
+            known_as=shlex.quote(known[1] if known else destination.host), ssh=destination.by_hand(ssh_config)
+        ),
+    )
+
+
+def client_failed(said: str) -> bool:
+    """Whether these are words of a client that had no session, not of what it should have run."""
+    return bool(_CLIENT_FAILED.search(said))
+
+
+def client_error(said: str, destination: Destination) -> SSHJobError:
+    """The error for a client of the master that ended before its time.
+
+    A client cannot log in, so nothing it or its command says is about a login.
+    """
+    if client_failed(said) and re.search(r"refused by peer|request failed|open failed", said):
+        return session_refused(destination)
+    return connection_lost(said, destination)
+
+
+def session_refused(destination: Destination) -> SessionRefused:
+    """The error for a session that the server did not open."""
+    return SessionRefused(
+        "the server has no session left on the shared connection",
+        host=str(destination),
+        next_step="lower max_sessions in [sshjob] below the server's MaxSessions",
+    )
+
+
+def connection_lost(said: str, destination: Destination) -> ConnectionLost:
+    """The error for a connection that ended before its time."""
+    return ConnectionLost(
+        f"the connection broke{': ' + said.strip() if said.strip() else ''}",
+        host=str(destination),
+        next_step="do it again, the connection is made anew by itself; a command may have been run all the same",
+    )
+
+
+def silent(destination: Destination) -> ConnectionLost:
+    """The error for an answer that did not come in time."""
+    return ConnectionLost(
+        "the host did not answer in time",
+        host=str(destination),
+        next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
+    )
+
+
+def no_key_file(destination: Destination) -> ConfigurationError:
+    """The error for a key that is not where it is said to be."""
+    return ConfigurationError(
+        f"there is no key file {destination.key_file}",
+        host=str(destination),
+        next_step="correct key_file in ssh_options",
+    )
+
+
+def no_tunnel(way: str, said: str, destination: Destination) -> ConnectionFailed:
+    """The error for a port that does not lead where it should."""
+    return ConnectionFailed(
+        f"the tunnel cannot be made: {said}",
+        host=str(destination),
+        doing=f"opening the tunnel {way}",
+        next_step="check that the local port is free and that the server allows forwarding",
+    )
+
+
+def no_program(name: str, host: str) -> ConfigurationError:
+    """The error for a program that this machine should have."""
+    return ConfigurationError(
+        f"there is no such program on this machine: {name}",
+        host=host,
+        next_step=f"install it (Debian: apt-get install {'openssh-client' if name == 'ssh' else name})",
+    )

@@ -1,0 +1,1 @@
+"""The OpenSSH client, with one ControlMaster per host."""

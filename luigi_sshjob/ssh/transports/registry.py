@@ -1,0 +1,40 @@
+"""Every transport by its name. A new one is its own file, its name among the settings and its place here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from luigi_sshjob.config import TRANSPORTS, Settings
+from luigi_sshjob.destination import Destination
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.ssh.transports.base import Transport
+from luigi_sshjob.ssh.transports.openssh.transport import OpenSSH
+
+
+def _paramiko(destination: Destination, settings: Settings) -> Transport:
+    try:
+        # not above: it is an extra, and takes a while to import
+        from luigi_sshjob.ssh.transports.paramiko.transport import Paramiko
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the transport paramiko needs what is not installed on this machine: {error}",
+            host=str(destination),
+            next_step="pip install luigi-sshjob[paramiko]",
+        ) from error
+    return Paramiko(destination, settings)
+
+
+_Maker = Callable[[Destination, Settings], Transport]
+_TRANSPORTS: dict[str, _Maker] = dict(zip(TRANSPORTS, (OpenSSH, _paramiko), strict=True))
+
+
+def transport_to(destination: Destination, settings: Settings) -> Transport:
+    """The transport that `ssh_options` name, else `[sshjob]`. Raises `ConfigurationError` for a name that is none."""
+    name = destination.transport or settings.transport
+    if name not in _TRANSPORTS:
+        raise ConfigurationError(
+            f"there is no such transport: {name!r}",
+            host=str(destination),
+            next_step=f"set transport in [sshjob], or in ssh_options, to one of {', '.join(_TRANSPORTS)}",
+        )
+    return _TRANSPORTS[name](destination, settings)

@@ -1,0 +1,1 @@
+"""Luigi's remote targets, file systems and contexts, on the shared connection."""

@@ -1,0 +1,1 @@
+"""Remote jobs as Luigi tasks."""

@@ -1,0 +1,52 @@
+"""What a running job answers to the messages that are sent from luigid's page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from luigi_sshjob.tasks.job import Job
+from luigi_sshjob.tasks.status import standing
+from luigi_sshjob.text import duration, readable
+
+_LINES = 10
+_MOST_LINES = 500
+_WIDTH = 1000
+
+_UNDERSTOOD = f"""\
+  status   how the job stands on its host now
+  tail     the last {_LINES} lines of its log
+  tail N   the last N of them, 1 to {_MOST_LINES}
+  cancel   end the job with all its processes"""
+
+
+def answer(message: str, find: Callable[[], Job]) -> str:
+    """What the job that `find` finds has to say to that. Its host is asked once, but "cancel" waits for the job's end.
+
+    Raises what `find` and the methods of `Job` do.
+    """
+    word, *arguments = message.lower().split(None, 1) or [""]
+    if word == "tail":
+        return _tail(arguments[0].strip() if arguments else "", find)
+    if word == "status" and not arguments:
+        job = find()
+        seen = job.look()
+        age = "" if seen.running_for is None else f" for {duration(seen.running_for)}"
+        return "\n".join(standing(job.ref, seen, age))
+    if word == "cancel" and not arguments:
+        job = find()
+        return f"{job.id} {job.cancel()}"
+    return f"{_quoted(message.strip())} is not understood. You can send:\n{_UNDERSTOOD}"
+
+
+def _tail(argument: str, find: Callable[[], Job]) -> str:
+    lines = int(argument) if re.fullmatch(r"[0-9]{1,4}", argument) else 0
+    if argument and not 1 <= lines <= _MOST_LINES:
+        whole = f"The whole log:\n{find().logs_command}"
+        return f"{_quoted(argument)} is no number of lines from 1 to {_MOST_LINES}.\n{whole}"
+    found = find().tail(lines or _LINES)
+    return "\n".join(readable(line, _WIDTH) for line in found) or "the log is empty so far"
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

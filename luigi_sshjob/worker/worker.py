@@ -1,0 +1,224 @@
+"""The worker itself: what Luigi's does, with room for two kinds of tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import luigi
+import luigi.scheduler
+import luigi.worker
+from luigi.task_register import load_task
+
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.tasks.signals import Ears, ToldToEnd
+from luigi_sshjob.tasks.task import RemoteJobTask
+from luigi_sshjob.worker import shutdown
+from luigi_sshjob.worker.main_thread import Mailbox
+from luigi_sshjob.worker.reaper import Guard
+from luigi_sshjob.worker.scheduler_proxy import LOCAL, REMOTE, TwoNames
+from luigi_sshjob.worker.task_process import StandIn
+from luigi_sshjob.worker.threads import Crew, Hands
+
+logger = logging.getLogger("luigi-interface")
+
+# Seconds in which hosts may be asked to end jobs when the worker is told to end: it is gone within five, of which a
+# busy machine takes some for what comes after. The guard has the time that the rest needs.
+_FAREWELL = 2.5
+
+
+class HoldingWorker(luigi.worker.Worker):
+    """Luigi's worker with room for `remote_jobs` besides `worker_processes` local tasks."""
+
+    def __init__(
+        self,
+        remote_jobs: int,
+        scheduler: Any = None,
+        worker_id: str | None = None,
+        worker_processes: int = 1,
+        assistant: bool = False,
+        **options: Any,
+    ):
+        if not isinstance(remote_jobs, int) or remote_jobs < 0:
+            raise ConfigurationError(
+                f"remote_jobs is no number of jobs: {remote_jobs!r}", next_step="give 0 or more jobs to be held at once"
+            )
+        self._rooms = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
+        self._ears = Ears()
+        names = TwoNames(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
+        super().__init__(names, worker_id, worker_processes, assistant=assistant, **options)
+        self._set_sum()
+        self.mailbox = Mailbox(self._task_result_queue, self.end_if_told)
+        self._task_result_queue = self.mailbox  # type: ignore[assignment]
+        self._crews: dict[Connection, Crew] = {}
+        self._checkers: dict[tuple[str, ...], Hands] = {}
+        self._ending: dict[str, list[Callable[[], None]]] = {}
+        self.guard = Guard()
+
+    def run(self) -> Any:
+        """As Luigi's; what ran out of time is cancelled when it returns."""
+        succeeded = super().run()
+        while self._ending:
+            self.end_if_told()
+            self.mailbox.attend(0.1)
+        return succeeded
+
+    # -- how much room there is, see `Rooms` in two_names.py
+
+    def kind_of(self, task_id: str) -> str | None:
+        """See `Rooms`."""
+        task = self._scheduled_tasks.get(task_id)
+        return None if task is None else self._kind(task)
+
+    def kind_of_work(self, work: dict[str, Any]) -> str:
+        """See `Rooms`."""
+        try:
+            return self._kind(load_task(work.get("task_module"), work["task_family"], work["task_params"]))
+        except Exception:  # Luigi meets with the same, and reports it
+            return LOCAL
+
+    def room(self, kind: str) -> int:
+        """See `Rooms`."""
+        return self._rooms[kind]
+
+    def has_room(self, kind: str) -> bool:
+        """See `Rooms`."""
+        held = len(self._held())
+        return (held if kind == REMOTE else len(self._running_tasks) - held) < self._rooms[kind]
+
+    def has_results(self) -> bool:
+        """See `Rooms`."""
+        return bool(self._running_tasks) and self.mailbox.pending()
+
+    def end_if_told(self) -> None:
+        """See `Rooms`."""
+        self._ears.attend()
+
+    @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
+    def set_worker_processes(self, n: int) -> None:
+        """From luigid's page."""
+        self._set_room(LOCAL, n)
+
+    @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
+    def set_remote_jobs(self, n: int) -> None:
+        """From luigid's page, under the second name."""
+        self._set_room(REMOTE, n)
+
+    def _set_room(self, kind: str, n: int) -> None:
+        self._rooms[kind] = max(1, int(n))
+        self._set_sum()
+        self._scheduler.add_worker(self._id, {})
+
+    def _set_sum(self) -> None:
+        # Luigi waits for the end of a task when so many run, and forks when it is more than one
+        self.worker_processes = sum(self._rooms.values())
+
+    def _kind(self, task: luigi.Task) -> str:
+        # a run() of its own may do anything, and gets a process; that of a task made external is None
+        remote = isinstance(task, RemoteJobTask) and getattr(task.run, "__func__", None) is RemoteJobTask.run
+        return REMOTE if remote and self._rooms[REMOTE] else LOCAL
+
+    # -- running tasks
+
+    def _create_task_process(self, task: luigi.Task) -> Any:
+        process = super()._create_task_process(task)
+        return StandIn(self, process) if self._kind(task) == REMOTE else process
+
+    def _held(self) -> list[StandIn]:
+        return [process for process in self._running_tasks.values() if isinstance(process, StandIn)]
+
+    def crew_of(self, connection: Connection) -> Crew:
+        """The threads that work on the jobs of a host."""
+        if connection not in self._crews:
+            self._crews[connection] = Crew(connection)
+        return self._crews[connection]
+
+    def checkers_of(self, hosts: tuple[str, ...]) -> Hands:
+        """Threads that look at what other tasks have made on these hosts: if one of them is slow, so is all there."""
+        if hosts not in self._checkers:
+            self._checkers[hosts] = Hands(f"checks {' '.join(hosts)}", most=4)
+        return self._checkers[hosts]
+
+    def when_ended(self, task_id: str, begin: Callable[[], None]) -> None:
+        """Now, or when the job of an earlier run of the task has been cancelled."""
+        waiting = self._ending.get(task_id)
+        if waiting is None:
+            begin()
+        else:
+            waiting.append(begin)
+
+    def ends(self, task_id: str) -> Callable[[], None]:
+        """Its job is being cancelled, until what is returned is called, by any thread."""
+        self._ending.setdefault(task_id, [])
+
+        def ended() -> None:
+            for begin in self._ending.pop(task_id, []):
+                begin()
+
+        return lambda: self.mailbox.errand(ended)
+
+    # -- the end
+
+    def __enter__(self) -> Any:
+        self._ears.open()
+        return super().__enter__()
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> Any:
+        self._ears.deafen(kind)
+        self._leave(time.monotonic() + _FAREWELL)
+        if kind is not None:
+            # what is done at exit would wait longer for each host that does not answer
+            connections = [crew.connection for crew in self._crews.values()]
+            closing = [threading.Thread(target=one.close_shell, args=(0.5,), daemon=True) for one in connections]
+            for thread in closing:
+                thread.start()
+            for thread in closing:
+                thread.join(1)
+        if kind is ToldToEnd:
+            self._ears.end_as_told()
+        return super().__exit__(kind, value, traceback)
+
+    def _leave(self, deadline: float) -> None:
+        held = self._held()
+        for stand_in in held:
+            stand_in.let_go()
+        jobs = [stand_in.job for stand_in in held if stand_in.job and stand_in.job.cancelled_at_exit]
+        done = not jobs or shutdown.cancel(jobs, deadline - time.monotonic())
+        while self._ending and time.monotonic() < deadline:
+            self.mailbox.attend(0.05)
+        self.guard.dismiss(jobs_left=not done)
+        for hands in self._checkers.values():
+            hands.close()
+        for crew in self._crews.values():
+            crew.close()
+
+
+_locked: list[logging.Handler] = []
+
+
+def _before_fork() -> None:
+    # a thread that writes to the log at this moment would leave its stream locked in the child, for ever
+    part: logging.Logger | None = logger
+    while part:
+        for handler in part.handlers:
+            handler.acquire()
+            _locked.append(handler)
+        part = part.parent if part.propagate else None
+
+
+def _after_fork() -> None:
+    while _locked:
+        _locked.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    # logging makes the locks anew
+    _locked.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -1,0 +1,327 @@
+"""The `luigi-sshjob` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from luigi_sshjob import RemoteContext
+from luigi_sshjob.cli.main import main
+from luigi_sshjob.errors import JobError, RemoteCommandFailed
+from luigi_sshjob.jobs.client import JobControl
+from luigi_sshjob.jobs.launchers.registry import launcher_named
+from luigi_sshjob.jobs.listing import JobSurvey
+from luigi_sshjob.jobs.recent import Place, note, places
+from luigi_sshjob.jobs.spec import JobRequest, Output
+
+from support import processes
+from support.settings import configure
+
+BASE = "~/.luigi-sshjob"
+
+
+@pytest.fixture
+def submit(host, luigi_cfg):
+    """A job and, if `ended`, its end."""
+    connection = RemoteContext(host.alias).connection
+    control = JobControl(connection, BASE, launcher_named("nohup"))
+
+    def submit(key: str, command: str, ended: bool = False, **options):
+        job = control.submit(JobRequest(key=key, command=command, **options)).job
+        wanted = ("ended",) if ended else ("running", "ended")
+        processes.wait_until(lambda: control.look(job).state.value in wanted, "the job")
+        return job
+
+    yield submit
+    for each in JobSurvey(connection, BASE).attempts():
+        if not each.state.final:
+            main(["kill", host.alias, each.job.id])
+    host.run("rm", "-rf", ".luigi-sshjob")
+
+
+@pytest.fixture
+def asked(capsys):
+    """What a command prints that is to end with status 0."""
+
+    def asked(*words: str, status: int = 0):
+        assert main(list(words)) == status
+        printed = capsys.readouterr()
+        return json.loads(printed.out) if "--json" in words else printed.out
+
+    return asked
+
+
+def age_mark(host, *ids: str, days: int = 20) -> None:
+    """As if they had been collected so long ago."""
+    host.run("touch", "-d", f"{days} days ago", *(f".luigi-sshjob/jobs/{each}/collected" for each in ids))
+
+
+def test_jobs_are_listed_with_all_that_fits_a_line(host, submit, asked):
+    submit("Ended", "echo a; echo '\033[31mlast'; echo; exit 3", ended=True)
+    submit("Going", 'echo "42 aligning" >$SSHJOB_PROGRESS; sleep 511')
+    processes.wait_until(lambda: asked("ls", host.alias, "--json")[0]["progress"], "the progress")
+    head, going, ended = asked("ls", host.alias).splitlines()
+    assert head.split() == ["JOB", "STATE", "AGE", "PROGRESS", "LAST", "LINE"]
+    assert going.split()[:2] == ["Going/1", "running"]
+    assert "42 aligning" in going
+    assert ended.startswith("Ended/1  failed with exit code 3  ")
+    assert "s ago" in ended
+    # what a job writes moves no cursor here
+    assert ended.endswith("  last")
+    first, second = asked("ls", host.alias, "--json")
+    assert (first["job"], first["state"], first["outcome"], first["collected_by"]) == ("Going/1", "running", None, None)
+    assert 0 <= first["since"] <= first["submitted_ago"] < 60
+    assert (second["outcome"]["state"], second["outcome"]["exit_code"]) == ("failed", 3)
+
+
+def test_hosts_are_those_used_lately_and_one_that_is_away_hides_no_other(host, submit, asked, capsys):
+    assert main(["ls"]) == 3
+    assert "no host was used lately from here\nNext: name one" in capsys.readouterr().err
+    submit("Here", "exit 0", ended=True)
+    note(Place(host.alias, BASE))
+    note(Place("no-such-host.invalid", BASE))
+    assert main(["ls"]) == 3
+    printed = capsys.readouterr()
+    assert "Here/1" in printed.out
+    assert "host no-such-host.invalid, while logging in: " in printed.err
+    assert [place.host for place in places()] == ["no-such-host.invalid", host.alias]
+
+
+def test_a_job_is_found_wherever_it_was_submitted_to_lately(host, submit, asked):
+    host.run("mkdir", "-p", ".luigi-sshjob/apart")
+    connection = RemoteContext(host.alias).connection
+    apart = f"{BASE}/apart"
+    JobControl(connection, apart, launcher_named("nohup")).submit(JobRequest(key="Apart", command="echo found"))
+    note(Place(host.alias, apart))
+    processes.wait_until(lambda: asked("logs", host.alias, "Apart") == "found\n", "the log")
+
+
+def test_a_listing_refreshes_in_place_on_a_terminal_only(host, submit, capsys):
+    submit("Going", "while ! [ -e go ]; do sleep 0.1; done; rm go")
+    assert main(["ls", host.alias, "--watch"]) == 2
+    assert "--watch is for a terminal" in capsys.readouterr().err
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "luigi_sshjob.cli", "ls", host.alias, "--watch", "--interval", "0.1s"]
+    shown = b""
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "NO_COLOR": "1"}
+    ) as run:
+        os.close(theirs)
+
+        def seen(text: bytes) -> bool:
+            nonlocal shown
+            shown += os.read(ours, 65536)
+            return text in shown
+
+        processes.wait_until(lambda: seen(b"running"), "the job")
+        host.run("touch", "go")
+        processes.wait_until(lambda: seen(b"succeeded"), "its end")
+        run.send_signal(2)
+        assert run.wait(20) == 130
+    os.close(ours)
+    # one screen, no colour
+    assert shown.count(b"\033[?1049h") == 1
+    assert b"\033[3" not in shown
+
+
+def test_a_log_is_printed_as_far_as_it_is_and_followed_to_its_end(host, submit, capfdbinary):
+    submit("Task", "printf 'a\\377b'; while ! [ -e go ]; do sleep 0.1; done; rm go; echo c; exit 4")
+
+    def shown() -> bytes:
+        assert main(["logs", host.alias, "Task"]) == 0
+        return capfdbinary.readouterr().out
+
+    processes.wait_until(lambda: shown() == b"a\xffb", "the first bytes")
+    host.run("touch", "go")
+    assert main(["logs", "-f", host.alias, "Task/1"]) == 1
+    printed = capfdbinary.readouterr()
+    assert printed.out == b"a\xffbc\n"
+    assert printed.err.decode().endswith("Task/1 failed with exit code 4\n")
+
+
+def test_the_last_lines_of_a_long_log_are_the_last_lines(host, submit, capfdbinary):
+    whole = b"".join(b"%d %s\n" % (n, b"x" * (n % 700)) for n in range(3000)) + b"no end"
+    line = 'line = ""; for (i = 0; i < n % 700; i++) line = line "x"; print n " " line'
+    make = f"awk 'BEGIN {{ for (n = 0; n < 3000; n++) {{ {line} }} }}'"
+    submit("Long", f"{make}; printf 'no end'", ended=True)
+    lines = whole.splitlines(keepends=True)
+    for count in (0, 1, 2, 400, 3001, 5000):
+        assert main(["logs", host.alias, "Long", "-n", str(count)]) == 0
+        assert capfdbinary.readouterr().out == b"".join(lines[-count:] if count else [])
+    assert main(["logs", "-f", host.alias, "Long", "--tail", "2"]) == 0
+    assert capfdbinary.readouterr().out == b"".join(lines[-2:])
+
+
+def test_all_that_is_known_of_a_job_is_shown_with_what_to_do_next(host, submit, asked, luigi_cfg):
+    job = submit(
+        "Shown",
+        "echo one; echo two >&2; exit 3",
+        ended=True,
+        working_directory="/tmp",
+        environment={"TOKEN": "secret-7"},
+        submitted_by="ann@laptop",
+        submitted_at="2030-01-01T00:00:00Z",
+        outputs=[Output("SSHJOB_OUTPUT", "/tmp/it's")],
+    )
+    text = asked("show", host.alias, "Shown")
+    for part in (
+        "failed with exit code 3\n",
+        "s ago\n",
+        "by ann@laptop",
+        "/tmp/it's",
+        "one\n",
+        "two\n",
+        "CPU ",
+        "log 8 B",
+    ):
+        assert part in text
+    assert f"luigi-sshjob collect {host.alias} Shown/1" in text
+    assert "secret-7" not in text
+    found = asked("show", host.alias, "Shown", "--json")
+    assert (found["command"], found["log_bytes"]) == ("echo one; echo two >&2; exit 3", 8)
+    assert (found["working_directory"], found["outputs"]) == ("/tmp", ["/tmp/it's"])
+    assert found["directory"] == job.directory
+    submit("Busy", "sleep 531 & sleep 532 & wait")
+    processes.wait_until(lambda: asked("show", host.alias, "Busy", "--json")["processes"] >= 3, "its processes")
+    assert f"follow its log: luigi-sshjob logs -f {host.alias} Busy/1" in asked("show", host.alias, "Busy")
+
+
+def test_jobs_are_killed_all_that_are_named_or_none(host, submit, capsys):
+    submit("One", "sleep 521")
+    submit("Two", "sleep 522")
+    assert main(["kill", host.alias, "One", "None", "Two"]) == 3
+    said = capsys.readouterr().err
+    assert (
+        f"host {host.alias}, job None: there is no such job\nNext: look with `luigi-sshjob ls -a {host.alias}`" in said
+    )
+    assert any("sleep 521" in args for _, args in host.processes())
+    assert main(["kill", host.alias, "One", "Two/1"]) == 0
+    assert not any("sleep 52" in args for _, args in host.processes())
+    assert capsys.readouterr().out.startswith("One/1 was cancelled: by ")
+
+
+def test_what_has_ended_is_collected_and_removed_by_hand_and_nothing_else_is(host, submit, asked, capsys):
+    submit("Ended", "exit 3", ended=True)
+    submit("Going", "sleep 541")
+    for verb in ("collect", "forget"):
+        assert main([verb, host.alias, "Ended", "Going"]) == 3
+        assert "the job has not ended: it is running" in capsys.readouterr().err
+    assert "by nobody" in asked("show", host.alias, "Ended")
+    assert asked("collect", host.alias, "Ended") == "Ended/1 failed with exit code 3\n"
+    job = submit("Ended", "exit 3", ended=True)
+    assert job.attempt == 2
+    assert asked("forget", host.alias, "Ended/1", "Ended/2") == "Ended/1 was removed\nEnded/2 was removed\n"
+    with pytest.raises(RemoteCommandFailed, match="there is no log in the job directory any more"):
+        JobControl(RemoteContext(host.alias).connection, BASE, launcher_named("nohup")).tail(job, 1, 10)
+    # how it ended, and that its number is taken, is still known
+    assert host.run("sh", "-c", "cd .luigi-sshjob/jobs/Ended && echo */*") == "1/collected 2/collected\n"
+    assert "failed with exit code 3" in asked("ls", host.alias)
+    host.run("sh", "-c", "kill -9 $(cat .luigi-sshjob/jobs/Going/1/identity | sed -n 's/pid: //p')")
+    processes.wait_until(lambda: "unsupervised" in asked("ls", host.alias), "the loss of its supervisor")
+    for pid, args in host.processes():
+        if "sleep 541" in args:
+            host.run("kill", "-9", str(pid))
+    processes.wait_until(lambda: "Going/1  lost" in asked("ls", host.alias), "the loss")
+    asked("forget", host.alias, "Going")
+    assert host.run("sh", "-c", "ls .luigi-sshjob/jobs") == "Ended\n"
+
+
+def test_old_attempts_are_removed_and_never_a_running_job_an_output_or_what_is_not_ours(host, submit, asked, capsys):
+    running = submit("Running", "sleep 551")
+    for key, options in (("Waiting", {}), ("Young", {}), ("Old", {}), ("Made", {"publish": True})):
+        submit(key, "echo made", ended=True, **options)
+    asked("collect", host.alias, "Young", "Old", "Made")
+    submit("Old", "exit 2", ended=True)
+    # even where it looks as if it were over
+    host.run("sh", "-c", "cp .luigi-sshjob/jobs/Old/1/collected .luigi-sshjob/jobs/Running/1/")
+    host.run("sh", "-c", "mkdir -p .luigi-sshjob/jobs/Foreign/1 && echo mine >.luigi-sshjob/jobs/Foreign/1/file")
+    with pytest.raises(JobError, match="the attempt was not removed: the job has not ended or was not collected"):
+        JobSurvey(RemoteContext(host.alias).connection, BASE).discard([running])
+    age_mark(host, "Old/1", "Made/1", "Running/1")
+    would = asked("gc", host.alias, "--dry-run", "--json")
+    assert would == ["Made/1", "Old/1"]
+    assert "Old/1" in asked("ls", host.alias, "--all")
+    assert "Old/1" not in asked("ls", host.alias)
+    capsys.readouterr()
+    assert main(["gc", host.alias]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Made/1 succeeded, collected 20 d ")
+    assert printed.err == (
+        "2 removed\n2 ended that no task has collected; they stay: run the task, or `collect` or `forget` them\n"
+    )
+    left = host.run("sh", "-c", "cd .luigi-sshjob/jobs && echo */*").split()
+    assert left == ["Foreign/1", "Made/exit_record", "Made/log", "Old/2", "Running/1", "Waiting/1", "Young/1"]
+    assert host.run("cat", ".luigi-sshjob/jobs/Made/log") == "made\n"
+    # a task whose directory is gone is submitted as ever
+    asked("collect", host.alias, "Old")
+    asked("gc", host.alias, "--older-than", "0s")
+    assert asked("ls", host.alias, "--all", "--json")
+    assert not host.run("sh", "-c", "cd .luigi-sshjob/jobs && ls -d Old .used.Old 2>/dev/null || :")
+    assert submit("Old", "exit 0", ended=True).attempt == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(host, submit):
+    submit("Task", "head -c 5000000 /dev/zero | tr '\\0' x; exit 0")
+    command = [sys.executable, "-m", "luigi_sshjob.cli", "logs", "-f", host.alias, "Task"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(3) == b"xxx"
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
+def test_a_reader_that_has_gone_before_the_first_line_is_none_either(host, submit):
+    submit("Task", "exit 0")
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "luigi_sshjob.cli", "ls", host.alias]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
+def test_what_is_in_brackets_is_shown_as_it_is(host, luigi_cfg, asked):
+    base = "~/.luigi-sshjob/[old] [/b]"
+    control = JobControl(RemoteContext(host.alias).connection, base, launcher_named("nohup"))
+    job = control.submit(JobRequest(key="Task", command="exit 0")).job
+    processes.wait_until(lambda: control.look(job).state.value == "ended", "the job")
+    text = asked("show", host.alias, "Task", "--base-dir", base)
+    assert f"luigi-sshjob logs --base-dir '{base}' {host.alias} Task/1" in text
+    host.run("rm", "-rf", ".luigi-sshjob")
+
+
+def test_a_host_that_is_none_is_an_error_with_a_next_step(luigi_cfg, capsys):
+    assert main(["ls", "no-such-host.invalid"]) == 3
+    assert "Next: check the spelling" in capsys.readouterr().err
+
+
+def test_settings_that_are_none_are_an_error_before_anything_runs(luigi_cfg, capsys):
+    configure(remote_jobs="many")
+    place = ["--host", "nowhere.invalid", "--folder", "/nowhere", "--notes", "/nowhere"]
+    task = ["Sleepers", *place, "--count", "1", "--seconds", "1"]
+    assert main(["run", "--module", "support.sample_tasks", *task, "--local-scheduler", "--no-lock"]) == 3
+    assert (
+        "a setting has a value that cannot be: remote_jobs in [sshjob] is 'many'\nNext: give a whole number"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["gc", "h", "--older-than", "14"],
+        ["gc", "h", "--older-than", "-1d"],
+        ["logs", "h", "j", "-n", "x"],
+        ["kill", "h"],
+    ],
+)
+def test_wrong_words_are_wrong_usage(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "usage: luigi-sshjob" in capsys.readouterr().err

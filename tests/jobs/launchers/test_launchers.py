@@ -1,0 +1,72 @@
+"""What a task may ask of a launcher, and what becomes of it."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+
+import pytest
+
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.launchers.base import Launch, Wishes
+from luigi_sshjob.jobs.launchers.registry import launcher_named
+
+
+def words(**wishes):
+    _, _, quoted = launcher_named("slurm").launch(Wishes(**wishes)).lines
+    return shlex.split(quoted)
+
+
+def test_options_are_those_of_sbatch_and_are_quoted():
+    options = {
+        "partition": "gpu",
+        "cpus_per_task": 4,
+        "exclusive": True,
+        "gres": None,
+        "comment": "it's $HOME; `x`",
+        "nice": 0,
+    }
+    assert words(options=options)[2:] == [
+        *("--partition=gpu", "--cpus-per-task=4", "--exclusive", "--comment=it's $HOME; `x`", "--nice=0"),
+    ]
+
+
+def test_a_job_is_not_requeued_unless_the_task_says_so():
+    slurm = launcher_named("slurm")
+    assert "--no-requeue" in words()
+    assert "--requeue" in words(options={"requeue": True})
+    assert [slurm.launch(Wishes(options={"requeue": wish})).requeue for wish in (True, False, None)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_slurm_warns_before_its_limit_and_its_limit_is_behind_the_task_s_own():
+    assert words(kill_grace=2.5)[0] == "--signal=B:USR1@13"
+    assert words(time_limit=100, kill_grace=10)[-1] == "--time=3"
+    assert words(time_limit=100, options={"time": "1-0"})[-1] == "--time=1-0"
+    assert words(options={"time": timedelta(hours=2)})[-1] == "--time=120"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"--mem": 1}, {"mem;id": 1}, {"": 1}, {3: 1}, {"Mem": 1}, "mem=1"),
+        *({"job_name": "x"}, {"array": "0-3"}, {"wrap": "id"}, {"output": "x"}, {"test-only": True}),
+        *({"mem": ""}, {"mem": "1\n#"}, {"mem": "1\0"}, {"mem": ["1"]}, {"mem": b"1"}),
+    ],
+)
+def test_an_option_that_sbatch_has_not_or_that_is_ours_is_refused(options):
+    with pytest.raises(ConfigurationError, match="Next: "):
+        words(options=options)
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, "2", None])
+def test_a_batch_that_is_no_number_of_jobs_is_refused(batch):
+    with pytest.raises(ConfigurationError, match="Next: "):
+        words(batch=batch)
+
+
+def test_on_the_host_itself_the_options_of_sbatch_mean_nothing():
+    assert launcher_named("nohup").launch(Wishes(options={"partition": "gpu"}, batch=9)) == Launch()

@@ -1,0 +1,331 @@
+"""The far side under each /bin/sh that hosts have, and behind each login shell that accounts have."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from luigi_sshjob.jobs.spec import Output
+from luigi_sshjob.remote import quoting
+
+from support import processes
+from support.far_side import FarSide
+
+
+@pytest.mark.parametrize("timer", ["timed", "untimed"])
+@pytest.mark.parametrize(
+    ("command", "state", "code", "signal"),
+    [
+        ("echo one; echo two", "succeeded", 0, ""),
+        ("exit 3", "failed", 3, ""),
+        ("kill -9 $$", "killed", 137, "KILL"),
+        ("exit 137", "failed", 137, ""),
+    ],
+)
+def test_a_job_ends_as_itself(far_side, command, state, code, signal, timer):
+    directory = far_side.submit(command)
+    if timer == "untimed":
+        far_side.lose_timer()
+    outcome = far_side.supervise(directory)
+    assert (outcome.state, outcome.exit_code, outcome.signal) == (state, code, signal)
+    assert outcome.cpu_seconds is not None
+    assert (outcome.peak_memory is None) is (timer == "untimed" or not far_side.has_timer())
+    assert outcome.log_bytes == (8 if code == 0 else 0)
+
+
+def test_what_a_shell_cannot_tell_apart_is_not_claimed(far_side):
+    directory = far_side.submit("exit 143")
+    far_side.lose_timer()
+    outcome = far_side.supervise(directory)
+    assert (outcome.state, outcome.exit_code, outcome.signal) == ("failed", 143, "")
+    assert outcome.reason in ("", "exit code 143 may stand for signal TERM: the shell of this host does not say")
+
+
+def test_outputs_environment_and_names_are_as_given(far_side):
+    name = 'a\'; echo "$(x)"\n日本'
+    directory = far_side.submit(
+        'printf %s "$VALUE" >"$SSHJOB_OUTPUT"',
+        environment={"VALUE": name},
+        outputs=(Output("SSHJOB_OUTPUT", f"{far_side.base}/{name}"),),
+    )
+    assert far_side.supervise(directory).succeeded
+    assert far_side.host.run("cat", f"{far_side.base}/{name}") == name
+    assert far_side.host.run("cat", f"{directory}/environment") == ""
+
+
+def test_a_time_limit_ends_every_process(far_side):
+    command = "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 411' & env -i setsid sleep 413 & sleep 412"
+    outcome = far_side.supervise(far_side.submit(command, time_limit=1, kill_grace=1))
+    assert outcome.state == "timed_out"
+    assert not any("sleep 41" in args for _, args in far_side.host.processes())
+
+
+def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
+    directory = far_side.submit("echo one; echo two; sleep 421")
+    host = far_side.host
+    far_side.start(directory)
+    processes.wait_until(lambda: far_side.running("sleep 421"), "the command")
+    poll = (quoting.Word("job_poll"), directory, "0")
+    running = far_side.call(poll, (quoting.Word("job_tail"), directory, "100", "1"))
+    assert "state 0 running" in running
+    assert 0 <= int(running.partition("token part seconds 0 ")[2].partition("\n")[0]) <= 20
+    assert "token part tail 0 \ntwo\n" in running
+    host.run("kill", "-9", *map(str, far_side.running("supervise.sh")))
+    # the kernel takes a moment
+    processes.wait_until(lambda: "state 0 running" not in far_side.call(poll), "the end of the supervisor")
+    assert "state 0 unsupervised" in far_side.call(poll)
+    assert "state 0 unsupervised" in far_side.call(far_side.without("grep"), poll)
+    # on a loopback host, killing by cancel alone is what takes the command away
+    cancel = (quoting.Word("job_cancel"), directory, "1", "a test")
+    assert "unsupervised" in far_side.call(far_side.without("awk"), cancel)
+    assert "state 0 lost" in far_side.call(poll)
+    assert not any("sleep 421" in args for _, args in host.processes())
+
+
+class ProcessLimit:
+    """That of the account, as the supervisor and its watchdog meet it, nobody else."""
+
+    def __init__(self, far_side: FarSide):
+        self.far_side, self.host = far_side, far_side.host
+        if not self.host.run("sh", "-c", "command -v prlimit || true"):
+            pytest.skip("there is no prlimit on this host")
+        if self.host.run("id", "-u").strip() == "0":
+            pytest.skip("root may start as many processes as it likes")
+        self.before = self.host.run("prlimit", "--nproc", "--output=SOFT", "--noheadings", "--raw").strip()
+
+    def __enter__(self) -> None:
+        self.pids = self.far_side.running("supervise.sh")
+        assert self.pids
+        self.set("0")
+
+    def __exit__(self, *_) -> None:
+        self.set(self.before)
+
+    def set(self, limit: str) -> None:
+        each = "; ".join(f"prlimit --pid {pid} --nproc={limit}: || [ ! -e /proc/{pid} ] || exit" for pid in self.pids)
+        self.host.run("sh", "-c", each)
+
+
+@pytest.mark.parametrize("end", ["end", "time limit"])
+def test_no_room_for_a_process_when_a_job_ends_costs_a_while_and_nothing_else(far_side, end):
+    host, made = far_side.host, f"{far_side.base}/made"
+    command = f"mkdir {made}; cd {far_side.base}; : >$SSHJOB_OUTPUT; while ! [ -e go ]; do sleep 0.1; done; sleep 431"
+    options = {"outputs": (Output("SSHJOB_OUTPUT", f"{made}/output"),), "kill_grace": 1}
+    if end == "end":
+        command = command.replace("; sleep 431", "")
+    limit = ProcessLimit(far_side)
+    directory = far_side.submit(command, time_limit=3 if end != "end" else 0, **options)
+    far_side.start(directory)
+    processes.wait_until(lambda: far_side.running("/command") and far_side.running("sleep"), "the command")
+    with limit:
+        if end == "end":
+            host.run("touch", f"{far_side.base}/go")
+            processes.wait_until(lambda: not far_side.running("/command"), "the end of the command")
+        else:
+            over = f"test -e {directory}/run/deadline && echo yes || true"
+            processes.wait_until(lambda: host.run("sh", "-c", over), "the time limit")
+        assert not host.run("sh", "-c", f"ls {directory}/exit_record 2>/dev/null || true")
+    outcome = far_side.outcome(directory)
+    assert outcome.state == ("succeeded" if end == "end" else "timed_out")
+    assert host.run("ls", "-A", made) == ("output\n" if end == "end" else "")
+    assert not far_side.running("/command")
+
+
+def test_a_job_that_leaves_no_room_for_a_process_is_ended_all_the_same(far_side):
+    """What is there cannot be listed, but a group can be told to end by its leader's number."""
+    if far_side.argv[0] in ("bash", "mksh"):
+        pytest.skip("waits for a while by itself, then gives up")
+    command = "trap '' TERM; while :; do sleep 441; done"
+    limit = ProcessLimit(far_side)
+    directory = far_side.submit(command, kill_grace=1)
+    far_side.start(directory)
+    processes.wait_until(lambda: far_side.running("sleep 441"), "the command")
+    with limit:
+        far_side.call((quoting.Word("job_cancel"), directory, "1", "a test"))
+        processes.wait_until(lambda: not far_side.running("/command"), "the end of the command")
+    assert far_side.outcome(directory).state == "cancelled"
+    assert not far_side.running("sleep 441")
+
+
+def test_a_step_that_breaks_off_is_done_again_by_whom_it_was_begun(far_side):
+    """In POSIX sh a special builtin that fails ends its shell, and that may be a subshell."""
+    far_side.submit("true")
+    script = f"""
+        . {far_side.library}/retry.sh
+        cd {far_side.base}
+        inside() {{ (. ./none); echo "$1 $?"; }}
+        surely inside a 2>/dev/null
+        after() {{ [ -e again ] || {{ : >again; inside b; . ./none; }}; }}
+        surely after 2>/dev/null
+        echo end
+    """
+    # as a file, like the supervisor: of a text after -c busybox makes something else
+    far_side.host.run("sh", "-c", f"cat >{far_side.base}/script", input=script)
+    said = far_side.host.run("timeout", "20", *far_side.argv, f"{far_side.base}/script")
+    assert re.sub("[1-9]", "n", said) == "a n\nb n\nend\n"
+
+
+def test_a_signal_that_comes_before_the_command_is_waited_for_is_heeded(far_side):
+    """Such a moment is while the directory of an output is made."""
+    host, tools = far_side.host, f"{far_side.base}/tools"
+    early = """#!/bin/sh
+        [ ! -s identity ] || { read -r _ pid <identity && echo me >cancel_requested && kill -s TERM "$pid"; }
+        PATH=${PATH#*:} exec mkdir "$@"
+    """
+    directory = far_side.submit("sleep 451", outputs=(Output("O", f"{far_side.base}/new/output"),), kill_grace=1)
+    host.run("mkdir", tools)
+    host.run("sh", "-c", f"cat >{tools}/mkdir && chmod 755 {tools}/mkdir", input=early)
+    path = host.run(*far_side.argv, "-c", 'echo "$PATH"').strip()
+    environment = ["env", f"PATH={tools}:{path}", *far_side.argv[2 * (far_side.argv[0] == "env") :]]
+    host.run("timeout", "20", *environment, f"{far_side.library}/supervise.sh", directory, "0022")
+    assert far_side.outcome(directory).state == "cancelled"
+
+
+# What ps prints on macOS and the BSDs: in the words of whoever asks, and padded.
+BSD_PS = r"""#!/bin/sh
+read -r line <"/proc/$4/stat" 2>/dev/null || exit 1
+set -- ${line##*) }
+case ${LC_ALL-}/${TZ-} in C/*) day='Mon Jan  5' ;; *) day='lun.  5 janv.' ;; esac
+printf '%s %s     \n' "$day" "${20}"
+"""
+
+
+def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkeypatch):
+    host, ps = far_side.host, f"{far_side.base}/ps"
+    host.run("sh", "-c", f"cat >{ps} && chmod 755 {ps}", input=BSD_PS)
+
+    def elsewhere(text: str) -> str:
+        return text.replace("/proc/", "/no-proc/").replace("ps -o lstart", f"{ps} -o lstart")
+
+    files, agent = {name: elsewhere(text) for name, text in quoting.supervisor().items()}, elsewhere(quoting.agent())
+    monkeypatch.setattr(quoting, "supervisor", lambda: files)
+    monkeypatch.setattr(quoting, "agent", lambda: agent)
+    directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
+    start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
+    host.run("sh", "-c", f"LC_ALL=fr_FR.UTF-8 {start} </dev/null >/dev/null 2>&1 &")
+    identity = f"test -s {directory}/identity && echo yes || true"
+    processes.wait_until(lambda: bool(host.run("sh", "-c", identity)), "the supervisor")
+    poll = (quoting.Word("job_poll"), directory, "0")
+    state = far_side.call(poll)
+    host.run("touch", f"{directory}/go")
+    assert "state 0 running" in state
+    processes.wait_until(lambda: "state 0 ended" in far_side.call(poll), "the end")
+
+
+def test_what_a_network_file_system_shows_late_is_told_once(far_side):
+    """Its time may be long before that of the look that sees it first."""
+    directory = far_side.submit("true")
+    arm = (quoting.Word("watch_arm"), "7", directory, "0", "claimed", "")
+    look = (quoting.Word("watch_look"),)
+    # times go by the kernel's tick
+    moment = (quoting.Word("sleep"), "0.1")
+    calls: list[tuple[str, ...]] = []
+    for file, text in ((">>log", "one"), (">progress", "1/3"), (">>log", "two"), (">progress", "2/3")):
+        write = f"cd {directory}; emit {text} {file}; touch -t 202001010000.{len(calls) + 10} {file.strip('>')}"
+        calls += [(quoting.Word("eval"), write), *[arm, look, moment] * 3]
+    answer = far_side.call(*calls, (quoting.Word("watch_drop"), "7"))
+    looks = [re.sub(r"token part state 7 claimed\n+", "", part) for part in re.split(r"token end \d+ 0\n", answer)]
+    told = [" ".join(look.split()) for look in looks if look.strip()]
+    log, progress = "token part log 7", "token part progress 7"
+    assert told == [f"{log} one", f"{progress} 1/3", f"{progress} 1/3 {log} one two", f"{progress} 2/3"], answer
+    assert far_side.host.run("sh", "-c", f"ls -A {far_side.base}/lib") == f"{quoting.supervisor_hash()}\n"
+
+
+def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side):
+    directory = far_side.submit("echo the end", time_limit=7, working_directory="/")
+    assert far_side.supervise(directory).succeeded
+    answer = far_side.call(
+        *((quoting.Word("job_collect"), directory, "me"),),
+        *((quoting.Word("job_survey"), far_side.base),),
+        *((quoting.Word("job_show"), directory),),
+        *((quoting.Word("job_discard"), directory),) * 2,
+        *((quoting.Word("job_discard"), f"{far_side.base}/lib"),),
+    )
+    surveyed, shown = answer.split("token end 0 0")[1].split("token end 1 0")
+    for told in (surveyed, shown):
+        assert "token part state 0 ended\n" in told
+        assert "token part collected 0 yes\ncollected_by: me" in told
+        assert re.search(r"token part tail 0 \nthe end\n\ntoken part", told)
+        assert re.search(r"token part times 0 \d+\n(\d+ Task/1/\w+\n){5}", told)
+    assert "token part time_limit 0 \n7\n" in shown
+    assert "token part log_bytes 0 8\n" in shown
+    assert re.search(r"token part kibibytes 0 \d+\n", shown)
+    assert f"this is no directory of a job: {far_side.base}/lib\n\ntoken end 5 1" in answer
+    left = far_side.host.run("sh", "-c", f"cd {far_side.base} && find jobs; ls -A lib")
+    assert left == f"jobs\n{quoting.supervisor_hash()}\n"
+
+
+def test_a_directory_that_is_removed_with_its_last_attempt_costs_no_claim(far_side):
+    removed = """eval 'mv() { [ ! -d "$jobs" ] || { rmdir "$jobs" && unset -f mv; }; command mv "$@"; }'"""
+    assert far_side.supervise(far_side.submit("true", before=(removed,))).succeeded
+
+
+def test_an_error_does_not_end_the_agent(far_side):
+    """In POSIX sh a failing redirection of a special builtin ends the shell: then there would be no answer."""
+    host = far_side.host
+    host.run("touch", f"{far_side.base}/file")
+    answer = far_side.call(
+        *((quoting.Word("job_submit"), f"{far_side.base}/file/x", "k", "nohup", "h", "0", "d", "s", "c", "e"),),
+        *((quoting.Word("job_poll"), f"{far_side.base}/file", "0", f"{far_side.base}/none/1", "7"),),
+        *((quoting.Word("job_collect"), f"{far_side.base}/none", "me"),),
+        *((quoting.Word("install_supervisor"), f"{far_side.base}/file", "h", "n", "t"),),
+        *((quoting.Word("fs_commit"), f"{far_side.base}/none", f"{far_side.base}/x", "3"),),
+        *((quoting.Word("job_cancel"), f"{far_side.base}/none", "1", "me"),),
+        *((quoting.Word("no_such_verb"),),),
+        *((quoting.Word("echo_back"), "still here"),),
+    )
+    assert "still here" in answer
+
+
+def test_what_a_scheduler_says_is_read(far_side):
+    directory, host = far_side.submit("true"), far_side.host
+    host.run("sh", "-c", f"cat >{directory}/launch", input="slurm\n15\n1\n'--mem=1G'\n")
+    host.run("sh", "-c", f"echo 12_3 >{directory}/scheduler_id")
+    said = "12_3|PENDING|2030-01-01T10:00:00||Priority (and more)"
+    queue = (quoting.Word("eval"), f"squeue() {{ echo '11|RUNNING|N/A|c1|None'; echo '{said}'; }}")
+    answer = far_side.call(queue, (quoting.Word("job_poll"), directory, "-"))
+    assert "state 0 queued\nSlurm job 12_3, Priority (and more), expected to start 2030-01-01T10:00:00\n" in answer
+
+
+def test_a_job_that_its_scheduler_was_told_to_end_is_not_out_of_reach(far_side):
+    """Also when it takes its time, and before anybody has asked where the job runs."""
+    directory, host = far_side.submit("true"), far_side.host
+    host.run("sh", "-c", f"cd {directory} && printf 'slurm\\n0\\n1\\nx\\n' >launch; echo 12 >scheduler_id; : >started")
+    slow = (quoting.Word("eval"), "scancel() { :; }; await_record() { return 1; }")
+    assert "part cancelling 0 running" in far_side.call(slow, (quoting.Word("job_cancel"), directory, "0", "a test"))
+
+
+ENDS = {
+    # ends that no container can provoke, and what only an accounting knows
+    "OUT_OF_MEMORY": ("OUT_OF_MEMORY||c1|OutOfMemory", "killed", "137"),
+    "TIMEOUT": ("TIMEOUT||c1|TimeLimit", "timed_out", ""),
+    "BOOT_FAIL": ("BOOT_FAIL||c1|None", "lost", ""),
+    "CANCELLED": ("CANCELLED||c1|None", "cancelled", "143"),
+    "": (None, "lost", ""),
+}
+
+
+def test_an_end_that_left_no_record_gets_one_in_the_scheduler_s_words(far_side):
+    host, first = far_side.host, far_side.submit("true")
+    places, rows = [], []
+    for number, (row, _, _) in enumerate(ENDS.values()):
+        places.append(f"{far_side.base}/jobs/End{number}/1")
+        files = f"printf 'slurm\n0\n1\nx\n' >launch; echo {number} >scheduler_id; : >started"
+        host.run("sh", "-c", f"mkdir -p {places[-1]} && cp -r {first}/. {places[-1]} && cd {places[-1]} && {files}")
+        rows += [f"echo '{number}|{row}'"] if row else []
+    commands = "; ".join(rows)
+    past = "sacct() { case $* in *--jobs=*3*) echo '3|CANCELLED by 1000||c1|None' ;; esac; }"
+    poll = (quoting.Word("job_poll"), *(word for place in places for word in (place, "-")))
+    answer = far_side.call(
+        (quoting.Word("eval"), f"squeue() {{ {commands}; }}; {past}; SJ_LATE_RECORD=0 SJ_LATER_RECORD=0"),
+        *[poll] * 3,
+    )
+    assert [f"state {number} ended" in answer for number in range(len(ENDS))] == [True] * len(ENDS), answer
+    for place, (word, (_, outcome, code)) in zip(places, ENDS.items(), strict=True):
+        record = host.run("cat", f"{place}/exit_record")
+        assert f"\noutcome: {outcome}\nexit_code: {code}\n" in record
+        assert f"\nscheduler: {word}\n" in record
+    assert "CANCELLED by 1000" in host.run("cat", f"{places[3]}/exit_record")
+    assert "does not know its job 4 any more" in host.run("cat", f"{places[4]}/exit_record")

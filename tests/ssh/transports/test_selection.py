@@ -1,0 +1,153 @@
+"""Which transport is used, and what only one of them does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import luigi
+import luigi.format
+import pytest
+
+from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteJobTask, RemoteTarget
+from luigi_sshjob.errors import ConfigurationError, LoginRefused
+
+from support.settings import both_transports, configure
+
+
+def kind(context: RemoteContext) -> str:
+    return type(context.connection.transport).__name__
+
+
+def test_a_transport_is_chosen_by_setting_option_or_task(host, luigi_cfg):
+    class Task(RemoteJobTask):
+        host = "box"
+        transport = "paramiko"
+
+    assert kind(RemoteContext("box")) == "OpenSSH"
+    assert kind(RemoteContext("box", transport="paramiko")) == "Paramiko"
+    assert kind(Task().remote_context) == kind(Task().output()["log"].fs.remote_context) == "Paramiko"
+    configure(transport="paramiko")
+    assert kind(RemoteContext("box")) == "Paramiko"
+    assert kind(RemoteContext("box", transport="openssh")) == "OpenSSH"
+
+
+def test_an_unknown_transport_is_an_error_that_names_those_there_are(luigi_cfg):
+    with pytest.raises(ConfigurationError, match=r"no such transport: 'telnet'[\s\S]*Next: .*openssh, paramiko"):
+        RemoteContext("box", transport="telnet").check_output(["true"])
+
+
+def test_a_missing_extra_is_an_error_that_says_what_to_install(luigi_cfg):
+    script = (
+        "import sys\nsys.modules['paramiko'] = None\nfrom luigi_sshjob import RemoteContext\n"
+        "from luigi_sshjob.errors import ConfigurationError\n"
+        "try:\n  RemoteContext('box', transport='paramiko').check_output(['true'])\n"
+        "except ConfigurationError as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "pip install luigi-sshjob[paramiko]" in said
+
+
+def test_openssh_does_not_need_what_the_extra_brings(host, luigi_cfg):
+    script = (
+        "import sys\nsys.modules['paramiko'] = sys.modules['sshtunnel'] = None\n"
+        f"from luigi_sshjob import RemoteContext\nc = RemoteContext({host.alias!r})\n"
+        "print(c.check_output(['echo in']))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"b'in\\n'\n"
+
+
+def test_what_a_transport_cannot_do_is_an_error_that_says_which_can(luigi_cfg):
+    with pytest.raises(ConfigurationError, match=r"function for its password[\s\S]*SSHPASS[\s\S]*paramiko"):
+        RemoteContext("box", password=lambda question: "x").check_output(["true"])
+    with pytest.raises(ConfigurationError, match=r"no local command[\s\S]*openssh"):
+        RemoteContext("box", transport="paramiko")._prepare_cmd(["true"])
+    configure(existing_master="require")
+    with pytest.raises(ConfigurationError, match=r"existing_master[\s\S]*openssh"):
+        RemoteContext("box", transport="paramiko").check_output(["true"])
+
+
+def test_a_password_is_no_text_in_the_options(luigi_cfg):
+    with pytest.raises(ConfigurationError, match="not a function"):
+        RemoteContext("box", transport="paramiko", password="secret")
+
+
+@pytest.mark.needs_docker
+@pytest.mark.parametrize("method", ["password", "questions", "key and password"])
+def test_a_function_answers_for_the_account(special_bench, method):
+    host = special_bench().host
+    host.run("sh", "-c", "echo 'job:four words of it' | chpasswd", user="root")
+    host.configure_sshd(
+        {
+            "password": "PasswordAuthentication yes\nPubkeyAuthentication no\nKbdInteractiveAuthentication no",
+            "questions": "PasswordAuthentication no\nPubkeyAuthentication no\nKbdInteractiveAuthentication yes",
+            "key and password": "PasswordAuthentication yes\nAuthenticationMethods publickey,password",
+        }[method],
+        first=True,
+    )
+    questions = []
+
+    def answer(question: str) -> str:
+        questions.append(question)
+        return "four words of it"
+
+    context = RemoteContext(host.alias, transport="paramiko", password=answer)
+    assert context.check_output(["id -un"]) == b"job\n"
+    assert len(questions) == 1
+    assert "assword" in questions[0]
+    # also where the function is written anew each time, as in a property
+    options = {**context.options, "password": lambda question: answer(question)}
+    assert RemoteFileSystem(host.alias, **options).exists("/")
+    assert len(questions) == 1
+
+
+@pytest.mark.needs_docker
+def test_a_function_that_fails_is_a_refused_login_that_says_so(special_bench):
+    host = special_bench().host
+    host.configure_sshd("KbdInteractiveAuthentication yes\nPubkeyAuthentication no", first=True)
+
+    def answer(question: str) -> str:
+        raise RuntimeError("nobody at the terminal")
+
+    with pytest.raises(LoginRefused, match="nobody at the terminal"):
+        RemoteContext(host.alias, transport="paramiko", password=answer).check_output(["true"])
+
+
+@both_transports
+@pytest.mark.needs_docker
+def test_new_keys_in_the_middle_of_a_stream_do_not_end_it(special_bench, transport):
+    host = special_bench().host
+    host.configure_sshd("RekeyLimit 4M")
+    data = os.urandom(1 << 20) * 40
+    for _ in range(3):
+        target = RemoteTarget("stream", host.alias, format=luigi.format.Nop)
+        with target.open("w") as out:
+            out.write(data)
+        with target.open() as reader:
+            assert reader.read() == data
+    assert host.accepted_logins() == 1
+
+
+@both_transports
+def test_a_task_whose_host_takes_a_transport_of_its_own_runs_by_it(host, luigi_cfg, transport):
+    """The other one is the setting."""
+    configure(transport={"openssh": "paramiko", "paramiko": "openssh"}[transport])
+    name = transport
+
+    class Whole(RemoteJobTask):
+        base_dir = f"jobs-{name}"
+        transport = name
+
+        def command(self):
+            return "echo from the job"
+
+    Whole.host = host.alias
+    try:
+        assert luigi.build([Whole()], local_scheduler=True)
+        with Whole().output()["log"].open() as log:
+            assert log.read() == "from the job\n"
+        kill = Whole()._control().command_line("kill", Whole().job.ref)
+        assert f"--transport {name} " in kill
+    finally:
+        host.run("rm", "-rf", f"jobs-{name}")

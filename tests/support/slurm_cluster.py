@@ -1,0 +1,172 @@
+"""A real Slurm: a login node with slurmctld and sshd, two nodes, and a home that all three share."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import tarfile
+from pathlib import Path
+
+import docker
+
+from support import processes
+from support.hosts import LABEL, RUN, DockerHost
+from support.images import build
+
+NODES = ("c1", "c2")
+
+# Slurm looks at limits each half minute; the rest is as fast as it can be on a machine that may stand still for some
+# seconds. A job whose node has not answered in time when it was to be launched is put back into the queue, for
+# `cred_expire` seconds: slurm.conf(5), AuthInfo, which are two minutes elsewhere.
+CONFIGURATION = f"""
+ClusterName=test
+SlurmctldHost=login
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=cred_expire=15
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+AccountingStorageType=accounting_storage/none
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
+SlurmctldTimeout=300
+SlurmdTimeout=20
+KillWait=3
+MessageTimeout=10
+MinJobAge=120
+MaxArraySize=1001
+ReturnToService=2
+StateSaveLocation=/var/spool/slurmctld
+SlurmdSpoolDir=/var/spool/slurmd
+SlurmctldPidFile=/run/slurmctld.pid
+SlurmdPidFile=/run/slurmd.pid
+SlurmctldLogFile=/var/log/slurmctld.log
+SlurmdLogFile=/var/log/slurmd.log
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+NodeName={",".join(NODES)} CPUs=16 RealMemory=20000
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=50 PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefMemPerCPU=50 PriorityTier=10
+"""
+
+MUNGE = "su -s /bin/sh munge -c munged"
+
+# A slurmctld that cannot resolve the name of a node tries for ten seconds, answers nobody meanwhile, and then has no
+# address for it.
+NODES_HAVE_NAMES = "; ".join(f"until getent hosts {node} >/dev/null; do sleep 0.1; done" for node in NODES)
+
+
+class Cluster(DockerHost):
+    """The login node is the SSH host; `nodes` are containers of their own, so a job runs on another machine."""
+
+    kind = "slurm"
+
+    def __init__(self, root: Path, client: docker.DockerClient) -> None:
+        super().__init__(root, client=client)
+        self.network: docker.models.networks.Network | None = None
+        self.volume: docker.models.volumes.Volume | None = None
+        self.nodes: dict[str, docker.models.containers.Container] = {}
+
+    def _image(self) -> docker.models.images.Image:
+        plain = super()._image()
+        return build(self.client, "Dockerfile.slurm", "slurm", BASE=plain.tags[0])
+
+    def _start(self) -> None:
+        name = f"sshjob-{secrets.token_hex(4)}"
+        self.network = self.client.networks.create(name, driver="bridge", labels={LABEL: RUN})
+        self.volume = self.client.volumes.create(name, labels={LABEL: RUN})
+        self.options = {
+            **self._member("login"),
+            "command": [
+                "timeout",
+                "2h",
+                "sh",
+                "-c",
+                f"{NODES_HAVE_NAMES}; {MUNGE} && slurmctld && exec /usr/sbin/sshd -D -E /var/log/sshd.log",
+            ],
+        }
+        super()._start()
+        for node in NODES:
+            self.nodes[node] = self.client.containers.create(
+                self._image(),
+                ["timeout", "2h", "sh", "-c", f"{MUNGE} && exec slurmd -D"],
+                init=True,
+                labels={LABEL: RUN},
+                **self._member(node),
+            )
+            self.nodes[node].put_archive("/", _configuration())
+            self.nodes[node].start()
+
+    def _member(self, name: str) -> dict[str, object]:
+        assert self.network is not None
+        assert self.volume is not None
+        return {
+            "hostname": name,
+            "network": self.network.name,
+            "networking_config": {self.network.name: self.client.api.create_endpoint_config(aliases=[name])},
+            "volumes": {self.volume.name: {"bind": "/home", "mode": "rw"}},
+        }
+
+    def _keys(self) -> bytes:
+        # before the container starts, as the keys are
+        assert self.container is not None
+        self.container.put_archive("/", _configuration())
+        return super()._keys()
+
+    def wait_until_up(self) -> None:
+        super().wait_until_up()
+        try:
+            self.wait_for_nodes(seconds=90)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.told()}") from None
+
+    def told(self) -> str:
+        """What Slurm says of itself."""
+        told = [self.slurm("scontrol", "show", "nodes"), self.slurm("squeue", "--states=all")[:2000]]
+        told.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))
+        told += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
+        return "\n".join(told)
+
+    def wait_for_nodes(self, state: str = "idle", node: str = ",".join(NODES), seconds: float = 60) -> None:
+        """Until Slurm has these nodes in such a state."""
+
+        def there() -> bool:
+            said = self.slurm("sinfo", "--noheader", "--Node", "--partition=main", f"--nodes={node}", "--format=%T")
+            return set(said.split()) == {state}
+
+        processes.wait_until(there, f"nodes {node} to be {state}", seconds)
+
+    def slurm(self, *argv: str) -> str:
+        """A command of Slurm as its administrator; uncounted."""
+        return self.run(f"/usr/bin/{argv[0]}", *argv[1:], user="root", check=False)
+
+    def calls(self) -> list[str]:
+        """What was called of Slurm on the login node by the account."""
+        return self.run("cat", "/var/tmp/calls").splitlines()
+
+    def forget_calls(self) -> None:
+        self.run("sh", "-c", ": >/var/tmp/calls")
+
+    def stop(self) -> None:
+        for node in self.nodes.values():
+            node.remove(force=True, v=True)
+        self.nodes = {}
+        super().stop()
+        if self.volume is not None:
+            self.volume.remove(force=True)
+            self.volume = None
+        if self.network is not None:
+            self.network.remove()
+            self.network = None
+
+
+def _configuration() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("etc/slurm/slurm.conf")
+        entry.size, entry.mode = len(CONFIGURATION), 0o644
+        archive.addfile(entry, io.BytesIO(CONFIGURATION.encode()))
+    return buffer.getvalue()

@@ -1,0 +1,104 @@
+"""The test hosts themselves: what they tell must be true before any other test may be believed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from luigi_sshjob.config import sshjob
+
+from support.hosts import CommandFailed, DockerHost, Host
+from support.processes import wait_until
+
+
+def ssh(host: Host, *args: str) -> str:
+    return subprocess.run(
+        ["ssh", "-F", str(host.ssh_config), "-o", "BatchMode=yes", *args],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+def test_one_plain_ssh_is_one_accepted_login(host: Host) -> None:
+    """A login is counted once, and what does not pass through ssh is not counted."""
+    before = host.accepted_logins()
+    assert ssh(host, host.alias, "echo ~; id -un").split() == [host.home, host.username]
+    assert host.accepted_logins() == before + 1
+    host.run("true")
+    host.processes()
+    assert host.accepted_logins() == before + 1
+
+
+def test_a_changed_host_key_is_refused(host: Host, tmp_path: Path) -> None:
+    """The configuration pins the host's real key, so that a test of host key checks means something."""
+    pinned, other = (
+        host.known_hosts.read_text().split(),
+        host.key_file.with_suffix(".pub").read_text().split(),
+    )
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(f"{pinned[0]} {other[0]} {other[1]}\n")
+    before = host.accepted_logins()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        ssh(host, "-o", f"UserKnownHostsFile={known_hosts}", host.alias, "true")
+    assert refused.value.returncode == 255
+    assert host.accepted_logins() == before
+
+
+def test_run_tells_output_and_failure(host: Host) -> None:
+    """Arguments and input arrive unchanged, bytes survive, and a failure says what the command said."""
+    hostile = 'a\'; echo foo "b" $(x)\n日本'
+    assert host.run("printf", "%s", hostile) == hostile
+    assert host.run("cat", input=hostile * 10_000) == hostile * 10_000
+    assert host.run("pwd") == f"{host.home}\n"
+    assert host.run("printf", r"\377").encode(errors="surrogateescape") == b"\xff"
+    assert host.run("sh", "-c", "echo out; exit 3", check=False) == "out\n"
+    with pytest.raises(CommandFailed, match="exited with 3: why") as failure:
+        host.run("sh", "-c", "echo why >&2; exit 3")
+    assert failure.value.status == 3
+
+
+def test_processes_shows_what_an_ssh_session_left_running(host: Host) -> None:
+    """A process detached by ssh is seen, also without its session, until it ends."""
+    assert host.processes() == []
+    pid = int(ssh(host, host.alias, "setsid sleep 4321 </dev/null >/dev/null 2>&1 & echo $!"))
+    wait_until(lambda: host.processes() == [(pid, "sleep 4321")], "nothing but the detached sleep")
+    host.run("kill", str(pid))
+    wait_until(lambda: host.processes() == [], "the end of the sleep")
+
+
+def test_luigi_reads_the_configuration_of_the_test(luigi_cfg, host: Host) -> None:
+    """The process and its children see this test's [sshjob]; its masters end with the test."""
+    assert sshjob().ssh_config == str(host.ssh_config)
+    assert sshjob().runtime_dir == str(luigi_cfg.runtime_dir)
+    assert os.environ["LUIGI_CONFIG_PATH"] == str(luigi_cfg.path)
+    assert luigi_cfg.runtime_dir.stat().st_mode & 0o777 == 0o700
+    control = luigi_cfg.runtime_dir / ("c" * 40)
+    before = host.accepted_logins()
+    ssh(host, "-fNM", "-E", str(luigi_cfg.runtime_dir / "log"), "-S", str(control), host.alias)
+    assert ssh(host, "-S", str(control), host.alias, "echo shared") == "shared\n"
+    assert host.accepted_logins() == before + 1
+
+
+@pytest.mark.needs_docker
+def test_a_paused_host_is_silent_and_a_restarted_one_has_lost_its_processes(host: DockerHost) -> None:
+    """Pause keeps what runs and answers nobody; restart ends it and keeps port, keys and log."""
+    host.run("sh", "-c", "setsid sleep 4321 </dev/null >/dev/null 2>&1 &")
+    logins = host.accepted_logins()
+    host.pause()
+    try:
+        with pytest.raises(subprocess.CalledProcessError):
+            ssh(host, "-o", "ConnectTimeout=1", host.alias, "true")
+        assert host.accepted_logins() == logins
+    finally:
+        host.unpause()
+    assert [args for _, args in host.processes()] == ["sleep 4321"]
+    host.restart()
+    assert host.processes() == []
+    ssh(host, host.alias, "true")
+    assert host.accepted_logins() == logins + 1
