@@ -6,10 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 
-from luigi_sshjob.cli.commands import doctor, logs, show
-from luigi_sshjob.cli.commands import gc as gc_module
-from luigi_sshjob.cli.commands import kill as kill_module
-from luigi_sshjob.cli.commands import ls as ls_module
+from luigi_sshjob.cli.commands import collect, doctor, gc, kill, logs, ls, show
 
 EPILOG = """\
 HOST is what the task's `host` says: an alias of ~/.ssh/config, or user@host:port. JOB is TASK_ID/ATTEMPT, or TASK_ID
@@ -40,50 +37,52 @@ def parser() -> argparse.ArgumentParser:
         _ways(sub)
         return sub
 
-    ls = command("ls", ls_module.run, "list attempts with state, progress and last line of the log", hosts="*")
-    ls.add_argument(
+    ls_parser = command("ls", ls.run, "list attempts with state, progress and last line of the log", hosts="*")
+    ls_parser.add_argument(
         "-a", "--all", action="store_true", help="those, too, whose outcome was taken over a day ago or more"
     )
-    ls.add_argument("-w", "--watch", action="store_true", help="on a terminal: refresh in place until Ctrl-C")
-    ls.add_argument("--interval", type=_duration, default=2.0, metavar="TIME", help="between two looks (default 2s)")
-    _json(ls, "a list of objects; times are seconds")
+    ls_parser.add_argument("-w", "--watch", action="store_true", help="on a terminal: refresh in place until Ctrl-C")
+    ls_parser.add_argument(
+        "--interval", type=_duration, default=2.0, metavar="TIME", help="refresh interval (default 2s)"
+    )
+    _json(ls_parser, "a list of objects; times are seconds")
 
-    log = command("logs", logs.run, "print the log of a job, byte for byte")
-    log.add_argument("job", metavar="JOB")
-    log.add_argument(
+    log_parser = command("logs", logs.run, "print the log of a job, byte for byte")
+    log_parser.add_argument("job", metavar="JOB")
+    log_parser.add_argument(
         "-f", "--follow", action="store_true", help="until the job has ended; then say how, on standard error"
     )
-    log.add_argument("-n", "--tail", type=_count, metavar="N", help="only the last N lines, and what comes after them")
+    log_parser.add_argument("-n", "--tail", type=_count, metavar="N", help="only the last N lines, and new ones")
 
-    details = command("show", show.run, "show all that is known of a job, and what can be done next")
-    details.add_argument("job", metavar="JOB")
-    _json(details, "an object")
+    show_parser = command("show", show.run, "show all that is known of a job, and what can be done next")
+    show_parser.add_argument("job", metavar="JOB")
+    _json(show_parser, "an object")
 
-    kill = command("kill", kill_module.kill, "end jobs with all their processes, and wait until they have ended")
-    collect = command(
+    kill_parser = command("kill", kill.kill, "end jobs with all their processes, and wait until they have ended")
+    collect_parser = command(
         "collect",
-        kill_module.collect,
+        collect.collect,
         "take over how jobs ended, in place of their tasks: the next run is a new attempt",
     )
-    forget = command(
-        "forget", kill_module.forget, "remove jobs that have ended from the host; what a task shows as output stays"
+    forget_parser = command(
+        "forget", collect.forget, "remove jobs that have ended from the host; what a task shows as output stays"
     )
-    for sub in (kill, collect, forget):
+    for sub in (kill_parser, collect_parser, forget_parser):
         sub.add_argument("jobs", metavar="JOB", nargs="+")
 
-    gc = command("gc", gc_module.run, "remove attempts that have ended and were collected; outputs of tasks stay")
-    gc.add_argument(
+    gc_parser = command("gc", gc.run, "remove attempts that have ended and were collected; outputs of tasks stay")
+    gc_parser.add_argument(
         "--older-than",
         type=_duration,
         default=14 * 86400.0,
         metavar="TIME",
         help="collected so long ago: 90m, 36h, 14d (default), 8w",
     )
-    gc.add_argument("-n", "--dry-run", action="store_true", help="only say what would be removed")
-    _json(gc, "a list of the ids")
+    gc_parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would be removed")
+    _json(gc_parser, "a list of the ids")
 
-    checks = command("doctor", doctor.run, "look what stands in the way of jobs on a host, and say what helps")
-    _json(checks, "an object")
+    doctor_parser = command("doctor", doctor.run, "look what stands in the way of jobs on a host, and say what helps")
+    _json(doctor_parser, "an object")
 
     # only for --help: its options are Luigi's, see `main`
     commands.add_parser(

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from luigi_sshjob.jobs.listing import Listed
-from luigi_sshjob.jobs.model import Observation
+from luigi_sshjob.jobs.model import JobRef, Observation, Outcome
 from luigi_sshjob.text import duration, readable
 
 _STYLES = {
@@ -107,3 +107,7 @@ def record(listed: Listed) -> dict[str, Any]:
         "since": listed.since,
         "collected_ago": listed.collected_ago,
     }
+
+
+def print_outcome(job: JobRef, outcome: Outcome) -> None:
+    print(f"{job.id} {plain(str(outcome))}")

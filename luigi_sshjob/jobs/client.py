@@ -16,7 +16,7 @@ from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.model import JobRef, Observation, State, checked_base_dir
 from luigi_sshjob.jobs.protocol import observation, offset_word, watch_words, watched
 from luigi_sshjob.jobs.spec import JobRequest
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import account
 from luigi_sshjob.ssh.shell.remote_shell import Answer, Part, request_text
@@ -86,7 +86,7 @@ class JobControl:
 
         Returns what is known of why none could, or nothing.
         """
-        words = (self._base, quoting.supervisor_hash(), job.directory)
+        words = (self._base, scripts.supervisor_hash(), job.directory)
         parts = self._check(job, "job_relaunch", *words).parts
         return quoting.decode(parts[0].content)[:-1] if parts else ""
 
@@ -163,7 +163,7 @@ class JobControl:
             self._base,
             request.key,
             "\n".join([self._launcher.name, *request.launch.lines]),
-            quoting.supervisor_hash(),
+            scripts.supervisor_hash(),
             str(known),
             request.digests,
             request.spec_text(),
@@ -173,8 +173,8 @@ class JobControl:
         with saying("submitting it", job=request.key):
             parts = self._base_checked("job_submit", *words).parts
             if parts[0].kind == "uninstalled":
-                files = [word for item in quoting.supervisor().items() for word in item]
-                self._base_checked("install_supervisor", self._base, quoting.supervisor_hash(), *files)
+                files = [word for item in scripts.supervisor().items() for word in item]
+                self._base_checked("install_supervisor", self._base, scripts.supervisor_hash(), *files)
                 parts = self._base_checked("job_submit", *words).parts
         digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
         return parts[0].kind, self._ref(request.key, parts[0]), digests

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.model import JobRef, Observation, State
 from luigi_sshjob.jobs.protocol import observation
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.remote_shell import Answer, Part, request_text
 
@@ -99,7 +99,7 @@ class JobSurvey:
         parts = self._connection.check("job_show", job.directory).parts
         found = {part.kind: quoting.decode(part.content).removesuffix("\n") for part in parts}
         values = {part.kind: part.value for part in parts}
-        layout = quoting.layout()
+        layout = scripts.layout()
         disk = _number(values.get("kibibytes"))
         return Details(
             listed=self._listed(parts)[0],
@@ -142,7 +142,7 @@ class JobSurvey:
         directory = quoting.decode(parts["directory"].content)[:-1]
         _, key, attempt = directory.rsplit("/", 2)
         standing = observation(parts, None)
-        files, layout = times.get(f"{key}/{attempt}", {}), quoting.layout()
+        files, layout = times.get(f"{key}/{attempt}", {}), scripts.layout()
 
         def ago(*names: str) -> float | None:
             found = next((files[layout[name]] for name in names if layout[name] in files), None)

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 
 
 class JobPaths:
@@ -22,17 +22,17 @@ class JobPaths:
     @property
     def published_record(self) -> str:
         """The exit record of the attempt that succeeded; exists on success only."""
-        return posixpath.join(self.task_directory, quoting.layout()["SJ_RECORD"])
+        return posixpath.join(self.task_directory, scripts.layout()["SJ_RECORD"])
 
     @property
     def published_log(self) -> str:
         """The log of the attempt that succeeded."""
-        return posixpath.join(self.task_directory, quoting.layout()["SJ_LOG"])
+        return posixpath.join(self.task_directory, scripts.layout()["SJ_LOG"])
 
     @staticmethod
     def in_directory(directory: str, name: str) -> str:
         """A file of one attempt by its name in the layout, SJ_LOG say."""
-        return posixpath.join(directory, quoting.layout()[name])
+        return posixpath.join(directory, scripts.layout()[name])
 
 
 def checked_base_dir(base_dir: Any) -> str:

@@ -20,7 +20,7 @@ from luigi_sshjob import config
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import during
 from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import scripts
 from luigi_sshjob.ssh.leader.client import Exchange
 from luigi_sshjob.ssh.leader.subscriptions import Watches
 from luigi_sshjob.ssh.shell.errors import refused
@@ -40,7 +40,7 @@ class Connection:
             self.transport = transport_to(destination, settings)
         self.settings = settings
         """Those of the host when the connection was asked for."""
-        self._exchange = Exchange(self.transport, quoting.agent_hash())
+        self._exchange = Exchange(self.transport, scripts.agent_hash())
         self._postponed: list[str] = []
 
     @property

@@ -8,7 +8,7 @@ import posixpath
 from typing import Any
 
 from luigi_sshjob.error_context import told
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.targets.streams import RemoteSink
 
@@ -24,7 +24,7 @@ class AtomicRemoteWriter(io.BufferedWriter):
         self._connection = connection
         folder = posixpath.dirname(path)
         self._writer = RemoteSink(
-            connection, quoting.transfer("take_file", quoting.quote_path(folder or ".")), folder, path
+            connection, scripts.transfer("take_file", quoting.quote_path(folder or ".")), folder, path
         )
         self.path = self._path = path
         self.tmp_path = self._writer.temporary

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError, LocalFileError
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.transports.error_mapping import no_program
 from luigi_sshjob.targets.commands import FileVerbs
@@ -116,7 +116,7 @@ def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bo
     options = "-xpf" if preserve else "-xmf"
     # whatever its mode will be, tar must be able to write there first
     mode = (f"{stat.S_IMODE(os.stat(local_path).st_mode) | stat.S_IRWXU:o}",) if preserve else ()
-    line = quoting.transfer("take_tree", quoting.quote_path(folder or "."), options, *mode)
+    line = scripts.transfer("take_tree", quoting.quote_path(folder or "."), options, *mode)
     sink = RemoteSink(connection, line, folder, path)
     try:
         with _tar(["-cf", "-", "-C", local_path, "."], local_path, connection.host, stdout=subprocess.PIPE) as archive:

@@ -12,7 +12,7 @@ from typing import Any
 
 from luigi_sshjob.error_context import no_such_file, told
 from luigi_sshjob.errors import RemoteCommandFailed
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.session import Session
 
@@ -37,7 +37,7 @@ class RemoteReader(io.RawIOBase):
     def _open(self, offset: int, tree: bool) -> None:
         self._ended = self._lent = False
         word = quoting.quote_path(self._path)
-        line = quoting.transfer("give_tree", word) if tree else quoting.transfer("give_file", word, str(offset + 1))
+        line = scripts.transfer("give_tree", word) if tree else scripts.transfer("give_file", word, str(offset + 1))
         self._connection.repeated(lambda: self._begin(line))
 
     def _begin(self, line: str) -> None:

@@ -14,7 +14,7 @@ from typing import IO, TypeVar
 
 from luigi_sshjob.error_context import no_such_file, saying
 from luigi_sshjob.errors import ConnectionLost, LocalFileError, RemoteCommandFailed
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.retry import Patience
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell import errors
@@ -137,7 +137,7 @@ class Upload(_Transfer):
         return self._sink("resume_file", quoting.quote_path(self._temporary), str(blocks)), blocks * _BLOCK
 
     def _sink(self, *words: str) -> RemoteSink:
-        return RemoteSink(self._connection, quoting.transfer(*words), self._folder, self._path)
+        return RemoteSink(self._connection, scripts.transfer(*words), self._folder, self._path)
 
     def _fill(self, sink: RemoteSink, local: IO[bytes], position: int, end: int) -> None:
         while position < end:

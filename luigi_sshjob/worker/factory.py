@@ -1,6 +1,6 @@
 """A Luigi worker that holds remote jobs in the process that is there, and forks for local tasks as ever.
 
-Nothing else in luigi_sshjob but announcing.py touches Luigi's internals; tests/worker/test_luigi_internals.py pins what is used.
+tests/worker/test_luigi_internals.py lists what this package uses of Luigi's internals.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing.queues
+import os
 import queue
 import threading
 import time
@@ -133,3 +134,29 @@ def _send(message: Callable[[], None]) -> None:
 
 def _same(wrapped: Any) -> Any:
     return wrapped
+
+
+_locked: list[logging.Handler] = []
+
+
+def _before_fork() -> None:
+    # a thread that writes to the log at this moment would leave its stream locked in the child, for ever
+    part: logging.Logger | None = logger
+    while part:
+        for handler in part.handlers:
+            handler.acquire()
+            _locked.append(handler)
+        part = part.parent if part.propagate else None
+
+
+def _after_fork() -> None:
+    while _locked:
+        _locked.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    # logging makes the locks anew
+    _locked.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -196,29 +195,3 @@ class HoldingWorker(luigi.worker.Worker):
             hands.close()
         for crew in self._crews.values():
             crew.close()
-
-
-_locked: list[logging.Handler] = []
-
-
-def _before_fork() -> None:
-    # a thread that writes to the log at this moment would leave its stream locked in the child, for ever
-    part: logging.Logger | None = logger
-    while part:
-        for handler in part.handlers:
-            handler.acquire()
-            _locked.append(handler)
-        part = part.parent if part.propagate else None
-
-
-def _after_fork() -> None:
-    while _locked:
-        _locked.pop().release()
-
-
-def _after_fork_in_child() -> None:
-    # logging makes the locks anew
-    _locked.clear()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -29,7 +29,7 @@ from luigi_sshjob.jobs.client import JobControl
 from luigi_sshjob.jobs.launchers.registry import launcher_named
 from luigi_sshjob.jobs.model import Outcome, State
 from luigi_sshjob.jobs.monitor import Monitor
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import scripts
 from luigi_sshjob.retry import Patience
 
 from support import processes
@@ -284,7 +284,7 @@ def test_each_other_command_in_a_page_is_one():
 def test_the_tables_of_names_are_whole():
     declared = [name for name in inspect.get_annotations(RemoteJobTask) if not name.startswith("_")]
     assert sorted(first_column("tasks.rst", "attribute")) == sorted(declared)
-    assert sorted(first_column("job.rst", "file")) == sorted(quoting.layout().values())
+    assert sorted(first_column("job.rst", "file")) == sorted(scripts.layout().values())
     assert first_column("job.rst", "state") == [state.value for state in State]
     # one that is not known is said as it is
     assert all(str(Outcome(name, 1)) != name for name in first_column("job.rst", "outcome"))

@@ -32,9 +32,9 @@ from luigi_sshjob.error_context import during, saying
 from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, LocalTrouble, SSHJobError
 from luigi_sshjob.jobs.listing import Listed
 from luigi_sshjob.jobs.model import JobRef, Observation, Outcome, State
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import scripts
 from luigi_sshjob.ssh.connection import close_shells
-from luigi_sshjob.ssh.local.runtime_dir import FileLock
+from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.shell.remote_shell import Answer
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 from luigi_sshjob.ssh.transports.login import Logins
@@ -459,7 +459,7 @@ def test_programs_that_a_host_lacks_are_named(here, files, folder):
 
 @pytest.mark.needs_docker
 def test_a_job_directory_that_is_not_ours_to_write_is_named(here, bench):
-    lib = f"{bench.folder}/lib/{quoting.supervisor_hash()}"
+    lib = f"{bench.folder}/lib/{scripts.supervisor_hash()}"
     here.host.run("sh", "-c", f"mkdir -m 700 -p {bench.folder}/lib")
     home = here.host.home
     here.host.run("sh", "-c", f"mkdir {home}/{lib} && touch {home}/{lib}/supervise.sh", user="root")
@@ -475,8 +475,8 @@ def test_a_job_directory_that_is_not_ours_to_write_is_named(here, bench):
     except SSHJobError as error:
         said.append(error)
     here.host.run("chmod", "700", f"{bench.folder}/jobs/Task")
-    scripts, place = said
-    check(scripts, "the scripts of luigi_sshjob cannot be put in their place")
+    scripts_refused, place = said
+    check(scripts_refused, "the scripts of luigi_sshjob cannot be put in their place")
     check(place, "the job directory cannot be put in its place")
     assert (place.job, place.doing) == ("Task", "submitting it")
     assert place.next_step.endswith("nothing was submitted")

@@ -23,7 +23,7 @@ from luigi_sshjob.doctor.facts import Account, Base, Opening, Pace, Place, Seen,
 from luigi_sshjob.doctor.probes.detach import open_shell
 from luigi_sshjob.doctor.recommendations import advise
 from luigi_sshjob.doctor.report import Finding, Report, Verdict, show
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.remote_shell import deadline_in
 from luigi_sshjob.ssh.transports.login_info import Arrival, Route, arrival_of, without_details
 
@@ -209,7 +209,7 @@ squeue() { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2;
 def test_every_shell_tells_the_same(far_side):
     """And leaves as little."""
     far_side.host.run("touch", f"{far_side.base}/file")
-    ours = f"{quoting.script('server/doctor.sh')}{SCRIPT}"
+    ours = f"{scripts.script('server/doctor.sh')}{SCRIPT}"
     answer = far_side.call(
         (quoting.Word("eval"), ours),
         *((quoting.Word("doctor_directory"), base) for base in (f"{far_side.base}/file/x", "/proc/x")),

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from luigi_sshjob.jobs.spec import Output
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 
 from support import processes
 from support.far_side import FarSide
@@ -199,7 +199,7 @@ def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkey
     def elsewhere(text: str) -> str:
         return text.replace("/proc/", "/no-proc/").replace("ps -o lstart", f"{ps} -o lstart")
 
-    files, agent = {name: elsewhere(text) for name, text in quoting.supervisor().items()}, elsewhere(quoting.agent())
+    files, agent = {name: elsewhere(text) for name, text in scripts.supervisor().items()}, elsewhere(scripts.agent())
     monkeypatch.setattr(quoting, "supervisor", lambda: files)
     monkeypatch.setattr(quoting, "agent", lambda: agent)
     directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
@@ -230,7 +230,7 @@ def test_what_a_network_file_system_shows_late_is_told_once(far_side):
     told = [" ".join(look.split()) for look in looks if look.strip()]
     log, progress = "token part log 7", "token part progress 7"
     assert told == [f"{log} one", f"{progress} 1/3", f"{progress} 1/3 {log} one two", f"{progress} 2/3"], answer
-    assert far_side.host.run("sh", "-c", f"ls -A {far_side.base}/lib") == f"{quoting.supervisor_hash()}\n"
+    assert far_side.host.run("sh", "-c", f"ls -A {far_side.base}/lib") == f"{scripts.supervisor_hash()}\n"
 
 
 def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side):
@@ -254,7 +254,7 @@ def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side
     assert re.search(r"token part kibibytes 0 \d+\n", shown)
     assert f"this is no directory of a job: {far_side.base}/lib\n\ntoken end 5 1" in answer
     left = far_side.host.run("sh", "-c", f"cd {far_side.base} && find jobs; ls -A lib")
-    assert left == f"jobs\n{quoting.supervisor_hash()}\n"
+    assert left == f"jobs\n{scripts.supervisor_hash()}\n"
 
 
 def test_a_directory_that_is_removed_with_its_last_attempt_costs_no_claim(far_side):

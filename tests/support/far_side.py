@@ -6,7 +6,7 @@ import shlex
 
 from luigi_sshjob.jobs.model import Outcome
 from luigi_sshjob.jobs.spec import JobRequest
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 
 from support import processes
 
@@ -23,12 +23,12 @@ class FarSide:
 
     @property
     def library(self) -> str:
-        return f"{self.base}/lib/{quoting.supervisor_hash()}"
+        return f"{self.base}/lib/{scripts.supervisor_hash()}"
 
     def call(self, *calls: tuple[str, ...]) -> str:
         lines = [" ".join(map(quoting.word, call)) for call in calls]
         # nothing is launched by itself: the test runs the supervisor in the shell it is about
-        script = f"SJ_TOKEN=token\n{quoting.agent()}launch_nohup() {{ :; }}\n" + "".join(
+        script = f"SJ_TOKEN=token\n{scripts.agent()}launch_nohup() {{ :; }}\n" + "".join(
             f"serve {number} {line}\n" for number, line in enumerate(lines)
         )
         answer = self.host.run(*self.argv, "-s", input=script)
@@ -37,12 +37,12 @@ class FarSide:
 
     def submit(self, command: str, before: tuple[str, ...] = ("true",), **options) -> str:
         request = JobRequest(key="Task", command=command, **options)
-        files = [word for item in quoting.supervisor().items() for word in item]
+        files = [word for item in scripts.supervisor().items() for word in item]
         answer = self.call(
             tuple(map(quoting.Word, before)),
-            (quoting.Word("install_supervisor"), self.base, quoting.supervisor_hash(), *files),
+            (quoting.Word("install_supervisor"), self.base, scripts.supervisor_hash(), *files),
             (
-                *(quoting.Word("job_submit"), self.base, "Task", "nohup", quoting.supervisor_hash(), "0"),
+                *(quoting.Word("job_submit"), self.base, "Task", "nohup", scripts.supervisor_hash(), "0"),
                 *(request.digests, request.spec_text(), request.command, request.environment_text()),
             ),
         )

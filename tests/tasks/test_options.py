@@ -22,7 +22,7 @@ from luigi_sshjob.jobs.model import Outcome, job_key
 from luigi_sshjob.jobs.recent import Place, note, places
 from luigi_sshjob.jobs.spec import JobRequest, Output
 from luigi_sshjob.remote import quoting
-from luigi_sshjob.ssh.local.runtime_dir import FileLock
+from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.tasks.log_lines import LogStream
 
 from support.settings import configure

@@ -1,14 +1,12 @@
-"""`luigi-sshjob kill`, `collect` and `forget`: all jobs that are named, or none."""
+"""`luigi-sshjob kill`: all jobs that are named, or none."""
 
 from __future__ import annotations
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
-from luigi_sshjob.cli.hosts import Site, find
-from luigi_sshjob.cli.render import plain
-from luigi_sshjob.errors import JobError
-from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.cli.hosts import find
+from luigi_sshjob.cli.render import print_outcome
 
 _AT_ONCE = 4  # each takes a session for as long as the job's grace
 
@@ -19,45 +17,5 @@ def kill(arguments: argparse.Namespace) -> int:
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         ends = [(job, threads.submit(site.monitor.cancel, job, site.grace)) for site, job in found]
         for job, end in ends:
-            _say(job, end.result())
+            print_outcome(job, end.result())
     return 0
-
-
-def collect(arguments: argparse.Namespace) -> int:
-    """Marks them as taken over."""
-    for site, job, outcome in _ended(arguments):
-        site.control.collect(job)
-        _say(job, outcome)
-    return 0
-
-
-def forget(arguments: argparse.Namespace) -> int:
-    """Removes them, collected or not."""
-    for site, job, outcome in _ended(arguments):
-        site.control.collect(job)
-        if outcome.state == "lost":
-            # it has no record that the mark could hold in its stead
-            site.survey.discard([job])
-        else:
-            site.control.remove(job)
-        print(f"{job.id} was removed")
-    return 0
-
-
-def _ended(arguments: argparse.Namespace) -> list[tuple[Site, JobRef, Outcome]]:
-    ended = []
-    for site, job in find(arguments, arguments.jobs):
-        standing = site.control.look(job)
-        if standing.outcome is None:
-            raise JobError(
-                f"the job has not ended: it is {standing.state.value}",
-                host=job.host,
-                job=job.id,
-                next_step=f"wait for it, or end it with `{site.control.command_line('kill', job)}`",
-            )
-        ended.append((site, job, standing.outcome))
-    return ended
-
-
-def _say(job: JobRef, outcome: Outcome) -> None:
-    print(f"{job.id} {plain(str(outcome))}")

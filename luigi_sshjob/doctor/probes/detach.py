@@ -8,7 +8,7 @@ import time
 
 from luigi_sshjob.doctor.facts import Survival, first
 from luigi_sshjob.errors import SSHJobError
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.transports.base import Transport
 
@@ -32,7 +32,7 @@ def open_shell(transport: Transport) -> RemoteShell:
     deadline = deadline_in(transport.settings.request_timeout)
     opened = RemoteShell(transport, deadline=deadline)
     try:
-        opened.session.write(quoting.encode(quoting.script("server/doctor.sh")), deadline=deadline)
+        opened.session.write(quoting.encode(scripts.script("server/doctor.sh")), deadline=deadline)
     except BaseException:
         opened.close()
         raise

@@ -14,7 +14,8 @@ from luigi_sshjob.error_context import during
 from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.ssh.leader.link import HUNG, Gone, Link
 from luigi_sshjob.ssh.leader.server import Leader
-from luigi_sshjob.ssh.local.runtime_dir import FileLock, check_private, socket_path
+from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.local.runtime_dir import check_private, socket_path
 from luigi_sshjob.ssh.shell.remote_shell import Answer
 from luigi_sshjob.ssh.transports.base import Transport
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from luigi_sshjob.ssh.leader.listener import Peer, Peers
 from luigi_sshjob.ssh.leader.pipeline import Moved, Pipeline, Request
-from luigi_sshjob.ssh.local.runtime_dir import FileLock
+from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.shell.remote_shell import Answer, Part
 from luigi_sshjob.ssh.transports.base import Transport
 

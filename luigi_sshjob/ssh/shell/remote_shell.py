@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 
-from luigi_sshjob.remote import quoting
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.base import Transport
 
@@ -60,7 +60,7 @@ class Conversation:
 
     def opening(self) -> bytes:
         """Loads the agent, and is answered when it is there."""
-        return quoting.encode(f"SJ_TOKEN={self._token}\n{quoting.agent()}serve 0 echo_back ready\n")
+        return quoting.encode(f"SJ_TOKEN={self._token}\n{scripts.agent()}serve 0 echo_back ready\n")
 
     def request(self, text: str) -> bytes:
         """One request, see `request_text`."""

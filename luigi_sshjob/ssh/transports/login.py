@@ -15,7 +15,8 @@ from pathlib import Path
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
-from luigi_sshjob.ssh.local.runtime_dir import FileLock, private
+from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.local.runtime_dir import private
 
 logger = logging.getLogger("luigi-interface")
 

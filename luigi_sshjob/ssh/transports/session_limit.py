@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import random
-import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from luigi_sshjob.errors import HostUnreachable
-from luigi_sshjob.ssh.local.runtime_dir import FileLock
+from luigi_sshjob.ssh.local.file_lock import FileLock
 
 logger = logging.getLogger("luigi-interface")
 
@@ -117,29 +115,3 @@ class SessionGate:
             return False
         lock.release(remove=True)
         return True
-
-
-class Client(subprocess.Popen[Any]):
-    """A local process that occupies a slot until somebody has seen it end, or lets go of this object."""
-
-    slot: FileLock | None = None
-    master: object = None
-    """Identity of the master that it was given a session by."""
-
-    def poll(self) -> int | None:
-        """As Popen's."""
-        super().poll()
-        return self._settle()
-
-    def wait(self, timeout: float | None = None) -> int:
-        """As Popen's."""
-        try:
-            return super().wait(timeout)
-        finally:
-            self._settle()
-
-    def _settle(self) -> int | None:
-        if self.returncode is not None and self.slot:
-            self.slot.release(remove=True)
-            self.slot = None
-        return self.returncode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import Any, TypeVar
 
@@ -61,16 +60,6 @@ def users_control_path(destination: Destination, settings: Settings) -> str:
             next_step="give it ControlMaster auto and a ControlPath there, and log in once by hand",
         )
     return found
-
-
-def configuration(ssh_config: str) -> tuple[str, ...]:
-    """Tells one state of the user's configuration from another."""
-    path = os.path.expanduser(ssh_config or "~/.ssh/config")
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (path,)
-    return path, str(found.st_mtime_ns), str(found.st_size)
 
 
 def spawn(destination: Destination, kind: type[Process], argv: list[str], **kwargs: Any) -> Process:

@@ -25,6 +25,7 @@ from luigi_sshjob.ssh.transports.login import Logins
 from luigi_sshjob.ssh.transports.login_info import Arrival, arrival_of, without_details
 from luigi_sshjob.ssh.transports.openssh import command_line
 from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, spawn
+from luigi_sshjob.ssh.transports.ssh_config import config_fingerprint
 
 logger = logging.getLogger("luigi-interface")
 
@@ -49,7 +50,7 @@ class ControlMaster:
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
         # an edited configuration may lead elsewhere: a connection made before is not the same one
-        self.key = destination.key(*command_line.configuration(settings.ssh_config))
+        self.key = destination.key(*config_fingerprint(settings.ssh_config))
         self.control_path = socket_path(self.directory, self.key)
         self._logins = Logins(self.directory, self.key, destination, settings)
         self._persist = settings.control_persist

@@ -20,9 +20,10 @@ from luigi_sshjob.errors import ConfigurationError, SSHJobError
 from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import client_error, client_failed
 from luigi_sshjob.ssh.transports.login_info import Arrival, Route, known_as
+from luigi_sshjob.ssh.transports.openssh.client import MuxClient
 from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, effective, spawn
 from luigi_sshjob.ssh.transports.openssh.control_master import ControlMaster
-from luigi_sshjob.ssh.transports.session_limit import Client, SessionGate
+from luigi_sshjob.ssh.transports.session_limit import SessionGate
 
 
 class OpenSSH:
@@ -61,14 +62,14 @@ class OpenSSH:
             *command,
         ]
 
-    def popen(self, command: Sequence[str], *, deadline: float | None = None, **kwargs: Any) -> Client:
+    def popen(self, command: Sequence[str], *, deadline: float | None = None, **kwargs: Any) -> MuxClient:
         """A client of the shared connection. Raises `HostUnreachable` when there was no session in time."""
         self.master.connect()
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
         slot = self.gate.acquire(deadline=until, host=str(self.destination))
         master = self.master.identity()
         try:
-            client = spawn(self.destination, Client, self._client_argv(command), **kwargs)
+            client = spawn(self.destination, MuxClient, self._client_argv(command), **kwargs)
         except BaseException:
             slot.release(remove=True)
             raise
@@ -149,7 +150,7 @@ class OpenSSH:
         A client hears the exit status from its master, which writes the output itself, into the client's pipe: where
         it dies before the pipe has taken all, status 0 comes with an output that is cut short (OpenSSH 9.2).
         """
-        return not isinstance(client, Client) or client.master == self.master.identity() is not None
+        return not isinstance(client, MuxClient) or client.master == self.master.identity() is not None
 
     def lost(self, said: str) -> SSHJobError:
         """The error for a session that ended before its time, from what its client printed."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import paramiko
 
-from luigi_sshjob.ssh.local.runtime_dir import FileLock
+from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.transports.paramiko.connection import Link, hang_up
 from luigi_sshjob.ssh.transports.paramiko.pipes import Ends, pump_end, write_all
 

@@ -24,13 +24,13 @@ from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import connection_lost
 from luigi_sshjob.ssh.transports.login import Logins
 from luigi_sshjob.ssh.transports.login_info import Arrival, Route, known_as
-from luigi_sshjob.ssh.transports.openssh.command_line import configuration
 from luigi_sshjob.ssh.transports.paramiko.channel_process import ChannelProcess
 from luigi_sshjob.ssh.transports.paramiko.connection import Link
 from luigi_sshjob.ssh.transports.paramiko.host_config import way_to
 from luigi_sshjob.ssh.transports.paramiko.login import log_in
 from luigi_sshjob.ssh.transports.paramiko.tunnel import tunnel
 from luigi_sshjob.ssh.transports.session_limit import SessionGate
+from luigi_sshjob.ssh.transports.ssh_config import config_fingerprint
 
 _MOMENT = 1.0  # seconds
 
@@ -50,7 +50,7 @@ class Paramiko:
         self.destination = destination
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
-        self.key = destination.key("paramiko", *configuration(settings.ssh_config))
+        self.key = destination.key("paramiko", *config_fingerprint(settings.ssh_config))
         self.gate = SessionGate(self.directory, self.key, settings.max_sessions)
         self._logins = Logins(self.directory, self.key, destination, settings)
         self._link: Link | None = None
