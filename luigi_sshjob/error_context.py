@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from luigi_sshjob.errors import FileMissing, LocalFileError, LocalTrouble, SSHJobError
+from luigi_sshjob.errors import FileMissing, LocalFileError, LocalResourceError, SSHJobError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ _REMEDIES = {
 
 
 @contextlib.contextmanager
-def saying(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
+def error_context(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
     """Errors of ours that leave the block say this of themselves, but for what they know better."""
     try:
         yield
@@ -40,27 +40,27 @@ def saying(doing: str = "", *, host: str | None = None, job: str | None = None) 
 
 
 @contextlib.contextmanager
-def during(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
-    """As `saying`; what this machine has against it, an `OSError`, leaves as a `LocalTrouble`."""
-    with saying(doing, host=host, job=job):
+def translate_os_errors(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
+    """As `error_context`; what this machine has against it, an `OSError`, leaves as a `LocalResourceError`."""
+    with error_context(doing, host=host, job=job):
         try:
             yield
         except SSHJobError:
             raise
         except OSError as error:
             named = f" ({_named(error)})" if _named(error) else ""
-            raise LocalTrouble(
+            raise LocalResourceError(
                 f"this machine does not allow it: {error.strerror or error}{named}", next_step=_remedy(error)
             ) from error
 
 
-def told(doing: str) -> Callable[[Method], Method]:
+def describes(doing: str) -> Callable[[Method], Method]:
     """For methods of what has a `_path` on the host of its `_connection`: their errors say so."""
 
     def decorated(method: Method) -> Method:
         @functools.wraps(method)
         def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with saying(f"{doing} {self._path}", host=self._connection.host):
+            with error_context(f"{doing} {self._path}", host=self._connection.host):
                 return method(self, *args, **kwargs)
 
         return cast(Method, wrapped)
@@ -69,7 +69,7 @@ def told(doing: str) -> Callable[[Method], Method]:
 
 
 @contextlib.contextmanager
-def local_files() -> Iterator[None]:
+def translate_local_file_errors() -> Iterator[None]:
     """What is wrong with a file of this machine leaves the block as a `FileError`, also Python's own kind of it."""
     try:
         yield

@@ -74,7 +74,7 @@ class UnsafeValue(ConfigurationError):
     """A path, name or value that no shell could be given safely (a NUL, say)."""
 
 
-class NoCommand(ConfigurationError, NotImplementedError):
+class CommandMissing(ConfigurationError, NotImplementedError):
     """A task that does not say what it runs."""
 
 
@@ -86,7 +86,7 @@ class LoginRefused(ConnectionFailed):
     """Trying again cannot help: an unknown host name, a refused key, a changed host key."""
 
 
-class LocalTrouble(ConnectionFailed):
+class LocalResourceError(ConnectionFailed):
     """This machine, not the host, stands in the way: no room, no descriptor, no right to a file."""
 
 
@@ -153,11 +153,11 @@ class PathExists(FileError, FileAlreadyExists):
     """Also Luigi's `FileAlreadyExists`."""
 
 
-class NoParentDirectory(FileError, MissingParentDirectory):
+class ParentDirectoryMissing(FileError, MissingParentDirectory):
     """Also Luigi's `MissingParentDirectory`."""
 
 
-class PathIsNoDirectory(FileError, NotADirectory):
+class PathIsNotDirectory(FileError, NotADirectory):
     """Also Luigi's `NotADirectory`."""
 
 

@@ -18,15 +18,15 @@ Result = TypeVar("Result")
 _LONGEST_BACKOFF = 30.0
 
 
-class Patience:
+class Retry:
     """Repeats what may be repeated for as long as a host does not answer, up to `timeout` seconds in a row."""
 
     def __init__(self, timeout: float):
         self.timeout = timeout
-        self.on_silence: Callable[[HostUnreachable], None] = lambda error: None
+        self.on_retry: Callable[[HostUnreachable], None] = lambda error: None
         """Called now and then while the host does not answer, with the last error; may be set."""
 
-    def with_host(self, request: Callable[[], Result], meanwhile: str = "what runs on the host goes on") -> Result:
+    def call(self, request: Callable[[], Result], meanwhile: str = "what runs on the host goes on") -> Result:
         """The answer to `request`. Raises `HostUnreachable` when the time is up; no job is the worse for it."""
         since = time.monotonic()
         pause = 0.5
@@ -37,7 +37,7 @@ class Patience:
                 if time.monotonic() - since > self.timeout:
                     raise
                 logger.warning("%s\nTrying again; %s meanwhile.", error, meanwhile)
-                self.on_silence(error)
+                self.on_retry(error)
                 # full jitter, so that many who lost the same host do not come back at once
                 time.sleep(random.uniform(pause / 2, pause))
                 pause = min(pause * 2, _LONGEST_BACKOFF)
@@ -47,7 +47,7 @@ _FIRST_PAUSE = 0.5  # seconds
 _LONGEST_PAUSE = 30.0
 
 
-class Silence:
+class HostOutage:
     """What is known of a host that does not answer; nothing while it does. For all threads."""
 
     def __init__(self) -> None:
@@ -104,11 +104,11 @@ class Silence:
             self._changed.notify_all()
 
 
-class SharedPatience(Patience):
+class SharedRetry(Retry):
     """Of one who is not alone in waiting: its time begins when it is made, and while another knows that the host is
     silent it does not ask by itself."""
 
-    def __init__(self, timeout: float, silence: Silence):
+    def __init__(self, timeout: float, silence: HostOutage):
         super().__init__(timeout)
         self._silence = silence
         self._since = time.monotonic()
@@ -118,14 +118,14 @@ class SharedPatience(Patience):
         self._silence.check(self._since, self.timeout)
         error = self._silence.error
         if error is not None:
-            self.on_silence(error)
+            self.on_retry(error)
 
     def give_up(self) -> None:
         """Nobody waits for what is asked any more: the next failure is the last."""
         self.timeout = 0.0
 
-    def with_host(self, request: Callable[[], Result], meanwhile: str = "") -> Result:
-        """As `Patience.with_host`; what is said while a host does not answer is said once for all."""
+    def call(self, request: Callable[[], Result], meanwhile: str = "") -> Result:
+        """As `Retry.call`; what is said while a host does not answer is said once for all."""
         since = time.monotonic()
         while True:
             self.check()

@@ -14,7 +14,7 @@ _REFERENCE = re.compile(r"&[^\s<&;]{1,32};?")
 _WORD_JOINER = "\u2060"
 
 
-def readable(line: str, width: int) -> str:
+def printable_line(line: str, width: int) -> str:
     """A line of a log without colours, other control characters written out, cut where it is longer than `width`."""
     line = _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), _SEQUENCE.sub("", line))
     return line if len(line) <= width else f"{line[:width]} … ({len(line) - width} more characters)"
@@ -33,7 +33,7 @@ def answer(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """In the two largest units: 8 s, 3 min 20 s, 2 h 13 min, 5 d 4 h."""
     minutes, rest = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)

@@ -9,31 +9,31 @@ from collections.abc import Sequence
 from luigi_sshjob import config
 from luigi_sshjob.errors import JobNotFound
 from luigi_sshjob.jobs import recent
-from luigi_sshjob.jobs.client import JobControl
-from luigi_sshjob.jobs.launchers.registry import launcher_named
-from luigi_sshjob.jobs.listing import JobSurvey
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.launchers.registry import get_launcher
+from luigi_sshjob.jobs.listing import JobListing
 from luigi_sshjob.jobs.model import JobRef
-from luigi_sshjob.jobs.monitor import Monitor
-from luigi_sshjob.jobs.recent import Place
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.jobs.recent import JobLocation
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 
 
 class Site:
     """What the subcommands need of a host."""
 
-    def __init__(self, place: Place, no_host_key_check: bool = False):
+    def __init__(self, place: JobLocation, no_host_key_check: bool = False):
         self.host = place.host
         options = {name: getattr(place, name) for name in ("key_file", "transport", "sshpass")}
         connection = RemoteContext(place.host, no_host_key_check=no_host_key_check, **options).connection
         settings = connection.settings
-        launcher = launcher_named(settings.launcher)
-        self.control = JobControl(connection, place.base_dir, launcher)
-        self.survey = JobSurvey(connection, place.base_dir)
+        launcher = get_launcher(settings.launcher)
+        self.control = JobClient(connection, place.base_dir, launcher)
+        self.survey = JobListing(connection, place.base_dir)
         self.grace = settings.kill_grace
-        self.monitor = Monitor(
+        self.monitor = JobMonitor(
             self.control,
-            Patience(settings.unreachable_timeout),
+            Retry(settings.unreachable_timeout),
             poll_interval=settings.poll_interval,
             start_timeout=launcher.start_timeout,
             launches=launcher.launches,
@@ -57,7 +57,7 @@ def sites(arguments: argparse.Namespace, host: str | None = None) -> list[Site]:
         known = [place for place in lately if arguments.base_dir in (None, place.base_dir)]
     else:
         known = [place for place in lately if place.host == host]
-        usual = known[0] if known else Place(host, "")
+        usual = known[0] if known else JobLocation(host, "")
         wanted = arguments.base_dir or config.settings(host).base_dir
         first = next(
             (place for place in known if place.base_dir == wanted), dataclasses.replace(usual, base_dir=wanted)

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from luigi_sshjob.jobs.listing import Listed
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome
-from luigi_sshjob.text import duration, readable
+from luigi_sshjob.jobs.listing import JobSummary
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
+from luigi_sshjob.text import format_duration, printable_line
 
 _STYLES = {
     "running": "cyan",
@@ -51,19 +51,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def coloured(verdict: str, more: str = "") -> Text:
+def styled(verdict: str, more: str = "") -> Text:
     """A word for a state, with what belongs to it."""
     return Text.assemble((verdict, _STYLES.get(verdict, "red")), plain(more))
 
 
 def plain(text: str) -> str:
     """What a job wrote, line by line, without what would move a terminal's cursor or colour it."""
-    return "\n".join(readable(line, sys.maxsize) for line in text.expandtabs().split("\n"))
+    return "\n".join(printable_line(line, sys.maxsize) for line in text.expandtabs().split("\n"))
 
 
 def age(seconds: float | None) -> str:
     """For people; nothing where it is not known."""
-    return "" if seconds is None else duration(seconds)
+    return "" if seconds is None else format_duration(seconds)
 
 
 def size(count: int | None) -> str:
@@ -78,7 +78,7 @@ def size(count: int | None) -> str:
     return f"{number:.1f} TiB"
 
 
-def detail(standing: Observation) -> str:
+def detail(standing: JobStatus) -> str:
     """What there is to say besides the word for the state."""
     outcome = standing.outcome
     if outcome is None:
@@ -88,7 +88,7 @@ def detail(standing: Observation) -> str:
     return by + code + (f": {outcome.reason}" if outcome.reason else "")
 
 
-def record(listed: Listed) -> dict[str, Any]:
+def record(listed: JobSummary) -> dict[str, Any]:
     """One attempt as a program reads it; times are seconds, sizes bytes."""
     outcome = listed.standing.outcome
     return {

@@ -15,7 +15,7 @@ from luigi_sshjob.errors import ConfigurationError
 Values = dict[str, Any]
 
 
-class Merged:
+class ResolvedConfig:
     """One state of the configuration, all of it checked. Raises `ConfigurationError`."""
 
     def __init__(self, written: dict[str, Section]):

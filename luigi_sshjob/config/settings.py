@@ -5,12 +5,12 @@ from __future__ import annotations
 import configparser
 
 from luigi_sshjob.config import sources
-from luigi_sshjob.config.resolve import Merged
+from luigi_sshjob.config.resolve import ResolvedConfig
 from luigi_sshjob.config.schema import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
 
-_known: tuple[object, Merged] | None = None
+_known: tuple[object, ResolvedConfig] | None = None
 
 
 def settings(host: str | Destination | None = None) -> Settings:
@@ -34,6 +34,6 @@ def settings(host: str | Destination | None = None) -> Settings:
     # to compare is all that is done each time; to check takes longer than a request to a host does
     source = (written, sources.command_line())
     if _known is None or _known[0] != source:
-        _known = (source, Merged(written))
+        _known = (source, ResolvedConfig(written))
     merged = _known[1]
     return merged.settings(Destination.parse(host, {}) if isinstance(host, str) else host)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from luigi_sshjob.ssh.shell.remote_shell import Part
-from luigi_sshjob.ssh.transports.login_info import Arrival, Route
+from luigi_sshjob.ssh.shell.remote_shell import ResponsePart
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Opening:
     """Of one session: how long it took, and what rc files wrote meanwhile."""
 
     seconds: float
-    printed: str = ""
+    preamble: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Pace:
+class Latency:
     """Of requests to a shell that is open, in seconds, and the host's clock."""
 
     median: float
@@ -61,7 +61,7 @@ class Survival:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class DirectoryFacts:
     """A directory on the host. Sizes are bytes."""
 
     path: str
@@ -81,7 +81,7 @@ class Base:
     """`base_dir`: as far as it is there, else the directory that it will be made in is `place`."""
 
     path: str
-    place: Place
+    place: DirectoryFacts
     mode: str = ""
     own: bool = True
 
@@ -125,23 +125,23 @@ class Slurm:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class Facts:
     """All of it: what was asked for, then what was found."""
 
     route: Route
-    arrival: Arrival
+    arrival: LoginInfo
     opening: Opening
-    pace: Pace
+    pace: Latency
     account: Account
     sessions: Sessions
     survival: Survival
     slurm: Slurm | None
-    elsewhere: tuple[Place, ...] = ()
+    elsewhere: tuple[DirectoryFacts, ...] = ()
     slowest: float = 0.0
     """Of the requests that were made, in seconds."""
 
 
-def account(parts: Iterable[Part]) -> Account:
+def account(parts: Iterable[ResponsePart]) -> Account:
     """What `doctor_facts` answered."""
     said = list(parts)
     facts = _first(said)
@@ -164,9 +164,9 @@ def account(parts: Iterable[Part]) -> Account:
     )
 
 
-def places(parts: Iterable[Part]) -> tuple[Place, ...]:
+def places(parts: Iterable[ResponsePart]) -> tuple[DirectoryFacts, ...]:
     """What `doctor_elsewhere` answered."""
-    groups: list[list[Part]] = []
+    groups: list[list[ResponsePart]] = []
     for part in parts:
         if part.kind == "place":
             groups.append([])
@@ -175,7 +175,7 @@ def places(parts: Iterable[Part]) -> tuple[Place, ...]:
     return tuple(_place(_first(group)) for group in groups)
 
 
-def slurm(parts: Iterable[Part]) -> Slurm | None:
+def slurm(parts: Iterable[ResponsePart]) -> Slurm | None:
     """What `doctor_slurm` answered."""
     facts = _first(parts)
     if "slurm" not in facts:
@@ -185,20 +185,20 @@ def slurm(parts: Iterable[Part]) -> Slurm | None:
     )
 
 
-def first(parts: Iterable[Part], kind: str) -> str:
+def first(parts: Iterable[ResponsePart], kind: str) -> str:
     """The text of a fact, or nothing."""
     return _first(parts).get(kind, "")
 
 
-def _first(parts: Iterable[Part]) -> dict[str, str]:
+def _first(parts: Iterable[ResponsePart]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in parts:
         found.setdefault(part.kind, part.value)
     return found
 
 
-def _place(facts: dict[str, str]) -> Place:
-    return Place(
+def _place(facts: dict[str, str]) -> DirectoryFacts:
+    return DirectoryFacts(
         path=facts["place"],
         writable=facts.get("writable") == "yes",
         problem=facts.get("unwritable", ""),

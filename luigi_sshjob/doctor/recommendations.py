@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from luigi_sshjob.doctor.checks.storage import LITTLE_ROOM, is_full
-from luigi_sshjob.doctor.facts import Place, Seen
+from luigi_sshjob.doctor.facts import DirectoryFacts, Facts
 from luigi_sshjob.doctor.report import Advice, seconds
 
 _LOGIN_MARGIN = 3  # a login may take so many times as long as the one that was seen
@@ -14,7 +14,7 @@ _ANSWER_MARGIN = 10
 
 
 def advise(
-    seen: Seen, *, max_sessions: int, connect_timeout: float, request_timeout: float, launcher: str
+    seen: Facts, *, max_sessions: int, connect_timeout: float, request_timeout: float, launcher: str
 ) -> Iterator[Advice]:
     """What to change. Times are seconds."""
     if seen.sessions.refused and seen.sessions.open <= max_sessions:
@@ -37,12 +37,12 @@ def advise(
     yield from _elsewhere(seen, for_nodes=usable)
 
 
-def needs_another_place(seen_place: Place, own: bool = True) -> bool:
+def needs_another_place(seen_place: DirectoryFacts, own: bool = True) -> bool:
     """Whether jobs should not live there."""
     return not own or not seen_place.writable or (seen_place.free is not None and seen_place.free < LITTLE_ROOM)
 
 
-def _elsewhere(seen: Seen, *, for_nodes: bool) -> Iterator[Advice]:
+def _elsewhere(seen: Facts, *, for_nodes: bool) -> Iterator[Advice]:
     base = seen.account.base
     if not needs_another_place(base.place, base.own):
         return

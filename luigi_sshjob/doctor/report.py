@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from luigi_sshjob.text import readable
+from luigi_sshjob.text import printable_line
 
 
-class Verdict(enum.Enum):
+class Status(enum.Enum):
     """Of one check."""
 
     OK = "ok"
@@ -29,11 +29,11 @@ class Verdict(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One line of the report. `measured` holds the figures in it: times in seconds, sizes in bytes."""
 
     check: str
-    verdict: Verdict
+    verdict: Status
     text: str
     remedy: str = ""
     measured: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -53,7 +53,7 @@ class Report:
     """All of it. `answered`: whether the host let us in and told what it was asked."""
 
     host: str
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     settings: tuple[Advice, ...] = ()
     answered: bool = True
 
@@ -62,7 +62,7 @@ class Report:
         """0: all is well, 1: something does not work, 3: no answer."""
         if not self.answered:
             return 3
-        return int(any(finding.verdict is Verdict.FAIL for finding in self.findings))
+        return int(any(finding.verdict is Status.FAIL for finding in self.findings))
 
 
 def seconds(value: float) -> str:
@@ -80,8 +80,8 @@ def size(value: int) -> str:
     return f"{number:.0f} {unit}" if unit in ("bytes", "KiB") else f"{number:.1f} {unit}"
 
 
-_MARKS = {Verdict.OK: "ok", Verdict.NOTE: "note", Verdict.FAIL: "FAIL", Verdict.UNKNOWN: "?"}
-_STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "dim"}
+_MARKS = {Status.OK: "ok", Status.NOTE: "note", Status.FAIL: "FAIL", Status.UNKNOWN: "?"}
+_STYLES = {Status.OK: "green", Status.NOTE: "yellow", Status.FAIL: "bold red", Status.UNKNOWN: "dim"}
 _ENDS = {
     0: "Nothing stands in the way of jobs.",
     1: "What is marked FAIL stands in the way of jobs.",
@@ -142,7 +142,7 @@ def _closing(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _remedy(finding: Finding) -> str:
+def _remedy(finding: CheckResult) -> str:
     return f"Next: {_plain(finding.remedy)}"
 
 
@@ -152,6 +152,6 @@ def _width(report: Report) -> int:
 
 def _plain(text: str) -> str:
     """What a host says may hold anything: what would command a terminal, what the locale has no letters for."""
-    text = readable(_SPACE.sub(" ", text), sys.maxsize)
+    text = printable_line(_SPACE.sub(" ", text), sys.maxsize)
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterator
 from luigi_sshjob.doctor import facts, recommendations
 from luigi_sshjob.doctor.checks import login, storage, system
 from luigi_sshjob.doctor.checks import session as session_module
-from luigi_sshjob.doctor.facts import Account, Lookup, Opening, Pace, Place, Seen
+from luigi_sshjob.doctor.facts import Account, DirectoryFacts, Facts, Latency, Lookup, Opening
 from luigi_sshjob.doctor.probes.detach import detach, open_shell, watch
 from luigi_sshjob.doctor.probes.session_limit import count_sessions
-from luigi_sshjob.doctor.report import Finding, Report, Verdict
+from luigi_sshjob.doctor.report import CheckResult, Report, Status
 from luigi_sshjob.errors import RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.base import Transport
-from luigi_sshjob.ssh.transports.login_info import Arrival, Route
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
 from luigi_sshjob.targets.context import RemoteContext
 
 _LOOKS = 5  # round trips that are timed
@@ -37,7 +37,7 @@ def examine(
 ) -> Report:
     """The whole examination. `said` is told what is being done; raises nothing for a host that does not answer."""
     host = str(context.destination)
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     route = None
     try:
         said("looking up the name")
@@ -62,7 +62,7 @@ def examine(
         base_dir = base_dir or transport.settings.base_dir
         seen = _look(transport, route, arrival, base_dir, said)
     except SSHJobError as error:
-        no_session = Finding("session", Verdict.FAIL, error.problem, error.next_step)
+        no_session = CheckResult("session", Status.FAIL, error.problem, error.next_step)
         return Report(host, (*findings, no_session, _unasked("the host did not answer")), answered=False)
     findings += _judged(seen, transport, base_dir)
     settings = transport.settings
@@ -88,7 +88,7 @@ def _look_up(route: Route) -> Lookup:
     return Lookup(tuple(addresses), time.monotonic() - began)
 
 
-def _look(transport: Transport, route: Route, arrival: Arrival, base_dir: str, said: Callable[[str], None]) -> Seen:
+def _look(transport: Transport, route: Route, arrival: LoginInfo, base_dir: str, said: Callable[[str], None]) -> Facts:
     """Raises `ConnectionFailed` where the host does not answer."""
     timeout = transport.settings.request_timeout
     said("opening a session")
@@ -109,12 +109,14 @@ def _look(transport: Transport, route: Route, arrival: Arrival, base_dir: str, s
         sessions = count_sessions(transport, most=most, own=1, deadline=deadline_in(timeout))
         said("asking for more facts")
         slurm = facts.slurm(shared.call("doctor_slurm", deadline=deadline_in(timeout + _SLURM)).parts)
-        elsewhere: tuple[Place, ...] = ()
+        elsewhere: tuple[DirectoryFacts, ...] = ()
         if recommendations.needs_another_place(account.base.place, account.base.own):
             parts = shared.call("doctor_elsewhere", deadline=deadline_in(timeout + _SLURM)).parts
             elsewhere = facts.places(parts)
         survival = watch(detached, shared, timeout)
-    return Seen(route, arrival, opening, pace, account, sessions, survival, slurm, elsewhere=elsewhere, slowest=slowest)
+    return Facts(
+        route, arrival, opening, pace, account, sessions, survival, slurm, elsewhere=elsewhere, slowest=slowest
+    )
 
 
 def account_of(shared: RemoteShell, base_dir: str, timeout: float) -> Account:
@@ -136,10 +138,10 @@ def _open(transport: Transport, timeout: float) -> Opening:
     with contextlib.closing(Session(transport, "exit 0", deadline=deadline)) as session:
         took = time.monotonic() - began
         session.wait(deadline=deadline)
-        return Opening(took, session.printed.decode("utf-8", "replace") + session.said())
+        return Opening(took, session.preamble.decode("utf-8", "replace") + session.said())
 
 
-def _pace(shared: RemoteShell, timeout: float) -> Pace:
+def _pace(shared: RemoteShell, timeout: float) -> Latency:
     times = []
     for _ in range(_LOOKS):
         began = time.monotonic()
@@ -148,18 +150,18 @@ def _pace(shared: RemoteShell, timeout: float) -> Pace:
     began = time.time()
     clock = facts.first(shared.call("doctor_clock", deadline=deadline_in(timeout)).parts, "clock")
     took = time.time() - began
-    pace = Pace(statistics.median(times), max(times))
+    pace = Latency(statistics.median(times), max(times))
     if not clock.isdigit():
         return pace
     # it said a whole second of which any part may have passed, at any moment of the round trip
-    return Pace(pace.median, pace.longest, int(clock) + 0.5 - (began + took / 2), 0.5 + took / 2)
+    return Latency(pace.median, pace.longest, int(clock) + 0.5 - (began + took / 2), 0.5 + took / 2)
 
 
-def _judged(seen: Seen, transport: Transport, base_dir: str) -> Iterator[Finding]:
+def _judged(seen: Facts, transport: Transport, base_dir: str) -> Iterator[CheckResult]:
     account: Account = seen.account
     settings = transport.settings
     yield session_module.judge_pace(seen.pace)
-    yield Finding("system", Verdict.OK if account.system else Verdict.UNKNOWN, account.system or "not known")
+    yield CheckResult("system", Status.OK if account.system else Status.UNKNOWN, account.system or "not known")
     yield session_module.judge_shell(account.shell, account.sh)
     yield session_module.judge_rc_files(seen.opening, seen.pace, account.shell)
     of_the_user = settings.existing_master == "require"
@@ -174,5 +176,5 @@ def _judged(seen: Seen, transport: Transport, base_dir: str) -> Iterator[Finding
     yield system.judge_slurm(seen.slurm, settings.launcher)
 
 
-def _unasked(why: str) -> Finding:
-    return Finding("all else", Verdict.UNKNOWN, f"not known: {why}")
+def _unasked(why: str) -> CheckResult:
+    return CheckResult("all else", Status.UNKNOWN, f"not known: {why}")

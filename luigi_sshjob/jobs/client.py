@@ -10,16 +10,16 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from luigi_sshjob.error_context import saying
+from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
 from luigi_sshjob.jobs.launchers.base import Launcher
-from luigi_sshjob.jobs.model import JobRef, Observation, State, checked_base_dir
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State, checked_base_dir
 from luigi_sshjob.jobs.protocol import observation, offset_word, watch_words, watched
-from luigi_sshjob.jobs.spec import JobRequest
+from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import account
-from luigi_sshjob.ssh.shell.remote_shell import Answer, Part, request_text
+from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
 
 # What is being done with a job, in an error.
 _DOING = {
@@ -45,17 +45,17 @@ class Submission:
     done: bool = False
 
 
-class JobControl:
+class JobClient:
     """Jobs of one host below one base directory. Holds no state: the host's record is all there is."""
 
     def __init__(self, connection: Connection, base_dir: str, launcher: Launcher):
         self._connection = connection
         self._base_dir = base_dir
-        with saying(host=connection.host):
+        with error_context(host=connection.host):
             self._base = quoting.directory_word(checked_base_dir(base_dir))
         self._launcher = launcher
 
-    def submit(self, request: JobRequest, wanted: Callable[[], bool] = lambda: True) -> Submission:
+    def submit(self, request: JobSpec, wanted: Callable[[], bool] = lambda: True) -> Submission:
         """Starts the job, or attaches to the attempt of this task that nobody has collected.
 
         May be repeated after any doubt: the host claims an attempt once and runs it once. Where an attempt was
@@ -90,32 +90,30 @@ class JobControl:
         parts = self._check(job, "job_relaunch", *words).parts
         return quoting.decode(parts[0].content)[:-1] if parts else ""
 
-    def poll(self, watched: Sequence[tuple[JobRef, int | None]]) -> list[Observation]:
+    def poll(self, watched: Sequence[tuple[JobRef, int | None]]) -> list[JobStatus]:
         """One look at all of them: each job with the offset in bytes from where its log is wanted, None for no log."""
         words: list[str] = []
         for job, offset in watched:
             words += job.directory, offset_word(offset)
-        parts: list[dict[str, Part]] = [{} for _ in watched]
-        with saying("asking how jobs stand", job=watched[0][0].id if len(watched) == 1 else None):
+        parts: list[dict[str, ResponsePart]] = [{} for _ in watched]
+        with error_context("asking how jobs stand", job=watched[0][0].id if len(watched) == 1 else None):
             answer = self._connection.check("job_poll", *words)
         for part in answer.parts:
             parts[part.index][part.kind] = part
         return [observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
 
-    def watch(
-        self, job: JobRef, offset: int, known: State | None, *, more: bool, interval: float
-    ) -> Observation | None:
+    def watch(self, job: JobRef, offset: int, known: State | None, *, more: bool, interval: float) -> JobStatus | None:
         """Waits until there is something to tell of a job that was `known` to stand so: with its log from `offset` on.
 
         `more`: that there is more of the log is known. `interval` is the longest pause between two looks in seconds.
         Returns None after some seconds without news.
         """
         words = watch_words(job, offset, known, more)
-        with saying("watching it", job=job.id):
+        with error_context("watching it", job=job.id):
             answer = self._connection.watch(job.directory, *words, interval=interval, urgent=more)
         return watched(answer, offset) if answer else None
 
-    def look(self, job: JobRef) -> Observation:
+    def look(self, job: JobRef) -> JobStatus:
         """How one job stands, without its log."""
         return self.poll([(job, None)])[0]
 
@@ -140,7 +138,7 @@ class JobControl:
 
     def latest(self, key: str) -> JobRef | None:
         """The newest attempt of a task, whatever its state."""
-        with saying("looking for its newest attempt", job=key):
+        with error_context("looking for its newest attempt", job=key):
             parts = self._connection.check("job_latest", self._base, key).parts
         return self._ref(key, parts[0]) if parts else None
 
@@ -158,7 +156,7 @@ class JobControl:
             words.append("--sshpass")
         return " ".join([*words, job.host, job.id])
 
-    def _claim(self, request: JobRequest, known: int) -> tuple[str, JobRef, str]:
+    def _claim(self, request: JobSpec, known: int) -> tuple[str, JobRef, str]:
         words = (
             self._base,
             request.key,
@@ -170,7 +168,7 @@ class JobControl:
             request.command,
             request.environment_text(),
         )
-        with saying("submitting it", job=request.key):
+        with error_context("submitting it", job=request.key):
             parts = self._base_checked("job_submit", *words).parts
             if parts[0].kind == "uninstalled":
                 files = [word for item in scripts.supervisor().items() for word in item]
@@ -179,7 +177,7 @@ class JobControl:
         digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
         return parts[0].kind, self._ref(request.key, parts[0]), digests
 
-    def _base_checked(self, verb: str, *words: str) -> Answer:
+    def _base_checked(self, verb: str, *words: str) -> Response:
         try:
             return self._connection.check(verb, *words)
         except RemoteCommandFailed as error:
@@ -191,11 +189,11 @@ class JobControl:
             error.next_step += "; nothing was submitted"
             raise
 
-    def _check(self, job: JobRef, verb: str, *words: str, bounded: bool = True) -> Answer:
-        with saying(_DOING[verb], job=job.id):
+    def _check(self, job: JobRef, verb: str, *words: str, bounded: bool = True) -> Response:
+        with error_context(_DOING[verb], job=job.id):
             return self._connection.check(verb, *words, bounded=bounded)
 
-    def _ref(self, key: str, part: Part) -> JobRef:
+    def _ref(self, key: str, part: ResponsePart) -> JobRef:
         return JobRef(self._connection.host, key, part.index, quoting.decode(part.content)[:-1])
 
     def _mismatch(self, job: JobRef, there: str, asked: str) -> JobMismatch:
@@ -215,7 +213,7 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
     Returns those that have not ended at `deadline` (`time.monotonic()`). Raises `ConnectionFailed`.
     """
     left = [job for job, _ in jobs]
-    with saying("ending its jobs", host=connection.host), connection.conversation(deadline) as ask:
+    with error_context("ending its jobs", host=connection.host), connection.conversation(deadline) as ask:
         cancel = {
             job: request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs
         }

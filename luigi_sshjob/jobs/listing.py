@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
-from luigi_sshjob.jobs.model import JobRef, Observation, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.protocol import observation
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.shell.remote_shell import Answer, Part, request_text
+from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
 
 _TIME = re.compile(r"(\d+) (\S+/\d+)/([^/\s]+)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Listed:
+class JobSummary:
     """One attempt. Ages are seconds on the host's own clock, None where it could not tell."""
 
     job: JobRef
-    standing: Observation
+    standing: JobStatus
     collected: str = ""
     """Who has taken its outcome over, empty while nobody has."""
     tail: str = ""
@@ -50,10 +50,10 @@ class Listed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Details:
+class JobDetails:
     """All that a host keeps of one attempt but its environment."""
 
-    listed: Listed
+    listed: JobSummary
     command: str = ""
     diagnostics: str = ""
     """What the supervisor itself had to say."""
@@ -67,17 +67,17 @@ class Details:
     processes: int = 0
 
 
-Ask = Callable[[Sequence[str]], list[Answer]]
+Ask = Callable[[Sequence[str]], list[Response]]
 
 
-class JobSurvey:
+class JobListing:
     """The jobs of one host below one base directory."""
 
     def __init__(self, connection: Connection, base_dir: str):
         self._connection = connection
         self._base = quoting.directory_word(base_dir)
 
-    def attempts(self) -> list[Listed]:
+    def attempts(self) -> list[JobSummary]:
         """Every attempt on the host, see `asking`."""
         with self.asking() as ask:
             return self.ask(ask)
@@ -87,21 +87,21 @@ class JobSurvey:
         last. `deadline` (`time.monotonic()`) is [sshjob]'s for a request unless given."""
         return self._connection.conversation(self._connection.request_deadline() if deadline is None else deadline)
 
-    def ask(self, ask: Ask) -> list[Listed]:
+    def ask(self, ask: Ask) -> list[JobSummary]:
         """Every attempt on the host."""
         (answer,) = ask([request_text("job_survey", self._base)])
         if answer.status != 0:
             raise self._connection.refusal("job_survey", answer)
         return self._listed(answer.parts)
 
-    def details(self, job: JobRef) -> Details:
+    def details(self, job: JobRef) -> JobDetails:
         """Of one that is there."""
         parts = self._connection.check("job_show", job.directory).parts
         found = {part.kind: quoting.decode(part.content).removesuffix("\n") for part in parts}
         values = {part.kind: part.value for part in parts}
         layout = scripts.layout()
         disk = _number(values.get("kibibytes"))
-        return Details(
+        return JobDetails(
             listed=self._listed(parts)[0],
             command=found.get(layout["SJ_COMMAND"], ""),
             diagnostics=found.get(layout["SJ_DIAGNOSTICS"], ""),
@@ -127,8 +127,8 @@ class JobSurvey:
                 if answer.status != 0:
                     raise _refused(job, self._connection.refusal("job_discard", answer))
 
-    def _listed(self, parts: Iterable[Part]) -> list[Listed]:
-        found: dict[int, dict[str, Part]] = {}
+    def _listed(self, parts: Iterable[ResponsePart]) -> list[JobSummary]:
+        found: dict[int, dict[str, ResponsePart]] = {}
         times, now = "", ""
         for part in parts:
             if part.kind == "times":
@@ -138,7 +138,9 @@ class JobSurvey:
         known = _times(times)
         return [self._one(each, known, _number(now)) for each in found.values() if "state" in each]
 
-    def _one(self, parts: Mapping[str, Part], times: Mapping[str, Mapping[str, int]], now: int | None) -> Listed:
+    def _one(
+        self, parts: Mapping[str, ResponsePart], times: Mapping[str, Mapping[str, int]], now: int | None
+    ) -> JobSummary:
         directory = quoting.decode(parts["directory"].content)[:-1]
         _, key, attempt = directory.rsplit("/", 2)
         standing = observation(parts, None)
@@ -149,7 +151,7 @@ class JobSurvey:
             return None if found is None or now is None else float(max(0, now - found))
 
         since = {State.ENDED: ("SJ_RECORD", "SJ_COLLECTED"), State.LOST: ("SJ_LOG",), State.CLAIMED: ("SJ_SPEC",)}
-        return Listed(
+        return JobSummary(
             job=JobRef(self._connection.host, key, int(attempt), directory),
             standing=standing,
             collected=_collector(parts["collected"]) if "collected" in parts else "",
@@ -170,7 +172,7 @@ def _times(text: str) -> dict[str, dict[str, int]]:
     return times
 
 
-def _collector(mark: Part) -> str:
+def _collector(mark: ResponsePart) -> str:
     # of a full disk the mark is empty
     return quoting.decode(mark.content).strip().removeprefix("collected_by: ") or "somebody"
 

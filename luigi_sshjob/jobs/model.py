@@ -17,7 +17,7 @@ class JobPaths:
     """Every path of a job, the only place on this side that joins one. The names are `remote/common/layout.sh`'s."""
 
     def __init__(self, base_dir: str, key: str):
-        self.task_directory = posixpath.join(quoting.anchored(checked_base_dir(base_dir)), "jobs", key)
+        self.task_directory = posixpath.join(quoting.below_home(checked_base_dir(base_dir)), "jobs", key)
 
     @property
     def published_record(self) -> str:
@@ -173,7 +173,7 @@ def _cpu_seconds(times: str) -> float | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Observation:
+class JobStatus:
     """What one look at one job brought."""
 
     state: State

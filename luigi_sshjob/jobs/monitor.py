@@ -10,22 +10,22 @@ import time
 from collections.abc import Callable
 
 from luigi_sshjob.errors import JobError
-from luigi_sshjob.jobs.client import JobControl
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome, State
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.retry import Retry
 
 logger = logging.getLogger("luigi-interface")
 
 _LAUNCHES = 6
 
 
-class Vigil:
+class JobTracker:
     """What is known of one job that is waited for, and what that means; no I/O. Times are seconds."""
 
     def __init__(
         self,
         job: JobRef,
-        observe: Callable[[Observation], None],
+        observe: Callable[[JobStatus], None],
         *,
         start_timeout: float,
         patience: float,
@@ -37,13 +37,13 @@ class Vigil:
         """How many bytes of the log were seen."""
         self.more = False
         """Whether it is known that there are more."""
-        self.obstacle = ""
+        self.launch_error = ""
         """What is known of why no supervisor could be started."""
         self._observe = observe
         self._start_timeout = start_timeout
         self._patience = patience
         self._launches = launches
-        self._seen: Observation | None = None
+        self._seen: JobStatus | None = None
         self._stalled = self._launched = time.monotonic()
 
     @property
@@ -51,7 +51,7 @@ class Vigil:
         """How the job stood when it was last seen."""
         return self._seen.state if self._seen else None
 
-    def hear(self, news: Observation | None) -> Outcome | None:
+    def hear(self, news: JobStatus | None) -> Outcome | None:
         """The outcome, when the job has ended and all of its log was seen. None as news means that there are none.
 
         Raises `JobError` when the job has made no progress for too long.
@@ -71,10 +71,10 @@ class Vigil:
         if seen.state not in (State.CLAIMED, State.UNKNOWN):
             self._stalled = self._launched = now
         elif now - self._stalled > self._limit(seen.state):
-            raise _stuck(self.job, seen, now - self._stalled, self.obstacle)
+            raise _stuck(self.job, seen, now - self._stalled, self.launch_error)
         return None
 
-    def wants_relaunch(self) -> bool:
+    def should_relaunch(self) -> bool:
         """Whether no supervisor has shown up for so long that the launch is to be repeated, now."""
         if self.known is not State.CLAIMED or time.monotonic() - self._launched <= self._start_timeout:
             return False
@@ -87,13 +87,13 @@ class Vigil:
         return min(self._patience, self._launches * self._start_timeout if state is State.CLAIMED else math.inf)
 
 
-class Monitor:
+class JobMonitor:
     """Watches a job by asking its host; times are seconds."""
 
     def __init__(
         self,
-        control: JobControl,
-        patience: Patience,
+        control: JobClient,
+        patience: Retry,
         *,
         poll_interval: float,
         start_timeout: float,
@@ -108,7 +108,7 @@ class Monitor:
     def wait(
         self,
         job: JobRef,
-        observe: Callable[[Observation], None],
+        observe: Callable[[JobStatus], None],
         go_on: Callable[[], None] = lambda: None,
         offset: int = 0,
     ) -> Outcome:
@@ -119,18 +119,18 @@ class Monitor:
         not let us in any more, `JobError` when the job cannot be started there or its directory cannot be seen for
         as long. The job is not touched by any of them.
         """
-        vigil = self.vigil(job, observe, offset)
+        tracker = self.tracker(job, observe, offset)
         while True:
             go_on()
-            outcome = vigil.hear(self._patience.with_host(lambda: self._news(vigil)))
+            outcome = tracker.hear(self._patience.call(lambda: self._news(tracker)))
             if outcome:
                 return outcome
-            if vigil.wants_relaunch():
-                vigil.obstacle = self._patience.with_host(lambda: self._control.relaunch(job))
+            if tracker.should_relaunch():
+                tracker.launch_error = self._patience.call(lambda: self._control.relaunch(job))
 
-    def vigil(self, job: JobRef, observe: Callable[[Observation], None], offset: int = 0) -> Vigil:
+    def tracker(self, job: JobRef, observe: Callable[[JobStatus], None], offset: int = 0) -> JobTracker:
         """For whoever asks for news of the job by other means than `wait`."""
-        return Vigil(
+        return JobTracker(
             job,
             observe,
             start_timeout=self._start_timeout,
@@ -139,8 +139,10 @@ class Monitor:
             offset=offset,
         )
 
-    def _news(self, vigil: Vigil) -> Observation | None:
-        return self._control.watch(vigil.job, vigil.offset, vigil.known, more=vigil.more, interval=self._poll_interval)
+    def _news(self, tracker: JobTracker) -> JobStatus | None:
+        return self._control.watch(
+            tracker.job, tracker.offset, tracker.known, more=tracker.more, interval=self._poll_interval
+        )
 
     def cancel(self, job: JobRef, grace: float) -> Outcome:
         """Ends the job and waits until nothing of it is left, then says how it ended.
@@ -150,13 +152,13 @@ class Monitor:
         """
         since = time.monotonic()
         while True:
-            state, reason = self._patience.with_host(lambda: self._control.cancel(job, grace))
-            observation = self._patience.with_host(lambda: self._control.look(job))
+            state, reason = self._patience.call(lambda: self._control.cancel(job, grace))
+            observation = self._patience.call(lambda: self._control.look(job))
             outcome = observation.outcome
             if outcome:
                 if outcome.state in ("cancelled", "lost"):
                     # who ended it knows how it ended; running the task again means a new attempt
-                    self._patience.with_host(lambda: self._control.collect(job))
+                    self._patience.call(lambda: self._control.collect(job))
                 return outcome
             if time.monotonic() - since > self._patience.timeout + grace:
                 raise _stuck(
@@ -178,8 +180,8 @@ def _may_have_more(outcome: Outcome, offset: int) -> bool:
     return outcome.log_bytes is None or offset < outcome.log_bytes
 
 
-def _stuck(job: JobRef, observation: Observation, seconds: float, obstacle: str = "", step: str = "") -> JobError:
-    why = obstacle or observation.reason or ("" if step else "no supervisor has shown up")
+def _stuck(job: JobRef, observation: JobStatus, seconds: float, launch_error: str = "", step: str = "") -> JobError:
+    why = launch_error or observation.reason or ("" if step else "no supervisor has shown up")
     return JobError(
         f"nothing has changed for too long: it has been {observation.state.value} for {seconds:.0f} s"
         f"{': ' if why else ''}{why}",

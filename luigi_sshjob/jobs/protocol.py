@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 from luigi_sshjob.remote import quoting
-from luigi_sshjob.ssh.shell.remote_shell import Answer, Part
+from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
 _BLOCK = 1024  # bytes; `tell_job` in remote/server/state.sh reads whole ones,
 _PIECE = 1024 * _BLOCK  # and at most so many at once
@@ -18,16 +18,16 @@ def offset_word(offset: int | None) -> str:
 
 
 def watch_words(job: JobRef, offset: int, known: State | None, more: bool) -> tuple[str, ...]:
-    """What `watch_arm` in remote/server/watch.sh is told of a job, see `JobControl.watch`."""
+    """What `watch_arm` in remote/server/watch.sh is told of a job, see `JobClient.watch`."""
     return job.directory, offset_word(offset), known.value if known else "", "yes" if more else ""
 
 
-def watched(answer: Answer, offset: int) -> Observation:
+def watched(answer: Response, offset: int) -> JobStatus:
     """What a watch that was armed with `offset` has told."""
     return observation({part.kind: part for part in answer.parts}, offset)
 
 
-def observation(found: Mapping[str, Part], offset: int | None) -> Observation:
+def observation(found: Mapping[str, ResponsePart], offset: int | None) -> JobStatus:
     """What the parts of an answer, by their kinds, tell of a job whose log was asked for from `offset` on."""
     state = State(found["state"].value)
     text = quoting.decode(found["state"].content).rstrip("\n")
@@ -39,7 +39,7 @@ def observation(found: Mapping[str, Part], offset: int | None) -> Observation:
             state, text = State.UNKNOWN, "its exit record could not be read"
     elif state is State.LOST:
         outcome = Outcome.lost(text)
-    return Observation(
+    return JobStatus(
         state=state,
         reason="" if outcome else text,
         outcome=outcome,

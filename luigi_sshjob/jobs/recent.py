@@ -17,12 +17,12 @@ _KEPT = 20
 _LATELY = 30 * 86400.0  # seconds
 _FRESH = 3600.0
 
-_noted: dict[tuple[Path, Place], float] = {}
+_noted: dict[tuple[Path, JobLocation], float] = {}
 _lock = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class JobLocation:
     """Where jobs were submitted to, and how that is reached. Nothing that weakens a check is remembered."""
 
     host: str
@@ -32,12 +32,12 @@ class Place:
     sshpass: bool = False
 
     @classmethod
-    def of(cls, destination: Destination, base_dir: str) -> Place:
+    def of(cls, destination: Destination, base_dir: str) -> JobLocation:
         """As a task says it."""
         return cls(str(destination), base_dir, destination.key_file, destination.transport, destination.sshpass)
 
 
-def note(place: Place) -> None:
+def note(place: JobLocation) -> None:
     """Remembers it, at most once an hour. What cannot be written is not remembered: it is only a convenience."""
     now = time.time()
     with _lock, contextlib.suppress(OSError, RuntimeError):
@@ -55,7 +55,7 @@ def note(place: Place) -> None:
         _write(sorted(known.items(), key=lambda item: -item[1])[:_KEPT])
 
 
-def places() -> list[Place]:
+def places() -> list[JobLocation]:
     """Of the last month, the latest first."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         lately = [(at, place) for place, at in _read().items() if time.time() - at < _LATELY]
@@ -70,7 +70,7 @@ def _file() -> Path:
     return home / "luigi-sshjob" / "hosts.json"
 
 
-def _read() -> dict[Place, float]:
+def _read() -> dict[JobLocation, float]:
     try:
         entries = json.loads(_file().read_text())
     except FileNotFoundError:
@@ -79,11 +79,11 @@ def _read() -> dict[Place, float]:
     for entry in entries if isinstance(entries, list) else []:
         # another version may have written it
         with contextlib.suppress(TypeError, KeyError, AttributeError):
-            found[Place(**entry["place"])] = float(entry["at"])
+            found[JobLocation(**entry["place"])] = float(entry["at"])
     return found
 
 
-def _write(entries: list[tuple[Place, float]]) -> None:
+def _write(entries: list[tuple[JobLocation, float]]) -> None:
     path = _file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # of two processes at once one is forgotten, until it is used again

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.launchers.base import Launch
+from luigi_sshjob.jobs.launchers.base import LaunchSpec
 from luigi_sshjob.jobs.model import digest
 from luigi_sshjob.remote import quoting
 
@@ -31,7 +31,7 @@ class Output:
 
 
 @dataclasses.dataclass(frozen=True)
-class JobRequest:
+class JobSpec:
     """What is asked for. Times are seconds; a `time_limit` of 0 is none."""
 
     key: str
@@ -45,7 +45,7 @@ class JobRequest:
     success_exit_codes: Sequence[int] = (0,)
     submitted_by: str = ""
     submitted_at: str = ""
-    launch: Launch = dataclasses.field(default_factory=Launch)
+    launch: LaunchSpec = dataclasses.field(default_factory=LaunchSpec)
 
     def __post_init__(self) -> None:
         _check_command(self.command)
@@ -88,7 +88,7 @@ class JobRequest:
         lines = [
             f"submitted_by={quoting.quote(self.submitted_by)}",
             f"submitted_at={quoting.quote(self.submitted_at)}",
-            f"working_directory={quoting.quote_path(quoting.anchored(self.working_directory))}",
+            f"working_directory={quoting.quote_path(quoting.below_home(self.working_directory))}",
             # POSIX sleep and the shells count in whole seconds
             f"time_limit={math.ceil(self.time_limit) or ''}",
             f"kill_grace={math.ceil(self.kill_grace)}",
@@ -98,7 +98,7 @@ class JobRequest:
             f"tag={digest(self.key)[:12]}",
         ]
         for number, output in enumerate(self.outputs):
-            path = quoting.anchored(output.path.rstrip("/") or "/")
+            path = quoting.below_home(output.path.rstrip("/") or "/")
             name = posixpath.basename(path)
             # tools look at the end of a name; 255 bytes is the longest a name may be
             suffix = f"-{number}.{name}" if len(quoting.encode(name)) <= 200 else f"-{number}"

@@ -55,14 +55,14 @@ def quote_path(path: str) -> Word:
     return quote("./" + path if path.startswith("-") else path)
 
 
-def anchored(path: str) -> str:
+def below_home(path: str) -> str:
     """A relative path as one below the home, for use where another directory may be the current one."""
     return path if path.startswith(("/", "~")) else f"~/{path}"
 
 
 def directory_word(path: str) -> Word:
     """A directory that everything else is told below of: anchored, and without a slash at its end."""
-    return quote_path(anchored(path.rstrip("/") or "/"))
+    return quote_path(below_home(path.rstrip("/") or "/"))
 
 
 def word(value: str | int | float) -> Word:

@@ -18,13 +18,13 @@ from typing import TypeVar
 
 from luigi_sshjob import config
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.error_context import during
+from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
 from luigi_sshjob.remote import scripts
-from luigi_sshjob.ssh.leader.client import Exchange
-from luigi_sshjob.ssh.leader.subscriptions import Watches
+from luigi_sshjob.ssh.leader.client import LeaderClient
+from luigi_sshjob.ssh.leader.subscriptions import Subscriptions
 from luigi_sshjob.ssh.shell.errors import refused
-from luigi_sshjob.ssh.shell.remote_shell import Answer, RemoteShell, deadline_in, request_text
+from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in, request_text
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.registry import transport_to
 
@@ -36,11 +36,11 @@ class Connection:
     """Requests and sessions on one host; logs in when first needed, and again when the connection was lost."""
 
     def __init__(self, destination: Destination, settings: config.Settings):
-        with during("preparing the connection", host=str(destination)):
+        with translate_os_errors("preparing the connection", host=str(destination)):
             self.transport = transport_to(destination, settings)
         self.settings = settings
         """Those of the host when the connection was asked for."""
-        self._exchange = Exchange(self.transport, scripts.agent_hash())
+        self._exchange = LeaderClient(self.transport, scripts.agent_hash())
         self._postponed: list[str] = []
 
     @property
@@ -48,19 +48,19 @@ class Connection:
         """The host as the user names it."""
         return str(self.transport.destination)
 
-    def call(self, verb: str, *arguments: str | int | float, repeatable: bool = True, bounded: bool = True) -> Answer:
+    def call(self, verb: str, *arguments: str | int | float, idempotent: bool = True, bounded: bool = True) -> Response:
         """One request to the agent, whatever status it answers.
 
-        A `repeatable` verb whose answer got lost is asked once more on a new connection. A `bounded` one must
+        A `idempotent` verb whose answer got lost is asked once more on a new connection. A `bounded` one must
         answer within request_timeout; any other has a session of its own, as it would hold up what others ask.
         Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
         """
         self._do_postponed()
-        with during(host=self.host):
+        with translate_os_errors(host=self.host):
             text = request_text(verb, *arguments)
-            if not repeatable:
-                return self._call(text, repeatable, bounded)
-            return self.repeated(lambda: self._call(text, repeatable, bounded))
+            if not idempotent:
+                return self._call(text, idempotent, bounded)
+            return self.repeated(lambda: self._call(text, idempotent, bounded))
 
     def repeated(self, ask: Callable[[], T]) -> T:
         """What `ask` returns. Where the connection broke meanwhile it is called once more, on a new one."""
@@ -74,27 +74,29 @@ class Connection:
             logger.info("%s: %s; asking again", self.host, error.problem)
             return ask()
 
-    def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Answer | None:
+    def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Response | None:
         """What is new of a job, see `watch_arm` in remote/server/watch.sh; None now and then while there is nothing.
 
         `interval` is the longest pause in seconds between two looks; an `urgent` one is looked at without a pause.
         Raises as `call`.
         """
-        with during(host=self.host):
+        with translate_os_errors(host=self.host):
             return self._exchange.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
 
-    def watches(self) -> Watches:
+    def watches(self) -> Subscriptions:
         """For a thread that watches many jobs."""
-        return Watches(self._exchange)
+        return Subscriptions(self._exchange)
 
-    def check(self, verb: str, *arguments: str | int | float, repeatable: bool = True, bounded: bool = True) -> Answer:
+    def check(
+        self, verb: str, *arguments: str | int | float, idempotent: bool = True, bounded: bool = True
+    ) -> Response:
         """Like `call`; raises `RemoteCommandFailed` unless the status is 0."""
-        answer = self.call(verb, *arguments, repeatable=repeatable, bounded=bounded)
+        answer = self.call(verb, *arguments, idempotent=idempotent, bounded=bounded)
         if answer.status != 0:
             raise self.refusal(verb, answer)
         return answer
 
-    def refusal(self, verb: str, answer: Answer) -> RemoteCommandFailed:
+    def refusal(self, verb: str, answer: Response) -> RemoteCommandFailed:
         """The error for an answer that says no."""
         return refused(verb, answer, self.host)
 
@@ -108,13 +110,13 @@ class Connection:
     def session(self, line: str) -> Session:
         """A session of its own that runs `line`, for bytes in bulk."""
         self._do_postponed()
-        with during("opening a session", host=self.host):
+        with translate_os_errors("opening a session", host=self.host):
             return Session(self.transport, line, deadline=deadline_in(self.settings.request_timeout))
 
     @contextlib.contextmanager
-    def conversation(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Answer]]]:
+    def conversation(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Response]]]:
         """A remote shell of its own, for requests that are sent together and answered until `deadline`."""
-        with during("opening a session", host=self.host):
+        with translate_os_errors("opening a session", host=self.host):
             own = RemoteShell(self.transport, deadline=deadline)
         with contextlib.closing(own):
             yield lambda texts: own.call_all(texts, deadline=deadline)
@@ -129,19 +131,19 @@ class Connection:
         self._exchange.close(patience)
         self.transport.release()
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child."""
-        self._exchange.abandon()
+        self._exchange.detach_after_fork()
 
     def _do_postponed(self) -> None:
         while self._postponed:
             text = self._postponed.pop()
             with contextlib.suppress(Exception):
-                self._exchange.call(text, repeatable=False)
+                self._exchange.call(text, idempotent=False)
 
-    def _call(self, text: str, repeatable: bool, bounded: bool) -> Answer:
+    def _call(self, text: str, idempotent: bool, bounded: bool) -> Response:
         if bounded:
-            return self._exchange.call(text, repeatable=repeatable)
+            return self._exchange.call(text, idempotent=idempotent)
         own = RemoteShell(self.transport, deadline=self.request_deadline())
         with contextlib.closing(own):
             return own.call(text, deadline=math.inf)
@@ -177,7 +179,7 @@ def _after_fork() -> None:
     _making = threading.Lock()
     # the parent's shells are the parent's: a child that read or wrote there would garble both
     for connection in _connections.values():
-        connection.abandon()
+        connection.detach_after_fork()
     # kept: what a transport's library does to tidy up, the host could hear
     _of_parents.extend(_connections.values())
     _connections.clear()

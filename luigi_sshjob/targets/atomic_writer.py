@@ -7,13 +7,13 @@ import io
 import posixpath
 from typing import Any
 
-from luigi_sshjob.error_context import told
+from luigi_sshjob.error_context import describes
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.targets.streams import RemoteSink
+from luigi_sshjob.targets.streams import RemoteWriter
 
 
-class AtomicRemoteWriter(io.BufferedWriter):
+class AtomicRemoteFile(io.BufferedWriter):
     """A new file that appears at `path` when it is closed, whole, or not at all.
 
     An exception inside a `with` block, `abort`, or letting go of an unclosed writer leaves nothing at
@@ -23,7 +23,7 @@ class AtomicRemoteWriter(io.BufferedWriter):
     def __init__(self, connection: Connection, path: str):
         self._connection = connection
         folder = posixpath.dirname(path)
-        self._writer = RemoteSink(
+        self._writer = RemoteWriter(
             connection, scripts.transfer("take_file", quoting.quote_path(folder or ".")), folder, path
         )
         self.path = self._path = path
@@ -67,11 +67,11 @@ class AtomicRemoteWriter(io.BufferedWriter):
             self._connection.postpone("fs_discard", quoting.quote_path(self.tmp_path))
             self._detach()
 
-    @told("writing")
+    @describes("writing")
     def _commit(self) -> None:
         source, target = quoting.quote_path(self.tmp_path), quoting.quote_path(self.path)
         if self._writer.lent:
-            self._connection.check("fs_move", source, target, repeatable=False)
+            self._connection.check("fs_move", source, target, idempotent=False)
         else:
             self._connection.check("fs_commit", source, target, self._writer.written)
 

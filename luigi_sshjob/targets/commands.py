@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import posixpath
 
-from luigi_sshjob.error_context import saying
-from luigi_sshjob.errors import NoParentDirectory, PathExists, PathIsNoDirectory, RemoteCommandFailed, SSHJobError
+from luigi_sshjob.error_context import error_context
+from luigi_sshjob.errors import ParentDirectoryMissing, PathExists, PathIsNotDirectory, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.errors import said
-from luigi_sshjob.ssh.shell.remote_shell import Answer
+from luigi_sshjob.ssh.shell.remote_shell import Response
 
 # What the host's functions answer (remote/server/files.sh) -> what it means to a user of Luigi, and what to do.
 _REFUSALS: dict[str, tuple[type[SSHJobError], str, str]] = {
     "exists": (PathExists, "there is something already", "remove it before, or use another path"),
-    "no-parent": (NoParentDirectory, "there is no directory to put it in", "make that, or set parents"),
+    "no-parent": (ParentDirectoryMissing, "there is no directory to put it in", "make that, or set parents"),
     "not-a-directory": (
-        PathIsNoDirectory,
+        PathIsNotDirectory,
         "a file stands where the directory should be",
         "remove it, or use another path",
     ),
@@ -39,7 +39,7 @@ _DOING = {
 }
 
 
-class FileVerbs:
+class FileCommands:
     """Asked on one connection; raise as `RemoteFileSystem` does."""
 
     def __init__(self, connection: Connection):
@@ -51,23 +51,23 @@ class FileVerbs:
         self.check("fs_prepare", folder)
 
     def quoted(self, path: str) -> quoting.Word:
-        with saying(host=self.connection.host):
+        with error_context(host=self.connection.host):
             return quoting.quote_path(quoting.path_text(path))
 
     def says(self, verb: str, path: str) -> bool:
-        with saying(f"{_DOING[verb]} {path}"):
+        with error_context(f"{_DOING[verb]} {path}"):
             answer = self.connection.call(verb, self.quoted(path))
             if answer.status > 1:
                 raise self.connection.refusal(verb, answer)
             return answer.status == 0
 
     def check(
-        self, verb: str, *paths: str, more: tuple[str, ...] = (), repeatable: bool = True, bounded: bool = True
-    ) -> Answer:
-        with saying(f"{_DOING[verb]} {paths[0]}"):
+        self, verb: str, *paths: str, more: tuple[str, ...] = (), idempotent: bool = True, bounded: bool = True
+    ) -> Response:
+        with error_context(f"{_DOING[verb]} {paths[0]}"):
             words = (*map(self.quoted, paths), *more)
             try:
-                return self.connection.check(verb, *words, repeatable=repeatable, bounded=bounded)
+                return self.connection.check(verb, *words, idempotent=idempotent, bounded=bounded)
             except RemoteCommandFailed as error:
                 kind, problem, next_step = _REFUSALS.get(said(error), (None, "", ""))
                 if kind:

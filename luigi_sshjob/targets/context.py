@@ -15,7 +15,7 @@ from typing import Any
 import luigi.contrib.ssh
 
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.error_context import during
+from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import ConfigurationError, RemoteCommandFailed, SessionRefused, UnsafeValue
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection, connection_to
@@ -67,7 +67,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         return connection_to(self.destination)
 
     def _prepare_cmd(self, cmd: Sequence[str]) -> list[str]:
-        with during("preparing a command", host=str(self.destination)):
+        with translate_os_errors("preparing a command", host=str(self.destination)):
             return self.connection.transport.argv(_checked(cmd))
 
     def Popen(self, cmd: Sequence[str], **kwargs: Any) -> Process:
@@ -75,7 +75,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
 
         Use `quoted` for arguments that are data. Standard input is /dev/null unless given.
         """
-        with during("starting a command", host=str(self.destination)):
+        with translate_os_errors("starting a command", host=str(self.destination)):
             return self.connection.transport.popen(_checked(cmd), **kwargs)
 
     def check_output(self, cmd: Sequence[str]) -> bytes:
@@ -84,7 +84,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         Raises `RemoteCommandFailed`, Luigi's `RemoteCalledProcessError` too, with what it wrote on standard
         error; `ConnectionLost` where the connection broke, which an exit status of 255 alone does not tell.
         """
-        with during("running a command", host=str(self.destination)):
+        with translate_os_errors("running a command", host=str(self.destination)):
             cmd = _checked(cmd)
             process, output, said = self._run(cmd)
         if process.returncode == 0:
@@ -114,7 +114,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
                 # others use the connection's sessions too; a refused command has not begun
                 if time.monotonic() > deadline:
                     raise
-                transport.gate.refused()
+                transport.session_limiter.refused()
                 time.sleep(random.uniform(0.1, 0.5))
 
     def _communicate(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
@@ -140,7 +140,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         `local_port` 0 takes a free one; the block is given the number. Uses the connection that is there:
         no session, no remote process. Raises `ConnectionFailed` where the port is taken.
         """
-        with during("opening a tunnel", host=str(self.destination)):
+        with translate_os_errors("opening a tunnel", host=str(self.destination)):
             ports = [_port(port) for port in (local_port, local_port if remote_port is None else remote_port)]
         # ssh's own word for where it leads: only one host fits between its colons
         if not isinstance(remote_host, str) or not re.fullmatch(r"[^\s:\0\[\]]+|[0-9A-Fa-f:.]+", remote_host):
@@ -150,7 +150,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
                 next_step="give a name or an address as the host at the other end knows it",
             )
         with contextlib.ExitStack() as opened:
-            with during("opening a tunnel", host=str(self.destination)):
+            with translate_os_errors("opening a tunnel", host=str(self.destination)):
                 local = opened.enter_context(self.connection.transport.forwarded(ports[0], remote_host, ports[1]))
             yield local
 

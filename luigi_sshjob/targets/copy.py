@@ -16,15 +16,15 @@ from luigi_sshjob.errors import ConfigurationError, LocalFileError
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.transports.error_mapping import no_program
-from luigi_sshjob.targets.commands import FileVerbs
+from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.progress import Progress
-from luigi_sshjob.targets.streams import PIECE, RemoteReader, RemoteSink, widen
+from luigi_sshjob.targets.streams import PIECE, RemoteReader, RemoteWriter, widen
 from luigi_sshjob.targets.temp_files import temporary
 from luigi_sshjob.targets.transfer import Download, Upload, compare, sha256
 
 
 @dataclasses.dataclass(frozen=True)
-class Manner:
+class CopyOptions:
     """How to copy, see `RemoteFileSystem.put`."""
 
     preserve: bool
@@ -32,7 +32,7 @@ class Manner:
     progress: Progress
 
 
-def put(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
+def put(verbs: FileCommands, local_path: str, path: str, manner: CopyOptions) -> None:
     """A local file or directory to the host."""
     if os.path.isdir(local_path):
         _no_checksum(verbs, local_path, manner)
@@ -41,7 +41,7 @@ def put(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
         _put_file(verbs, local_path, path, manner)
 
 
-def get(verbs: FileVerbs, path: str, local_path: str, manner: Manner) -> None:
+def get(verbs: FileCommands, path: str, local_path: str, manner: CopyOptions) -> None:
     """A file or directory of the host to this machine; makes the directory it goes to."""
     is_directory = verbs.says("fs_isdir", path)
     if is_directory:
@@ -57,7 +57,7 @@ def get(verbs: FileVerbs, path: str, local_path: str, manner: Manner) -> None:
             os.replace(tmp_path, os.path.join(folder, name))
 
 
-def _put_file(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
+def _put_file(verbs: FileCommands, local_path: str, path: str, manner: CopyOptions) -> None:
     with open(local_path, "rb") as local:
         facts = os.fstat(local.fileno())
         upload = Upload(verbs.connection, path, manner.progress, private=manner.preserve)
@@ -70,14 +70,14 @@ def _put_file(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> N
             raise
 
 
-def _mode(facts: os.stat_result, manner: Manner) -> str:
+def _mode(facts: os.stat_result, manner: CopyOptions) -> str:
     """For chmod on the host; a program stays one, with the umask that the account has there."""
     if manner.preserve:
         return f"{stat.S_IMODE(facts.st_mode):o}"
     return "+x" if facts.st_mode & stat.S_IXUSR else ""
 
 
-def _get_file(verbs: FileVerbs, path: str, tmp_path: str, manner: Manner) -> None:
+def _get_file(verbs: FileCommands, path: str, tmp_path: str, manner: CopyOptions) -> None:
     # unbuffered: bytes go past Python
     with open(tmp_path, "r+b", buffering=0) as local:
         facts = Download(verbs.connection, path, manner.progress).run(local)
@@ -92,16 +92,16 @@ def _get_file(verbs: FileVerbs, path: str, tmp_path: str, manner: Manner) -> Non
         os.chmod(tmp_path, readable | (readable & 0o444) >> 2)
 
 
-def _put_directory(verbs: FileVerbs, local_path: str, path: str, manner: Manner) -> None:
+def _put_directory(verbs: FileCommands, local_path: str, path: str, manner: CopyOptions) -> None:
     tmp_path = put_tree(verbs.connection, local_path, path, preserve=manner.preserve, progress=manner.progress)
     try:
-        verbs.check("fs_move", f"{tmp_path}/tree", path, repeatable=False, bounded=False)
+        verbs.check("fs_move", f"{tmp_path}/tree", path, idempotent=False, bounded=False)
     finally:
         with contextlib.suppress(Exception):  # an error that led here is the one to report
-            verbs.check("fs_remove", tmp_path, repeatable=False, bounded=False)
+            verbs.check("fs_remove", tmp_path, idempotent=False, bounded=False)
 
 
-def _no_checksum(verbs: FileVerbs, path: str, manner: Manner) -> None:
+def _no_checksum(verbs: FileCommands, path: str, manner: CopyOptions) -> None:
     if manner.checksum:
         raise ConfigurationError(
             f"a checksum is one of a file, and this is a directory: {path}",
@@ -117,7 +117,7 @@ def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bo
     # whatever its mode will be, tar must be able to write there first
     mode = (f"{stat.S_IMODE(os.stat(local_path).st_mode) | stat.S_IRWXU:o}",) if preserve else ()
     line = scripts.transfer("take_tree", quoting.quote_path(folder or "."), options, *mode)
-    sink = RemoteSink(connection, line, folder, path)
+    sink = RemoteWriter(connection, line, folder, path)
     try:
         with _tar(["-cf", "-", "-C", local_path, "."], local_path, connection.host, stdout=subprocess.PIPE) as archive:
             while data := archive.stdout.read1(PIECE):
@@ -127,7 +127,7 @@ def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bo
     except BaseException:
         sink.cut()
         with contextlib.suppress(Exception):
-            connection.check("fs_remove", quoting.quote_path(sink.temporary), repeatable=False, bounded=False)
+            connection.check("fs_remove", quoting.quote_path(sink.temporary), idempotent=False, bounded=False)
         raise
     return sink.temporary
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import luigi.contrib.ssh
 
-from luigi_sshjob.error_context import local_files, saying
+from luigi_sshjob.error_context import error_context, translate_local_file_errors
 from luigi_sshjob.errors import PathIsDirectory, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell import errors
 from luigi_sshjob.targets import copy as copy_module
-from luigi_sshjob.targets.atomic_writer import AtomicRemoteWriter
-from luigi_sshjob.targets.commands import FileVerbs
+from luigi_sshjob.targets.atomic_writer import AtomicRemoteFile
+from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.progress import Progress, shown
 from luigi_sshjob.targets.streams import RemoteReader
-from luigi_sshjob.targets.transfer import Facts
+from luigi_sshjob.targets.transfer import FileStat
 
 
 class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
@@ -42,8 +42,8 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         return self.remote_context.connection
 
     @property
-    def _verbs(self) -> FileVerbs:
-        return FileVerbs(self._connection)
+    def _verbs(self) -> FileCommands:
+        return FileCommands(self._connection)
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or directory at `path`; raises where the account may not know."""
@@ -51,7 +51,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def exists_many(self, paths: Sequence[str]) -> list[bool]:
         """Whether there is something at each of `paths`, in one round trip; raises where the account may not know."""
-        with saying(f"looking for {len(paths)} paths"):
+        with error_context(f"looking for {len(paths)} paths"):
             asked = self._connection.check("fs_exists_many", *map(self._verbs.quoted, paths))
         said = [part.value for part in asked.parts]
         if "unknown" in said:
@@ -74,30 +74,30 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         """Removes what is at `path`; there is no trash to skip."""
         try:
             # what is no directory is gone at once, and needs no session of its own
-            self._verbs.check("fs_remove_file", path, repeatable=False)
+            self._verbs.check("fs_remove_file", path, idempotent=False)
         except RemoteCommandFailed as error:
             if not recursive or errors.said(error) != "it is a directory":
                 raise
-            self._verbs.check("fs_remove", path, repeatable=False, bounded=False)
+            self._verbs.check("fs_remove", path, idempotent=False, bounded=False)
 
     def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
         """Makes a directory, as `luigi.target.FileSystem.mkdir` describes."""
         flags = tuple("yes" if flag else "no" for flag in (parents, raise_if_exists))
-        self._verbs.check("fs_mkdir", path, more=flags, repeatable=not raise_if_exists)
+        self._verbs.check("fs_mkdir", path, more=flags, idempotent=not raise_if_exists)
 
     def move(self, path: str, dest: str) -> None:
         """Moves a file or directory; makes the directory it goes to; replaces a file."""
         self._verbs.prepare(dest)
-        self._verbs.check("fs_move", path, dest, repeatable=False, bounded=False)
+        self._verbs.check("fs_move", path, dest, idempotent=False, bounded=False)
 
     def rename_dont_move(self, path: str, dest: str) -> None:
         """Renames within one file system; raises `FileAlreadyExists` where there is something already."""
-        self._verbs.check("fs_rename_new", path, dest, repeatable=False)
+        self._verbs.check("fs_rename_new", path, dest, idempotent=False)
 
     def copy(self, path: str, dest: str) -> None:
         """Copies a file or directory on the host; it appears at `dest` whole or not at all; replaces a file."""
         self._verbs.prepare(dest)
-        self._verbs.check("fs_copy", path, dest, repeatable=False, bounded=False)
+        self._verbs.check("fs_copy", path, dest, idempotent=False, bounded=False)
 
     def glob(self, pattern: str) -> list[str]:
         """The paths that `pattern` stands for as the host's shell sees it (`*`, `?`, `[…]`), sorted."""
@@ -113,11 +113,11 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
                 host=self._connection.host,
                 next_step="give the path of a file",
             )
-        return Facts.of(self._connection, path).size
+        return FileStat.of(self._connection, path).size
 
     def mtime(self, path: str) -> int:
         """When a file or directory was changed last, in seconds of 1970 by the host's clock."""
-        mtime = Facts.of(self._connection, self._text(path)).mtime
+        mtime = FileStat.of(self._connection, self._text(path)).mtime
         if mtime is None:
             raise RemoteCommandFailed(
                 f"the host has no stat(1) that tells the time of a file: {path}",
@@ -144,11 +144,14 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         here, `RemoteCommandFailed` or `ConnectionFailed` for what is there.
         """
         verbs = self._verbs
-        with saying(f"putting {local_path} at {path}", host=str(self.remote_context.destination)), local_files():
+        with (
+            error_context(f"putting {local_path} at {path}", host=str(self.remote_context.destination)),
+            translate_local_file_errors(),
+        ):
             path, local_path = quoting.path_text(path), _local(local_path)
             verbs.prepare(path)
             with shown(progress, os.path.basename(os.path.normpath(local_path))) as tell:
-                copy_module.put(verbs, local_path, path, copy_module.Manner(preserve, checksum, tell))
+                copy_module.put(verbs, local_path, path, copy_module.CopyOptions(preserve, checksum, tell))
 
     def get(
         self,
@@ -160,23 +163,26 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         progress: Progress | bool | None = None,
     ) -> None:
         """Copies a file or directory from the host; it appears at `local_path` whole or not at all. As `put`."""
-        with saying(f"getting {path} to {local_path}", host=str(self.remote_context.destination)), local_files():
+        with (
+            error_context(f"getting {path} to {local_path}", host=str(self.remote_context.destination)),
+            translate_local_file_errors(),
+        ):
             local_path = os.path.normpath(_local(local_path))
             path = quoting.path_text(path)
             with shown(progress, posixpath.basename(path.rstrip("/"))) as tell:
-                copy_module.get(self._verbs, path, local_path, copy_module.Manner(preserve, checksum, tell))
+                copy_module.get(self._verbs, path, local_path, copy_module.CopyOptions(preserve, checksum, tell))
 
     def reader(self, path: str) -> io.BufferedReader:
         """The bytes of a file; see `RemoteReader` for what it raises."""
         return io.BufferedReader(RemoteReader(self._connection, self._text(path)), 1 << 18)
 
-    def writer(self, path: str) -> AtomicRemoteWriter:
+    def writer(self, path: str) -> AtomicRemoteFile:
         """A new file that replaces what is at `path` when it is closed."""
         self._verbs.prepare(path)
-        return AtomicRemoteWriter(self._connection, self._text(path))
+        return AtomicRemoteFile(self._connection, self._text(path))
 
     def _text(self, path: Any) -> str:
-        with saying(host=self._connection.host):
+        with error_context(host=self._connection.host):
             return quoting.path_text(path)
 
 

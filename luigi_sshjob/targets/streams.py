@@ -10,7 +10,7 @@ import posixpath
 import select
 from typing import Any
 
-from luigi_sshjob.error_context import no_such_file, told
+from luigi_sshjob.error_context import describes, no_such_file
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
@@ -33,7 +33,7 @@ class RemoteReader(io.RawIOBase):
         self._path = path
         self._open(offset, tree)
 
-    @told("reading")
+    @describes("reading")
     def _open(self, offset: int, tree: bool) -> None:
         self._ended = self._lent = False
         word = quoting.quote_path(self._path)
@@ -51,7 +51,7 @@ class RemoteReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    @told("reading")
+    @describes("reading")
     def readinto(self, buffer: Any) -> int:
         if self._ended:
             return 0
@@ -61,7 +61,7 @@ class RemoteReader(io.RawIOBase):
             self._end()
         return len(data)
 
-    @told("reading")
+    @describes("reading")
     def receive(self, local: int) -> int:
         """A piece of it into an open local file at its position; how many bytes, 0 at the end."""
         count = self._session.receive(local, PIECE, deadline=self._connection.request_deadline())
@@ -74,7 +74,7 @@ class RemoteReader(io.RawIOBase):
         self._lent = True
         return self._session.stdout
 
-    @told("reading")
+    @describes("reading")
     def close(self) -> None:
         if self.closed:
             return
@@ -108,7 +108,7 @@ class RemoteReader(io.RawIOBase):
         )
 
 
-class RemoteSink(io.RawIOBase):
+class RemoteWriter(io.RawIOBase):
     """Bytes into the standard input of what the host runs to write `temporary`; `finish` tells whether it did.
 
     `line` is one of `remote/stream.sh`, and writes in `folder` in the place of `path`. Raises `RemoteCommandFailed`
@@ -121,7 +121,7 @@ class RemoteSink(io.RawIOBase):
         self._path = path
         self._open(line, folder)
 
-    @told("writing")
+    @describes("writing")
     def _open(self, line: str, folder: str) -> None:
         self.written = 0
         self.lent = False
@@ -140,7 +140,7 @@ class RemoteSink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    @told("writing")
+    @describes("writing")
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         for start in range(0, len(view), PIECE):
@@ -148,7 +148,7 @@ class RemoteSink(io.RawIOBase):
         self.written += len(view)
         return len(view)
 
-    @told("writing")
+    @describes("writing")
     def send(self, local: int, offset: int, count: int) -> int:
         """At most `count` bytes of an open local file from `offset` on; how many, 0 where it has no more."""
         sent = self._session.send(local, offset, min(count, PIECE), deadline=self._connection.request_deadline())
@@ -161,7 +161,7 @@ class RemoteSink(io.RawIOBase):
         os.set_blocking(self._session.stdin, True)
         return self._session.stdin
 
-    @told("writing")
+    @describes("writing")
     def finish(self) -> None:
         """All is sent: waits until the host has said that it took it. Raises where it did not."""
         self._session.close_stdin()

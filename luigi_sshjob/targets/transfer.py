@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, TypeVar
 
-from luigi_sshjob.error_context import no_such_file, saying
+from luigi_sshjob.error_context import error_context, no_such_file
 from luigi_sshjob.errors import ConnectionLost, LocalFileError, RemoteCommandFailed
 from luigi_sshjob.remote import quoting, scripts
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell import errors
 from luigi_sshjob.targets.progress import Progress
-from luigi_sshjob.targets.streams import PIECE, RemoteReader, RemoteSink
+from luigi_sshjob.targets.streams import PIECE, RemoteReader, RemoteWriter
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,7 @@ _MEANWHILE = "the transfer goes on from where it was"
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class FileStat:
     """What a host says of a file: bytes, seconds of 1970, permissions, whether it has holes."""
 
     size: int
@@ -40,9 +40,9 @@ class Facts:
     state: str
 
     @classmethod
-    def of(cls, connection: Connection, path: str) -> Facts:
+    def of(cls, connection: Connection, path: str) -> FileStat:
         """Raises `FileNotFoundError` where there is none."""
-        with saying(f"looking at {path}", host=connection.host):
+        with error_context(f"looking at {path}", host=connection.host):
             try:
                 said = connection.check("fs_stat", quoting.quote_path(path)).text
             except RemoteCommandFailed as error:
@@ -67,13 +67,13 @@ class _Transfer:
         self._connection = connection
         self._path = path
         self._progress = progress
-        self._patience = Patience(connection.settings.unreachable_timeout)
+        self._patience = Retry(connection.settings.unreachable_timeout)
 
     def _patient(self, request: Callable[[], Result]) -> Result:
-        return self._patience.with_host(request, _MEANWHILE)
+        return self._patience.call(request, _MEANWHILE)
 
-    def _facts(self, path: str) -> Facts:
-        return self._patient(lambda: Facts.of(self._connection, path))
+    def _facts(self, path: str) -> FileStat:
+        return self._patient(lambda: FileStat.of(self._connection, path))
 
 
 class Upload(_Transfer):
@@ -124,7 +124,7 @@ class Upload(_Transfer):
             finally:
                 sink.cut()
 
-    def _open(self, offset: int) -> tuple[RemoteSink, int]:
+    def _open(self, offset: int) -> tuple[RemoteWriter, int]:
         """Where bytes from `offset` on go, or from a bit before."""
         if not self._temporary:
             folder = quoting.quote_path(self._folder or ".")
@@ -136,10 +136,10 @@ class Upload(_Transfer):
         blocks = offset // _BLOCK
         return self._sink("resume_file", quoting.quote_path(self._temporary), str(blocks)), blocks * _BLOCK
 
-    def _sink(self, *words: str) -> RemoteSink:
-        return RemoteSink(self._connection, scripts.transfer(*words), self._folder, self._path)
+    def _sink(self, *words: str) -> RemoteWriter:
+        return RemoteWriter(self._connection, scripts.transfer(*words), self._folder, self._path)
 
-    def _fill(self, sink: RemoteSink, local: IO[bytes], position: int, end: int) -> None:
+    def _fill(self, sink: RemoteWriter, local: IO[bytes], position: int, end: int) -> None:
         while position < end:
             sent = sink.send(local.fileno(), position, end - position)
             if not sent:
@@ -163,7 +163,7 @@ class Upload(_Transfer):
 class Download(_Transfer):
     """A file of the host on its way into an open local one."""
 
-    def run(self, local: IO[bytes]) -> Facts:
+    def run(self, local: IO[bytes]) -> FileStat:
         """All of it, on from where it was when the connection breaks; from the beginning where it has changed since."""
         facts, reached, stuck = self._facts(self._path), 0, 0
         while True:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from luigi_sshjob.jobs.client import JobControl
-from luigi_sshjob.jobs.model import JobPaths, JobRef, Observation, Outcome
-from luigi_sshjob.jobs.monitor import Monitor
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks.log_lines import last_state
@@ -15,7 +15,7 @@ _TAIL = 256  # bytes of the log that are read for each line
 class Job:
     """The handle of one attempt. Holds nothing but names: all it tells is asked of the host."""
 
-    def __init__(self, ref: JobRef, context: RemoteContext, control: JobControl, monitor: Monitor, kill_grace: float):
+    def __init__(self, ref: JobRef, context: RemoteContext, control: JobClient, monitor: JobMonitor, kill_grace: float):
         self.ref = ref
         self._context = context
         self._control = control
@@ -49,7 +49,7 @@ class Job:
         """How it ended, None while it has not. Raises `HostUnreachable` where the host does not say."""
         return self._control.look(self.ref).outcome
 
-    def look(self) -> Observation:
+    def look(self) -> JobStatus:
         """How it stands, without its log. Raises as `outcome`."""
         return self._control.look(self.ref)
 

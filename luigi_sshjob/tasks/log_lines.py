@@ -17,7 +17,7 @@ def last_state(line: str) -> str:
     return line.rstrip("\r").rpartition("\r")[2][:_LONGEST_LINE]
 
 
-class LogStream:
+class LogLines:
     """Feeds whole lines to `emit`, at most `limit` in a minute; then says how many it left out, and `where` all are.
 
     Of a piece that is too long the last lines are shown. Bytes that are not UTF-8 are shown as U+FFFD. `tail` keeps

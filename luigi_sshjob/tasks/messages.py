@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.status import standing
-from luigi_sshjob.text import duration, readable
+from luigi_sshjob.text import format_duration, printable_line
 
 _LINES = 10
 _MOST_LINES = 500
@@ -31,7 +31,7 @@ def answer(message: str, find: Callable[[], Job]) -> str:
     if word == "status" and not arguments:
         job = find()
         seen = job.look()
-        age = "" if seen.running_for is None else f" for {duration(seen.running_for)}"
+        age = "" if seen.running_for is None else f" for {format_duration(seen.running_for)}"
         return "\n".join(standing(job.ref, seen, age))
     if word == "cancel" and not arguments:
         job = find()
@@ -45,7 +45,7 @@ def _tail(argument: str, find: Callable[[], Job]) -> str:
         whole = f"The whole log:\n{find().logs_command}"
         return f"{_quoted(argument)} is no number of lines from 1 to {_MOST_LINES}.\n{whole}"
     found = find().tail(lines or _LINES)
-    return "\n".join(readable(line, _WIDTH) for line in found) or "the log is empty so far"
+    return "\n".join(printable_line(line, _WIDTH) for line in found) or "the log is empty so far"
 
 
 def _quoted(text: str) -> str:

@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from luigi_sshjob import config
-from luigi_sshjob.error_context import saying
+from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
-from luigi_sshjob.jobs.client import JobControl
-from luigi_sshjob.jobs.launchers.base import Launcher, Wishes
-from luigi_sshjob.jobs.launchers.registry import launcher_named
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions
+from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobPaths, job_key
-from luigi_sshjob.jobs.monitor import Monitor
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 
 _POLICIES = {"cleanup": config.CLEANUP_POLICIES, "on_worker_exit": config.EXIT_POLICIES}
@@ -45,7 +45,7 @@ class Declared:
             options = {str(name): value for name, value in dict(self.ssh_options or {}).items()}
             if self.transport:
                 options["transport"] = self.transport
-            with saying(job=self.task_id):
+            with error_context(job=self.task_id):
                 return RemoteContext(self.host, **options)
         except (TypeError, ValueError) as error:
             if isinstance(error, SSHJobError):
@@ -79,15 +79,15 @@ class Declared:
         return ConfigurationError(problem, host=str(self.host), job=self.task_id, next_step=next_step)
 
     def _paths(self) -> JobPaths:
-        with saying(host=str(self.host), job=self.task_id):
+        with error_context(host=str(self.host), job=self.task_id):
             return JobPaths(self._setting("base_dir"), job_key(self.task_id))
 
     def _launcher(self) -> Launcher:
-        with saying(host=str(self.host), job=self.task_id):
-            return launcher_named(self._setting("launcher"))
+        with error_context(host=str(self.host), job=self.task_id):
+            return get_launcher(self._setting("launcher"))
 
-    def _wishes(self) -> Wishes:
-        return Wishes(
+    def _wishes(self) -> LaunchOptions:
+        return LaunchOptions(
             options=self.sbatch_options or {},
             batch=self.batch,
             time_limit=self._seconds("time_limit"),
@@ -95,21 +95,21 @@ class Declared:
             interval=self._settings.scheduler_interval,
         )
 
-    def _control(self) -> JobControl:
-        with saying(job=self.task_id):
-            return JobControl(self.remote_context.connection, self._setting("base_dir"), self._launcher())
+    def _control(self) -> JobClient:
+        with error_context(job=self.task_id):
+            return JobClient(self.remote_context.connection, self._setting("base_dir"), self._launcher())
 
-    def _patience(self) -> Patience:
-        return Patience(self._settings.unreachable_timeout)
+    def _patience(self) -> Retry:
+        return Retry(self._settings.unreachable_timeout)
 
-    def _little_patience(self) -> Patience:
-        return Patience(min(self._settings.unreachable_timeout, self._settings.request_timeout))
+    def _little_patience(self) -> Retry:
+        return Retry(min(self._settings.unreachable_timeout, self._settings.request_timeout))
 
-    def _monitor(self, patience: Patience | None = None) -> Monitor:
+    def _monitor(self, patience: Retry | None = None) -> JobMonitor:
         poll_interval = self._seconds("poll_interval")
         if not poll_interval > 0:
             raise self._wrong(f"the task's poll_interval is not above 0: {poll_interval}", "give seconds above 0")
-        return Monitor(
+        return JobMonitor(
             self._control(),
             patience or self._patience(),
             poll_interval=poll_interval,

@@ -11,10 +11,10 @@ from typing import Any
 from luigi_sshjob import text
 from luigi_sshjob.errors import HostUnreachable, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.jobs import recent
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome
-from luigi_sshjob.jobs.recent import Place
-from luigi_sshjob.retry import Patience
-from luigi_sshjob.tasks.status import Reporter, failure
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.recent import JobLocation
+from luigi_sshjob.retry import Retry
+from luigi_sshjob.tasks.status import StatusReporter, failure
 from luigi_sshjob.tasks.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
@@ -30,7 +30,7 @@ class JobRun:
     `ConfigurationError` for a declaration that cannot be used; nothing is asked of the host then.
     """
 
-    def __init__(self, task: Any, patience: Patience, repeat: float = 10.0) -> None:
+    def __init__(self, task: Any, patience: Retry, repeat: float = 10.0) -> None:
         self.task = task
         self.request = task._request()
         self._cleanup = task._policy("cleanup")
@@ -43,15 +43,15 @@ class JobRun:
         self.job: JobRef | None = None
         """The attempt, once `begin` has found or made it."""
         self._attached = False
-        self._reporter: Reporter | None = None
+        self._reporter: StatusReporter | None = None
         self._logs = ""
 
     def begin(self) -> JobRef | None:
         """Submits the job, or attaches to it; None where what it makes was made by another meanwhile."""
         # while the answer is on its way the newest attempt on the host is this task's, not that of an earlier run
         self.task._submitted = None
-        recent.note(Place.of(self.task.remote_context.destination, self.task._setting("base_dir")))
-        submission = self._patience.with_host(lambda: self.control.submit(self.request, lambda: not self._made()))
+        recent.note(JobLocation.of(self.task.remote_context.destination, self.task._setting("base_dir")))
+        submission = self._patience.call(lambda: self.control.submit(self.request, lambda: not self._made()))
         job: JobRef = submission.job
         self.job = job
         self.task._submitted = job
@@ -68,16 +68,16 @@ class JobRun:
             self._reporter.track(url)
         return job
 
-    def observe(self, observation: Observation) -> None:
+    def observe(self, observation: JobStatus) -> None:
         """Says what is new of the job."""
         assert self._reporter
         self._reporter.observe(observation)
 
-    def host_is_silent(self, error: HostUnreachable) -> None:
+    def report_unreachable(self, error: HostUnreachable) -> None:
         """Says that the host does not answer for now, also before the job is there."""
         if self._reporter is None:
             self._reporter = self._reporter_of(JobRef(str(self.task.host), self.request.key, 0, ""))
-        self._reporter.host_is_silent(error)
+        self._reporter.report_unreachable(error)
 
     def has_messages(self) -> bool:
         """Whether luigid has sent any that were not answered."""
@@ -107,7 +107,7 @@ class JobRun:
         self._reporter.finish()
         self._collect(job)
         logger.info("%s on %s %s", job.id, job.host, outcome)
-        if self._attached and outcome.succeeded and self._patience.with_host(self._made) is False:
+        if self._attached and outcome.succeeded and self._patience.call(self._made) is False:
             return False
         # what a lost job left is all there is to find out why
         removed = outcome.succeeded if self._cleanup == "on_success" else self._cleanup == "always"
@@ -120,8 +120,8 @@ class JobRun:
             raise failure(job, outcome, self._reporter.tail, logs)
         return True
 
-    def _reporter_of(self, job: JobRef) -> Reporter:
-        return Reporter(self.task, job, self.task._settings.log_lines, self._logs, self._repeat)
+    def _reporter_of(self, job: JobRef) -> StatusReporter:
+        return StatusReporter(self.task, job, self.task._settings.log_lines, self._logs, self._repeat)
 
     def _made(self) -> bool | None:
         """Whether all that the job makes is there; None for a job that makes nothing that could be looked for."""
@@ -132,14 +132,14 @@ class JobRun:
 
     def _collect(self, job: JobRef) -> None:
         try:
-            self._patience.with_host(lambda: self.control.collect(job))
+            self._patience.call(lambda: self.control.collect(job))
         except RemoteCommandFailed as error:
             # the outcome stands, and is what there is to say; the next run will find and say it once more
             logger.warning("%s was not marked as collected: %s", job.id, error)
 
     def _remove(self, job: JobRef) -> None:
         try:
-            self._patience.with_host(lambda: self.control.remove(job))
+            self._patience.call(lambda: self.control.remove(job))
         except SSHJobError as error:
             # the outcome stands; what is left behind is only space
             logger.warning("%s was not removed: %s", job.id, error)

@@ -69,7 +69,7 @@ class ToldToEnd(BaseException):
     """SIGTERM."""
 
 
-class Ears:
+class TerminationSignals:
     """Raises `ToldToEnd` or KeyboardInterrupt where the main thread is, and again with `attend`: Luigi catches all that
     comes out of the handlers of an event, and so may what users have written.
     """
@@ -113,7 +113,7 @@ _USUAL: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.
 def _after_fork_in_child() -> None:
     # the process of a local task ends as ever
     for number, usual in _USUAL.items():
-        if getattr(signal.getsignal(number), "__func__", None) is Ears._hear:
+        if getattr(signal.getsignal(number), "__func__", None) is TerminationSignals._hear:
             signal.signal(number, usual)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import HostUnreachable, JobFailed, JobLost
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome, State
-from luigi_sshjob.tasks.log_lines import LogStream
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.tasks.log_lines import LogLines
 
 logger = logging.getLogger("luigi-interface")
 
@@ -24,7 +24,7 @@ _STATUS_LINES = 8
 _WIDTH = 200
 
 
-class Reporter:
+class StatusReporter:
     """Turns the observations of one job into messages.
 
     Tells the scheduler what has changed, and how the time passes each `repeat` seconds, but nothing within three
@@ -44,10 +44,10 @@ class Reporter:
         self._task = task
         self._job = job
         self._logs = logs
-        self._log = LogStream(lambda line: logger.info("[%s] %s", job.id, line), log_lines, f"all are in `{logs}`")
+        self._log = LogLines(lambda line: logger.info("[%s] %s", job.id, line), log_lines, f"all are in `{logs}`")
         self._repeat = repeat
         self._clock = clock
-        self._seen: Observation | None = None
+        self._seen: JobStatus | None = None
         self._since = self._grew = clock()
         self._exact = False
         self._silent_since: float | None = None
@@ -64,7 +64,7 @@ class Reporter:
         """Says where there is more to see of it, if anywhere."""
         self._tell("set_tracking_url", url)
 
-    def observe(self, observation: Observation) -> None:
+    def observe(self, observation: JobStatus) -> None:
         """Says what is new."""
         now = self._clock()
         if observation.log:
@@ -81,7 +81,7 @@ class Reporter:
         if not observation.state.final and (observation.state is not State.CLAIMED or now - self._since > _PAUSE):
             self._say("standing", self._standing)
 
-    def host_is_silent(self, error: HostUnreachable) -> None:
+    def report_unreachable(self, error: HostUnreachable) -> None:
         """Says that its host does not answer: at once, as it may take long until there is anything else to say."""
         if self._silent_since is None:
             self._silent_since = self._clock()
@@ -96,12 +96,12 @@ class Reporter:
         """Says how it ended: the last that is shown. `logs` is empty where there is no log any more."""
         self._logs = logs
         self._said_at = -math.inf
-        ran = f" after {text_module.duration(self._clock() - self._since)}" if self._exact else ""
+        ran = f" after {text_module.format_duration(self._clock() - self._since)}" if self._exact else ""
         self._say("outcome", lambda: [f"{outcome}", f"on {self._job.host}{ran}"])
 
     def _say(self, kind: str, head: Callable[[], list[str]]) -> None:
         now = self._clock()
-        lines = [text_module.readable(line, _WIDTH) for line in self._log.last(_STATUS_LINES)]
+        lines = [text_module.printable_line(line, _WIDTH) for line in self._log.last(_STATUS_LINES)]
         news = (kind, self._seen, lines)
         if now - self._said_at < (self._repeat if news == self._said else _PAUSE):
             return
@@ -110,11 +110,13 @@ class Reporter:
         if percentage is not None and percentage != self._percentage:
             self._percentage = percentage
             self._tell("set_progress_percentage", percentage)
-        text = [text_module.readable(line, 5 * _WIDTH) for line in head()]
+        text = [text_module.printable_line(line, 5 * _WIDTH) for line in head()]
         if lines:
             quiet = now - self._grew
             unchanged = (
-                f" (nothing new for {text_module.duration(quiet)})" if quiet > _QUIET and kind == "standing" else ""
+                f" (nothing new for {text_module.format_duration(quiet)})"
+                if quiet > _QUIET and kind == "standing"
+                else ""
             )
             text += ["", f"The last lines of its log{unchanged}:", *lines]
         if self._logs:
@@ -125,12 +127,16 @@ class Reporter:
         if self._seen is None:
             return []
         passed = self._clock() - self._since
-        age = f" for {text_module.duration(passed)}" if self._exact else f" for at least {text_module.duration(passed)}"
+        age = (
+            f" for {text_module.format_duration(passed)}"
+            if self._exact
+            else f" for at least {text_module.format_duration(passed)}"
+        )
         return standing(self._job, self._seen, age if self._exact or passed >= 1 else "")
 
     def _silence(self, error: HostUnreachable) -> list[str]:
         passed = self._clock() - (self._silent_since or 0)
-        said = f"has not answered for {text_module.duration(passed)}" if passed >= 1 else "does not answer"
+        said = f"has not answered for {text_module.format_duration(passed)}" if passed >= 1 else "does not answer"
         if self._seen is None:
             return [f"{self._job.host} {said}; the job waits to be submitted, or found there", error.problem]
         first = f"{self._job.host} {said}; what runs there goes on"
@@ -147,14 +153,14 @@ class Reporter:
             logger.debug("the scheduler was not told %s: %s", method, error)
 
 
-def standing(job: JobRef, seen: Observation, age: str) -> list[str]:
+def standing(job: JobRef, seen: JobStatus, age: str) -> list[str]:
     """How a job stands, in lines; `age` says how long it has stood so."""
     if seen.outcome:
         return [f"{seen.outcome}", f"on {job.host}"]
     percentage, doing = _progress(seen.progress)
     progress = f"{percentage} % {doing}".rstrip() if percentage is not None else doing
     lines = [f"{seen.state.value} on {job.host}{age}", seen.reason, progress]
-    return [text_module.readable(line, _WIDTH) for line in lines if line]
+    return [text_module.printable_line(line, _WIDTH) for line in lines if line]
 
 
 def failure(job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> JobFailed:

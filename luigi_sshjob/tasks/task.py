@@ -10,12 +10,12 @@ from typing import Any
 
 import luigi
 
-from luigi_sshjob.error_context import saying
-from luigi_sshjob.errors import HostUnreachable, JobNotFound, NoCommand
+from luigi_sshjob.error_context import error_context
+from luigi_sshjob.errors import CommandMissing, HostUnreachable, JobNotFound
 from luigi_sshjob.jobs.client import whoami
 from luigi_sshjob.jobs.model import JobRef, job_key
-from luigi_sshjob.jobs.spec import JobRequest
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.jobs.spec import JobSpec
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks import messages, outputs, resources, signals, tracking
 from luigi_sshjob.tasks.job import Job
@@ -64,7 +64,7 @@ class RemoteJobTask(Declared, luigi.Task):
 
     def command(self) -> str:
         """The text of a script: for /bin/sh, or for the interpreter of its own #! line."""
-        raise NoCommand(
+        raise CommandMissing(
             f"a task must override command(): {type(self).__name__} does not",
             host=str(self.host),
             job=self.task_id,
@@ -100,7 +100,7 @@ class RemoteJobTask(Declared, luigi.Task):
         """
         return self._job(None)
 
-    def _job(self, patience: Patience | None) -> Job:
+    def _job(self, patience: Retry | None) -> Job:
         ref = self._submitted or self._control().latest(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
@@ -120,10 +120,10 @@ class RemoteJobTask(Declared, luigi.Task):
                 run.answer_messages()
 
             def while_silent(error: HostUnreachable) -> None:
-                run.host_is_silent(error)
+                run.report_unreachable(error)
                 go_on()
 
-            patience.on_silence = while_silent
+            patience.on_retry = while_silent
             while True:
                 job = run.begin()
                 if job is None or run.settle(run.monitor.wait(job, run.observe, go_on)):
@@ -141,8 +141,8 @@ class RemoteJobTask(Declared, luigi.Task):
         """Cancels the job that this task is running, if there is one, without waiting long for its host."""
         patience = self._little_patience()
         control = self._control()
-        ref = self._submitted or patience.with_host(lambda: control.latest(job_key(self.task_id)))
-        if ref and not patience.with_host(lambda: control.look(ref)).state.final:
+        ref = self._submitted or patience.call(lambda: control.latest(job_key(self.task_id)))
+        if ref and not patience.call(lambda: control.look(ref)).state.final:
             logger.info("%s on %s: cancelling, as %s", ref.id, ref.host, why)
             outcome = self._monitor(patience).cancel(ref, self._seconds("kill_grace"))
             logger.info("%s on %s %s", ref.id, ref.host, outcome)
@@ -152,12 +152,12 @@ class RemoteJobTask(Declared, luigi.Task):
             return signals.cancelling(lambda: self._end("its worker ends"))
         return signals.nothing_is_done()
 
-    def _request(self) -> JobRequest:
-        with saying("reading what it declares", host=str(self.host), job=self.task_id):
+    def _request(self) -> JobSpec:
+        with error_context("reading what it declares", host=str(self.host), job=self.task_id):
             declared, shows_record = self._declared()
             if type(self).run is RemoteJobTask.run:
                 outputs.refuse_others(declared, self.remote_context)
-            return JobRequest(
+            return JobSpec(
                 key=job_key(self.task_id),
                 command=self.command(),
                 environment=self._environment(),

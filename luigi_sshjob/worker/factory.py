@@ -14,7 +14,7 @@ import luigi.interface
 import luigi.retcodes
 
 from luigi_sshjob import config
-from luigi_sshjob.worker.worker import HoldingWorker
+from luigi_sshjob.worker.worker import RemoteJobWorker
 
 
 def build(tasks: Sequence[luigi.Task], *, workers: int = 1, remote_jobs: int | None = None, **options: Any) -> Any:
@@ -51,10 +51,10 @@ class WorkerSchedulerFactory:
         """As Luigi calls it."""
         return self._schedulers.create_remote_scheduler(url)
 
-    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> HoldingWorker:
+    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> RemoteJobWorker:
         """As Luigi calls it."""
         remote_jobs = config.settings().remote_jobs if self._remote_jobs is None else self._remote_jobs
-        return HoldingWorker(remote_jobs, scheduler, worker_processes=worker_processes, assistant=assistant)
+        return RemoteJobWorker(remote_jobs, scheduler, worker_processes=worker_processes, assistant=assistant)
 
 
 _LUIGIS = luigi.interface._WorkerSchedulerFactory

@@ -9,18 +9,18 @@ from functools import cached_property, partial
 from typing import Any
 
 from luigi_sshjob.errors import HostUnreachable, SSHJobError
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
 from luigi_sshjob.tasks.run import JobRun
 from luigi_sshjob.worker.job_watcher import Watched
-from luigi_sshjob.worker.reaper import Charge
-from luigi_sshjob.worker.threads import Crew
+from luigi_sshjob.worker.reaper import JobLease
+from luigi_sshjob.worker.threads import HostThreads
 
 logger = logging.getLogger("luigi-interface")
 
 _REPEAT = 60.0  # seconds; hundreds of jobs have one process to tell the scheduler that nothing has changed
 
 
-class HeldJob:
+class JobRunner:
     """From `begin` to the call of `succeeded` or `failed`, one of them once, unless it is given up before.
 
     `verify` is called when the outcome was taken over, and what it says is given to `succeeded`; all three are called
@@ -30,7 +30,7 @@ class HeldJob:
     def __init__(
         self,
         task: Any,
-        crew: Crew,
+        crew: HostThreads,
         *,
         verify: Callable[[], bool],
         succeeded: Callable[[bool], None],
@@ -42,7 +42,7 @@ class HeldJob:
         self._succeeded = succeeded
         self._failed = failed
         self._patience = crew.patience(crew.connection.settings.unreachable_timeout)
-        self._patience.on_silence = self._host_is_silent
+        self._patience.on_retry = self._host_is_silent
         self._run = JobRun(task, self._patience, _REPEAT)
         self._interval = task._seconds("poll_interval")
         self.grace = task._seconds("kill_grace")
@@ -52,7 +52,7 @@ class HeldJob:
         self._over = self._answering = False
 
     @property
-    def crew(self) -> Crew:
+    def crew(self) -> HostThreads:
         """Whose threads work on it."""
         return self._crew
 
@@ -62,10 +62,10 @@ class HeldJob:
         return self._run.job
 
     @cached_property
-    def charge(self) -> Charge:
+    def charge(self) -> JobLease:
         """For the guard."""
         context = self._task.remote_context
-        return Charge(
+        return JobLease(
             host=context.host,
             options=tuple(context.options.items()),
             base_dir=self._task._setting("base_dir"),
@@ -132,7 +132,7 @@ class HeldJob:
             self._succeed()
             return
         self._watched = Watched(
-            vigil=self._run.monitor.vigil(job, self._observe),
+            tracker=self._run.monitor.tracker(job, self._observe),
             patience=self._patience,
             interval=self._interval,
             ended=lambda outcome: self._do(partial(self._settle, outcome), urgent=True),
@@ -142,12 +142,12 @@ class HeldJob:
         if not self._over:
             self._crew.lookout.add(self._watched)
 
-    def _observe(self, observation: Observation) -> None:
+    def _observe(self, observation: JobStatus) -> None:
         self._run.observe(observation)
         self._heed_messages()
 
     def _host_is_silent(self, error: HostUnreachable) -> None:
-        self._run.host_is_silent(error)
+        self._run.report_unreachable(error)
         self._heed_messages()
 
     def _heed_messages(self) -> None:
@@ -162,8 +162,8 @@ class HeldJob:
 
     def _relaunch(self) -> None:
         if self._watched:
-            vigil = self._watched.vigil
-            vigil.obstacle = self._patience.with_host(lambda: self._run.control.relaunch(vigil.job))
+            tracker = self._watched.tracker
+            tracker.launch_error = self._patience.call(lambda: self._run.control.relaunch(tracker.job))
 
     def _settle(self, outcome: Outcome) -> None:
         self._watched = None

@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from luigi_sshjob.error_context import during
+from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import HostUnreachable, SSHJobError
 from luigi_sshjob.jobs import protocol
 from luigi_sshjob.jobs.model import Outcome
-from luigi_sshjob.jobs.monitor import Vigil
-from luigi_sshjob.retry import SharedPatience, Silence
+from luigi_sshjob.jobs.monitor import JobTracker
+from luigi_sshjob.retry import HostOutage, SharedRetry
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.leader.link import Gone
+from luigi_sshjob.ssh.leader.link import LeaderGone
 from luigi_sshjob.ssh.leader.subscriptions import HOST
-from luigi_sshjob.ssh.shell.remote_shell import Answer
+from luigi_sshjob.ssh.shell.remote_shell import Response
 
 logger = logging.getLogger("luigi-interface")
 
@@ -26,10 +26,10 @@ _TICK = 2.0  # seconds between two looks at what has been known for long
 
 @dataclasses.dataclass(eq=False)
 class Watched:
-    """A job that somebody waits for. All but `vigil` and `patience` is called by the thread that watches."""
+    """A job that somebody waits for. All but `tracker` and `patience` is called by the thread that watches."""
 
-    vigil: Vigil
-    patience: SharedPatience
+    tracker: JobTracker
+    patience: SharedRetry
     interval: float
     """The longest pause between two looks, in seconds."""
     ended: Callable[[Outcome], None]
@@ -39,13 +39,13 @@ class Watched:
     @property
     def topic(self) -> str:
         """Tells it from others on its host."""
-        return self.vigil.job.directory
+        return self.tracker.job.directory
 
 
-class Lookout:
+class JobWatcher:
     """Asks for news of many jobs at once, for as long as the process lives or until `close`."""
 
-    def __init__(self, connection: Connection, silence: Silence):
+    def __init__(self, connection: Connection, silence: HostOutage):
         self._connection = connection
         self._silence = silence
         self._lock = threading.Lock()
@@ -81,9 +81,9 @@ class Lookout:
     def _serve(self) -> None:
         while not self._closed:
             try:
-                with during("watching its jobs", host=self._connection.host):
+                with translate_os_errors("watching its jobs", host=self._connection.host):
                     self._turn()
-            except Gone as gone:
+            except LeaderGone as gone:
                 self._begin_anew(gone)
             except Exception as error:  # no way to the host for a reason that waiting does not mend
                 self._fail_all(error)
@@ -126,22 +126,22 @@ class Lookout:
             self._watches.drop(gone)
 
     def _arm(self, watched: Watched) -> None:
-        vigil = watched.vigil
-        words = protocol.watch_words(vigil.job, vigil.offset, vigil.known, vigil.more)
-        self._watches.arm(watched.topic, words, interval=watched.interval, urgent=vigil.more)
+        tracker = watched.tracker
+        words = protocol.watch_words(tracker.job, tracker.offset, tracker.known, tracker.more)
+        self._watches.arm(watched.topic, words, interval=watched.interval, urgent=tracker.more)
 
-    def _told(self, job: Watched, answer: Answer | None) -> bool:
+    def _told(self, job: Watched, answer: Response | None) -> bool:
         """Passes the news on; says whether nothing more is to be told of the job."""
         try:
-            outcome = job.vigil.hear(protocol.watched(answer, job.vigil.offset) if answer else None)
+            outcome = job.tracker.hear(protocol.watched(answer, job.tracker.offset) if answer else None)
             if outcome is None:
-                if job.vigil.wants_relaunch():
+                if job.tracker.should_relaunch():
                     job.relaunch()
                 if answer:
                     self._arm(job)
                 return False
             job.ended(outcome)
-        except Gone:
+        except LeaderGone:
             raise
         except Exception as error:
             job.failed(error)
@@ -159,7 +159,7 @@ class Lookout:
             try:
                 job.patience.check()
             except HostUnreachable as error:
-                error.job, error.doing = job.vigil.job.id, "watching it"
+                error.job, error.doing = job.tracker.job.id, "watching it"
                 del self._watched[job.topic]
                 job.failed(error)
         if not self._asked_host and self._silence.rest() == 0:
@@ -177,7 +177,7 @@ class Lookout:
         if self._silence.error is None:
             self._begin_anew(None)
 
-    def _begin_anew(self, gone: Gone | None) -> None:
+    def _begin_anew(self, gone: LeaderGone | None) -> None:
         self._watches.begin_anew(gone)
         self._deaf = self._asked_host = False
         with self._lock:
@@ -195,5 +195,5 @@ class Lookout:
         for job in failed.values():
             # each has a job of its own to name
             job.failed(
-                error.again(job=job.vigil.job.id, doing="watching it") if isinstance(error, SSHJobError) else error
+                error.again(job=job.tracker.job.id, doing="watching it") if isinstance(error, SSHJobError) else error
             )

@@ -18,7 +18,7 @@ _SHORTEST = 0.001  # seconds; a queue of multiprocessing does not wait for less
 _PAUSE_OF_POSTS = 0.02  # seconds between two messages to the scheduler that can wait
 
 
-class Mailbox:
+class MainThreadQueue:
     """Takes the place of the queue in which Luigi's worker looks for results of tasks: those of processes come through
     that queue, `wrapped`; those of tasks without a process are put here, and while the main thread waits it does the
     `errand`s of other threads. User code and the scheduler are thereby called by one thread alone. `end_if_told`

@@ -18,10 +18,10 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
-from luigi_sshjob.jobs.client import JobControl, cancel_many
-from luigi_sshjob.jobs.launchers.registry import launcher_named
+from luigi_sshjob.jobs.client import JobClient, cancel_many
+from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobRef
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.targets.context import RemoteContext
 
@@ -31,7 +31,7 @@ _GLANCE = 1.0  # seconds between two looks at whether the worker lives
 
 
 @dataclasses.dataclass(frozen=True)
-class Charge:
+class JobLease:
     """What is needed to find the job of a task, also one that is only being submitted."""
 
     host: str
@@ -42,14 +42,14 @@ class Charge:
     grace: float
 
 
-class Guard:
+class Reaper:
     """The worker's side. All of it is for one thread."""
 
     def __init__(self) -> None:
         self._pipe: Pipe | None = None
         self._pid = 0
 
-    def watch(self, charge: Charge) -> None:
+    def watch(self, charge: JobLease) -> None:
         """If the worker is killed from now on, the job is cancelled."""
         sent = _for_another_process(charge)
         if sent != charge:
@@ -68,7 +68,7 @@ class Guard:
             theirs.close()
         self._say((True, sent))
 
-    def leave(self, charge: Charge) -> None:
+    def leave(self, charge: JobLease) -> None:
         """The job has ended, or is nobody's any more."""
         self._say((False, _for_another_process(charge)))
 
@@ -88,7 +88,7 @@ class Guard:
                 self._pipe.send(word)
 
 
-def _for_another_process(charge: Charge) -> Charge:
+def _for_another_process(charge: JobLease) -> JobLease:
     """Without a function that only this process has."""
     try:
         pickle.dumps(charge.options)
@@ -111,9 +111,9 @@ def _serve(pipe: Pipe) -> None:
         os._exit(0)
 
 
-def _listen(pipe: Pipe, worker: int) -> list[Charge]:
+def _listen(pipe: Pipe, worker: int) -> list[JobLease]:
     """Until the worker is gone: what it has left behind."""
-    charges: dict[Charge, None] = {}
+    charges: dict[JobLease, None] = {}
     # processes of local tasks may have a copy of the pipe's other end: it can stay open when the worker is gone
     while True:
         try:
@@ -132,17 +132,17 @@ def _listen(pipe: Pipe, worker: int) -> list[Charge]:
             return list(charges)
 
 
-def _cancel(charges: list[Charge]) -> None:
+def _cancel(charges: list[JobLease]) -> None:
     by_host: dict[RemoteContext, list[tuple[JobRef, float]]] = {}
     silent: set[RemoteContext] = set()
     for charge in charges:
         context = RemoteContext(charge.host, **dict(charge.options))
         if context in silent:
             continue
-        patience = Patience(context.connection.settings.request_timeout)
-        control = JobControl(context.connection, charge.base_dir, launcher_named(charge.launcher))
+        patience = Retry(context.connection.settings.request_timeout)
+        control = JobClient(context.connection, charge.base_dir, get_launcher(charge.launcher))
         try:
-            job = patience.with_host(lambda: control.latest(charge.key))  # noqa: B023
+            job = patience.call(lambda: control.latest(charge.key))  # noqa: B023
         except SSHJobError as error:
             if isinstance(error, ConnectionFailed):
                 silent.add(context)

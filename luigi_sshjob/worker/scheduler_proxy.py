@@ -22,7 +22,7 @@ _ASK_AGAIN = 1.0  # seconds; where nothing has changed here, only another worker
 _RESULTS_FIRST = 0.25  # seconds for which results that wait come before new work
 
 
-class Rooms(Protocol):
+class Capacity(Protocol):
     """What is asked of the worker."""
 
     def kind_of(self, task_id: str) -> str | None:
@@ -44,10 +44,10 @@ class Rooms(Protocol):
         """Raises where the worker is to end."""
 
 
-class TwoNames:
+class SchedulerProxy:
     """Passes on what is asked of `scheduler`, with the name it is asked under."""
 
-    def __init__(self, scheduler: Any, rooms: Rooms, assistant: bool):
+    def __init__(self, scheduler: Any, rooms: Capacity, assistant: bool):
         self._scheduler = scheduler
         self._rooms = rooms
         self._assistant = assistant

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.jobs.client import cancel_many
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.worker.job_runner import HeldJob
+from luigi_sshjob.worker.job_runner import JobRunner
 
 logger = logging.getLogger("luigi-interface")
 
 
-def cancel(jobs: Sequence[HeldJob], seconds: float) -> bool:
+def cancel(jobs: Sequence[JobRunner], seconds: float) -> bool:
     """Asks the hosts to end the jobs, waits until they have, and takes that over. Says whether all is done."""
     deadline = time.monotonic() + seconds
-    by_connection: dict[Connection, list[HeldJob]] = {}
+    by_connection: dict[Connection, list[JobRunner]] = {}
     for job in jobs:
         by_connection.setdefault(job.crew.connection, []).append(job)
     done: list[Connection] = []
 
-    def cancel_there(connection: Connection, held: Sequence[HeldJob]) -> None:
+    def cancel_there(connection: Connection, held: Sequence[JobRunner]) -> None:
         if _cancel_there(connection, held, deadline):
             done.append(connection)
 
@@ -35,7 +35,7 @@ def cancel(jobs: Sequence[HeldJob], seconds: float) -> bool:
     return len(done) == len(by_connection)
 
 
-def _cancel_there(connection: Connection, held: Sequence[HeldJob], deadline: float) -> bool:
+def _cancel_there(connection: Connection, held: Sequence[JobRunner], deadline: float) -> bool:
     # one that is being submitted is cancelled too
     unsettled = [job for job in held if not job.settled(max(0.0, (deadline - time.monotonic()) / 4))]
     jobs = [(job.ref, job.grace) for job in held if job.ref]

@@ -19,19 +19,19 @@ from luigi.task_status import DONE, FAILED
 
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.tasks.tracking import announce
-from luigi_sshjob.worker.job_runner import HeldJob
-from luigi_sshjob.worker.main_thread import Mailbox
+from luigi_sshjob.worker.job_runner import JobRunner
+from luigi_sshjob.worker.main_thread import MainThreadQueue
 
 if TYPE_CHECKING:
-    from luigi_sshjob.worker.worker import HoldingWorker
+    from luigi_sshjob.worker.worker import RemoteJobWorker
 
 logger = logging.getLogger("luigi-interface")
 
 
-class Reporter(luigi.worker.TaskStatusReporter):
+class QueuedStatusReporter(luigi.worker.TaskStatusReporter):
     """Luigi's, by way of the main thread. What is only shown may wait, and gives way to what comes after it."""
 
-    def __init__(self, mailbox: Mailbox, task: Any, *luigis: Any):
+    def __init__(self, mailbox: MainThreadQueue, task: Any, *luigis: Any):
         super().__init__(*luigis)
         self._mailbox = mailbox
         self._task = task
@@ -50,7 +50,7 @@ class Reporter(luigi.worker.TaskStatusReporter):
         self._mailbox.post(self._id, "progress", partial(super().update_progress_percentage, percentage))
 
 
-class StandIn:
+class JobTaskProcess:
     """For `process`, which Luigi made and which is never started. Every method is for the main thread.
 
     Does what `luigi.worker.TaskProcess.run` does with a task, in pieces: what users have written is called by the main
@@ -60,21 +60,21 @@ class StandIn:
     use_multiprocessing = False  # Luigi calls run(), which returns at once
     exitcode = None
 
-    def __init__(self, worker: HoldingWorker, process: Any):
+    def __init__(self, worker: RemoteJobWorker, process: Any):
         self._worker = worker
         self._process = process
         self.task = process.task
         self.worker_timeout = process.worker_timeout
         self.timeout_time = process.timeout_time
         messages = process.status_reporter.scheduler_messages
-        self.status_reporter = process.status_reporter = Reporter(
+        self.status_reporter = process.status_reporter = QueuedStatusReporter(
             worker.mailbox,
             self.task,
             *(process.status_reporter._scheduler, self.task.task_id, process.worker_id),
             # no process to send them to, so no pipe
             queue.Queue() if messages is not None else None,
         )
-        self.job: HeldJob | None = None
+        self.job: JobRunner | None = None
         self._began = 0.0
         self._missing: list[str] = []
         self._while_it_runs = ExitStack()
@@ -161,7 +161,7 @@ class StandIn:
         self.task.trigger_event(luigi.Event.START, self.task)
         self._began = time.time()
         self._while_it_runs.enter_context(self._process._forward_attributes())
-        self.job = HeldJob(
+        self.job = JobRunner(
             self.task,
             self._worker.crew_of(self.task.remote_context.connection),
             verify=lambda: not self._process.check_complete_on_run or self._process.check_complete(self.task),

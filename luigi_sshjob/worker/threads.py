@@ -11,9 +11,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from luigi_sshjob.retry import SharedPatience, Silence
+from luigi_sshjob.retry import HostOutage, SharedRetry
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.worker.job_watcher import Lookout
+from luigi_sshjob.worker.job_watcher import JobWatcher
 
 logger = logging.getLogger("luigi-interface")
 
@@ -21,7 +21,7 @@ _HANDS = 8
 _IDLE = 10.0  # seconds after which a thread that has nothing to do ends
 
 
-class Hands:
+class PriorityThreadPool:
     """Does pieces of work in the order in which they come, some of them at the same time."""
 
     def __init__(self, name: str, most: int = _HANDS):
@@ -70,18 +70,18 @@ class Hands:
             return None
 
 
-class Crew:
+class HostThreads:
     """For one connection."""
 
     def __init__(self, connection: Connection):
         self.connection = connection
-        self.silence = Silence()
-        self.hands = Hands(f"asks {connection.host}")
-        self.lookout = Lookout(connection, self.silence)
+        self.silence = HostOutage()
+        self.hands = PriorityThreadPool(f"asks {connection.host}")
+        self.lookout = JobWatcher(connection, self.silence)
 
-    def patience(self, timeout: float) -> SharedPatience:
+    def patience(self, timeout: float) -> SharedRetry:
         """For one job, from now on."""
-        return SharedPatience(timeout, self.silence)
+        return SharedRetry(timeout, self.silence)
 
     def close(self) -> None:
         """Nothing more is asked; whoever waits for the host is told that it does not answer."""

@@ -15,14 +15,14 @@ from luigi.task_register import load_task
 
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.tasks.signals import Ears, ToldToEnd
+from luigi_sshjob.tasks.signals import TerminationSignals, ToldToEnd
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import shutdown
-from luigi_sshjob.worker.main_thread import Mailbox
-from luigi_sshjob.worker.reaper import Guard
-from luigi_sshjob.worker.scheduler_proxy import LOCAL, REMOTE, TwoNames
-from luigi_sshjob.worker.task_process import StandIn
-from luigi_sshjob.worker.threads import Crew, Hands
+from luigi_sshjob.worker.main_thread import MainThreadQueue
+from luigi_sshjob.worker.reaper import Reaper
+from luigi_sshjob.worker.scheduler_proxy import LOCAL, REMOTE, SchedulerProxy
+from luigi_sshjob.worker.task_process import JobTaskProcess
+from luigi_sshjob.worker.threads import HostThreads, PriorityThreadPool
 
 logger = logging.getLogger("luigi-interface")
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("luigi-interface")
 _FAREWELL = 2.5
 
 
-class HoldingWorker(luigi.worker.Worker):
+class RemoteJobWorker(luigi.worker.Worker):
     """Luigi's worker with room for `remote_jobs` besides `worker_processes` local tasks."""
 
     def __init__(
@@ -48,16 +48,16 @@ class HoldingWorker(luigi.worker.Worker):
                 f"remote_jobs is no number of jobs: {remote_jobs!r}", next_step="give 0 or more jobs to be held at once"
             )
         self._rooms = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
-        self._ears = Ears()
-        names = TwoNames(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
+        self._ears = TerminationSignals()
+        names = SchedulerProxy(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
         super().__init__(names, worker_id, worker_processes, assistant=assistant, **options)
         self._set_sum()
-        self.mailbox = Mailbox(self._task_result_queue, self.end_if_told)
+        self.mailbox = MainThreadQueue(self._task_result_queue, self.end_if_told)
         self._task_result_queue = self.mailbox  # type: ignore[assignment]
-        self._crews: dict[Connection, Crew] = {}
-        self._checkers: dict[tuple[str, ...], Hands] = {}
+        self._crews: dict[Connection, HostThreads] = {}
+        self._checkers: dict[tuple[str, ...], PriorityThreadPool] = {}
         self._ending: dict[str, list[Callable[[], None]]] = {}
-        self.guard = Guard()
+        self.guard = Reaper()
 
     def run(self) -> Any:
         """As Luigi's; what ran out of time is cancelled when it returns."""
@@ -67,35 +67,35 @@ class HoldingWorker(luigi.worker.Worker):
             self.mailbox.attend(0.1)
         return succeeded
 
-    # -- how much room there is, see `Rooms` in two_names.py
+    # -- how much room there is, see `Capacity` in two_names.py
 
     def kind_of(self, task_id: str) -> str | None:
-        """See `Rooms`."""
+        """See `Capacity`."""
         task = self._scheduled_tasks.get(task_id)
         return None if task is None else self._kind(task)
 
     def kind_of_work(self, work: dict[str, Any]) -> str:
-        """See `Rooms`."""
+        """See `Capacity`."""
         try:
             return self._kind(load_task(work.get("task_module"), work["task_family"], work["task_params"]))
         except Exception:  # Luigi meets with the same, and reports it
             return LOCAL
 
     def room(self, kind: str) -> int:
-        """See `Rooms`."""
+        """See `Capacity`."""
         return self._rooms[kind]
 
     def has_room(self, kind: str) -> bool:
-        """See `Rooms`."""
+        """See `Capacity`."""
         held = len(self._held())
         return (held if kind == REMOTE else len(self._running_tasks) - held) < self._rooms[kind]
 
     def has_results(self) -> bool:
-        """See `Rooms`."""
+        """See `Capacity`."""
         return bool(self._running_tasks) and self.mailbox.pending()
 
     def end_if_told(self) -> None:
-        """See `Rooms`."""
+        """See `Capacity`."""
         self._ears.attend()
 
     @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
@@ -126,21 +126,21 @@ class HoldingWorker(luigi.worker.Worker):
 
     def _create_task_process(self, task: luigi.Task) -> Any:
         process = super()._create_task_process(task)
-        return StandIn(self, process) if self._kind(task) == REMOTE else process
+        return JobTaskProcess(self, process) if self._kind(task) == REMOTE else process
 
-    def _held(self) -> list[StandIn]:
-        return [process for process in self._running_tasks.values() if isinstance(process, StandIn)]
+    def _held(self) -> list[JobTaskProcess]:
+        return [process for process in self._running_tasks.values() if isinstance(process, JobTaskProcess)]
 
-    def crew_of(self, connection: Connection) -> Crew:
+    def crew_of(self, connection: Connection) -> HostThreads:
         """The threads that work on the jobs of a host."""
         if connection not in self._crews:
-            self._crews[connection] = Crew(connection)
+            self._crews[connection] = HostThreads(connection)
         return self._crews[connection]
 
-    def checkers_of(self, hosts: tuple[str, ...]) -> Hands:
+    def checkers_of(self, hosts: tuple[str, ...]) -> PriorityThreadPool:
         """Threads that look at what other tasks have made on these hosts: if one of them is slow, so is all there."""
         if hosts not in self._checkers:
-            self._checkers[hosts] = Hands(f"checks {' '.join(hosts)}", most=4)
+            self._checkers[hosts] = PriorityThreadPool(f"checks {' '.join(hosts)}", most=4)
         return self._checkers[hosts]
 
     def when_ended(self, task_id: str, begin: Callable[[], None]) -> None:

@@ -13,11 +13,11 @@ import pytest
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.cli.main import main
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
-from luigi_sshjob.jobs.client import JobControl
-from luigi_sshjob.jobs.launchers.registry import launcher_named
-from luigi_sshjob.jobs.listing import JobSurvey
-from luigi_sshjob.jobs.recent import Place, note, places
-from luigi_sshjob.jobs.spec import JobRequest, Output
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.launchers.registry import get_launcher
+from luigi_sshjob.jobs.listing import JobListing
+from luigi_sshjob.jobs.recent import JobLocation, note, places
+from luigi_sshjob.jobs.spec import JobSpec, Output
 
 from support import processes
 from support.settings import configure
@@ -29,16 +29,16 @@ BASE = "~/.luigi-sshjob"
 def submit(host, luigi_cfg):
     """A job and, if `ended`, its end."""
     connection = RemoteContext(host.alias).connection
-    control = JobControl(connection, BASE, launcher_named("nohup"))
+    control = JobClient(connection, BASE, get_launcher("nohup"))
 
     def submit(key: str, command: str, ended: bool = False, **options):
-        job = control.submit(JobRequest(key=key, command=command, **options)).job
+        job = control.submit(JobSpec(key=key, command=command, **options)).job
         wanted = ("ended",) if ended else ("running", "ended")
         processes.wait_until(lambda: control.look(job).state.value in wanted, "the job")
         return job
 
     yield submit
-    for each in JobSurvey(connection, BASE).attempts():
+    for each in JobListing(connection, BASE).attempts():
         if not each.state.final:
             main(["kill", host.alias, each.job.id])
     host.run("rm", "-rf", ".luigi-sshjob")
@@ -83,8 +83,8 @@ def test_hosts_are_those_used_lately_and_one_that_is_away_hides_no_other(host, s
     assert main(["ls"]) == 3
     assert "no host was used lately from here\nNext: name one" in capsys.readouterr().err
     submit("Here", "exit 0", ended=True)
-    note(Place(host.alias, BASE))
-    note(Place("no-such-host.invalid", BASE))
+    note(JobLocation(host.alias, BASE))
+    note(JobLocation("no-such-host.invalid", BASE))
     assert main(["ls"]) == 3
     printed = capsys.readouterr()
     assert "Here/1" in printed.out
@@ -96,8 +96,8 @@ def test_a_job_is_found_wherever_it_was_submitted_to_lately(host, submit, asked)
     host.run("mkdir", "-p", ".luigi-sshjob/apart")
     connection = RemoteContext(host.alias).connection
     apart = f"{BASE}/apart"
-    JobControl(connection, apart, launcher_named("nohup")).submit(JobRequest(key="Apart", command="echo found"))
-    note(Place(host.alias, apart))
+    JobClient(connection, apart, get_launcher("nohup")).submit(JobSpec(key="Apart", command="echo found"))
+    note(JobLocation(host.alias, apart))
     processes.wait_until(lambda: asked("logs", host.alias, "Apart") == "found\n", "the log")
 
 
@@ -217,7 +217,7 @@ def test_what_has_ended_is_collected_and_removed_by_hand_and_nothing_else_is(hos
     assert job.attempt == 2
     assert asked("forget", host.alias, "Ended/1", "Ended/2") == "Ended/1 was removed\nEnded/2 was removed\n"
     with pytest.raises(RemoteCommandFailed, match="there is no log in the job directory any more"):
-        JobControl(RemoteContext(host.alias).connection, BASE, launcher_named("nohup")).tail(job, 1, 10)
+        JobClient(RemoteContext(host.alias).connection, BASE, get_launcher("nohup")).tail(job, 1, 10)
     # how it ended, and that its number is taken, is still known
     assert host.run("sh", "-c", "cd .luigi-sshjob/jobs/Ended && echo */*") == "1/collected 2/collected\n"
     assert "failed with exit code 3" in asked("ls", host.alias)
@@ -241,7 +241,7 @@ def test_old_attempts_are_removed_and_never_a_running_job_an_output_or_what_is_n
     host.run("sh", "-c", "cp .luigi-sshjob/jobs/Old/1/collected .luigi-sshjob/jobs/Running/1/")
     host.run("sh", "-c", "mkdir -p .luigi-sshjob/jobs/Foreign/1 && echo mine >.luigi-sshjob/jobs/Foreign/1/file")
     with pytest.raises(JobError, match="the attempt was not removed: the job has not ended or was not collected"):
-        JobSurvey(RemoteContext(host.alias).connection, BASE).discard([running])
+        JobListing(RemoteContext(host.alias).connection, BASE).discard([running])
     age_mark(host, "Old/1", "Made/1", "Running/1")
     would = asked("gc", host.alias, "--dry-run", "--json")
     assert would == ["Made/1", "Old/1"]
@@ -287,8 +287,8 @@ def test_a_reader_that_has_gone_before_the_first_line_is_none_either(host, submi
 
 def test_what_is_in_brackets_is_shown_as_it_is(host, luigi_cfg, asked):
     base = "~/.luigi-sshjob/[old] [/b]"
-    control = JobControl(RemoteContext(host.alias).connection, base, launcher_named("nohup"))
-    job = control.submit(JobRequest(key="Task", command="exit 0")).job
+    control = JobClient(RemoteContext(host.alias).connection, base, get_launcher("nohup"))
+    job = control.submit(JobSpec(key="Task", command="exit 0")).job
     processes.wait_until(lambda: control.look(job).state.value == "ended", "the job")
     text = asked("show", host.alias, "Task", "--base-dir", base)
     assert f"luigi-sshjob logs --base-dir '{base}' {host.alias} Task/1" in text

@@ -25,12 +25,12 @@ import pytest
 
 from luigi_sshjob import RemoteContext, RemoteJobTask, config
 from luigi_sshjob.errors import ConnectionFailed
-from luigi_sshjob.jobs.client import JobControl
-from luigi_sshjob.jobs.launchers.registry import launcher_named
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import Outcome, State
-from luigi_sshjob.jobs.monitor import Monitor
+from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.remote import scripts
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.retry import Retry
 
 from support import processes
 from support.doc_examples import PAGES, ROOT, Block, blocks, first_column, text
@@ -63,8 +63,8 @@ def myhost(host, luigi_cfg, tmp_path, monkeypatch) -> Iterator[str]:
     yield "myhost"
     left = set(host.run("ls", "-A").split()) - set(before)
     if ".luigi-sshjob" in left:
-        control = JobControl(RemoteContext("myhost").connection, "~/.luigi-sshjob", launcher_named("nohup"))
-        monitor = Monitor(control, Patience(60), poll_interval=0.5, start_timeout=10)
+        control = JobClient(RemoteContext("myhost").connection, "~/.luigi-sshjob", get_launcher("nohup"))
+        monitor = JobMonitor(control, Retry(60), poll_interval=0.5, start_timeout=10)
         for job in filter(None, map(control.latest, host.run("ls", ".luigi-sshjob/jobs").split())):
             if not control.look(job).state.final:
                 monitor.cancel(job, grace=0)

@@ -28,18 +28,18 @@ from luigi_sshjob.cli.commands.gc import is_old
 from luigi_sshjob.cli.parser import parser
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.doctor.runner import account_of
-from luigi_sshjob.error_context import during, saying
-from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, LocalTrouble, SSHJobError
-from luigi_sshjob.jobs.listing import Listed
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome, State
+from luigi_sshjob.error_context import error_context, translate_os_errors
+from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost, LocalResourceError, SSHJobError
+from luigi_sshjob.jobs.listing import JobSummary
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 from luigi_sshjob.remote import scripts
 from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.ssh.local.file_lock import FileLock
-from luigi_sshjob.ssh.shell.remote_shell import Answer
+from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.ssh.transports.error_mapping import login_error
-from luigi_sshjob.ssh.transports.login import Logins
-from luigi_sshjob.ssh.transports.session_limit import SessionGate
-from luigi_sshjob.worker.worker import HoldingWorker
+from luigi_sshjob.ssh.transports.login import LoginCoordinator
+from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
+from luigi_sshjob.worker.worker import RemoteJobWorker
 
 from support import error_catalogue, processes
 from support.hosts import Host
@@ -199,7 +199,7 @@ def without_room(here: Here) -> None:
 
 
 def with_all_sessions_in_use(here: Here) -> None:
-    gate = SessionGate(here.tmp_path, "key", 1)
+    gate = SessionLimiter(here.tmp_path, "key", 1)
     slot = gate.acquire(deadline=0, host="box")
     try:
         gate.acquire(deadline=0, host="box")
@@ -212,7 +212,7 @@ def while_another_logs_in(here: Here) -> None:
     lock = FileLock(here.tmp_path / "key.lock")
     assert lock.try_acquire()
     try:
-        Logins(here.tmp_path, "key", Destination("box"), config.settings()).make(lambda: False, lambda: None)
+        LoginCoordinator(here.tmp_path, "key", Destination("box"), config.settings()).make(lambda: False, lambda: None)
     finally:
         lock.release()
 
@@ -233,11 +233,11 @@ def without_another_login(here: Here) -> None:
         pass
 
 
-OF_NO_AGE = Listed(JobRef("box", "Task", 1, "/jobs/Task/1"), Observation(State.LOST), collected="me")
+OF_NO_AGE = JobSummary(JobRef("box", "Task", 1, "/jobs/Task/1"), JobStatus(State.LOST), collected="me")
 
 # no host can be had whose /bin/sh is none
 ODD_SHELL: Any = SimpleNamespace(
-    call=lambda text, deadline: Answer(127, b"sh: doctor_facts: not found"), session=SimpleNamespace(host="box")
+    call=lambda text, deadline: Response(127, b"sh: doctor_facts: not found"), session=SimpleNamespace(host="box")
 )
 
 LOCALLY: list[tuple[str, Callable[[Here], object]]] = [
@@ -254,7 +254,7 @@ LOCALLY: list[tuple[str, Callable[[Here], object]]] = [
     ("the host cannot tell how old it is: it has no stat(1)", lambda _: is_old("box", OF_NO_AGE, 0)),
     ("existing_master is require, so there is no login but yours", without_another_login),
     ("the host's /bin/sh does not understand what it is asked", lambda _: account_of(ODD_SHELL, "~", 1)),
-    ("remote_jobs is no number of jobs", lambda _: HoldingWorker("many")),
+    ("remote_jobs is no number of jobs", lambda _: RemoteJobWorker("many")),
     ("the runtime directory cannot be made", with_settings(command("true"), runtime_dir="/dev/null/x")),
     ("the runtime directory cannot be made", with_settings(command("true"), runtime_dir="~nobody-at-all/x")),
     ("this is no name of a host", lambda _: RemoteContext("-oProxyCommand=x")),
@@ -518,7 +518,7 @@ def test_whoever_asked_for_what_may_not_be_repeated_hears_that_the_leader_ended(
         thread = threading.Thread(target=end)
         thread.start()
         with pytest.raises(SSHJobError) as caught:
-            files.remote_context.connection.call("sleep", 551, repeatable=False)
+            files.remote_context.connection.call("sleep", 551, idempotent=False)
         thread.join()
     check(caught.value, "the process that held the connection ended before it had the answer")
     here.host.run("sh", "-c", "kill $(pgrep -fx 'sleep 551')", check=False)
@@ -589,7 +589,7 @@ def test_an_error_keeps_all_it_says_on_its_way_between_processes():
         errors.LocalFileError("it cannot be", number=28, host="box"),
         errors.PathExists("there is one", host="box"),
         errors.RemoteCommandFailed("it failed", returncode=3, cmd="x", output=b"y", host="box"),
-        errors.NoCommand("there is none"),
+        errors.CommandMissing("there is none"),
     ):
         for same in (pickle.loads(pickle.dumps(error)), error.again(job=error.job, doing=error.doing)):
             assert (type(same), str(same), vars(same)) == (type(error), str(error), vars(error))
@@ -603,13 +603,13 @@ def test_an_error_keeps_all_it_says_on_its_way_between_processes():
 def test_what_is_known_better_inside_is_not_said_again_outside():
     with (
         pytest.raises(ConfigurationError) as caught,
-        saying("outside", host="other", job="Task/1"),
-        saying("inside\n", host="box"),
+        error_context("outside", host="other", job="Task/1"),
+        error_context("inside\n", host="box"),
     ):
         raise ConfigurationError("it is wrong", next_step="mend it")
     assert str(caught.value) == "host box, job Task/1, while 'inside\\n': it is wrong\nNext: mend it"
     said = r"host box, while looking: .*: No such file .*missing\)\nNext: "
-    with pytest.raises(LocalTrouble, match=said), during("looking", host="box"):
+    with pytest.raises(LocalResourceError, match=said), translate_os_errors("looking", host="box"):
         Path("/missing").read_bytes()
 
 
@@ -638,7 +638,7 @@ def few_descriptors(left: int) -> Iterator[None]:
 @pytest.mark.parametrize("left", [1, 4, 5, 6, 7])
 def test_a_process_that_may_open_no_more_files_is_told_so_and_waits_for_nothing(here, files, left):
     since = time.monotonic()
-    with few_descriptors(left), pytest.raises(LocalTrouble) as caught:
+    with few_descriptors(left), pytest.raises(LocalResourceError) as caught:
         files.exists("/")
     assert time.monotonic() - since < 10
     check(caught.value, "this machine does not allow it")

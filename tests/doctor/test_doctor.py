@@ -19,13 +19,24 @@ from luigi_sshjob import RemoteContext
 from luigi_sshjob.cli.main import main
 from luigi_sshjob.doctor.checks import session, system
 from luigi_sshjob.doctor.checks.storage import judge_base, judge_room
-from luigi_sshjob.doctor.facts import Account, Base, Opening, Pace, Place, Seen, Sessions, Slurm, Survival, account
+from luigi_sshjob.doctor.facts import (
+    Account,
+    Base,
+    DirectoryFacts,
+    Facts,
+    Latency,
+    Opening,
+    Sessions,
+    Slurm,
+    Survival,
+    account,
+)
 from luigi_sshjob.doctor.probes.detach import open_shell
 from luigi_sshjob.doctor.recommendations import advise
-from luigi_sshjob.doctor.report import Finding, Report, Verdict, show
+from luigi_sshjob.doctor.report import CheckResult, Report, Status, show
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.remote_shell import deadline_in
-from luigi_sshjob.ssh.transports.login_info import Arrival, Route, arrival_of, without_details
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, arrival_of, without_details
 
 from support import processes
 from support.settings import both_transports, configure, through_itself
@@ -115,7 +126,7 @@ def test_what_is_wrong_with_a_host_is_found_also_behind_a_jump_host(special_benc
     with contextlib.closing(open_shell(RemoteContext("through").connection.transport)) as opened:
         base = account(opened.call("doctor_facts /mnt/small", deadline=deadline_in(100)).parts).base
     assert judge_base(base, "/mnt/small").text.endswith("No space left on device")
-    assert {judge_base(base, "/mnt/small").verdict, judge_room(base).verdict} == {Verdict.FAIL}
+    assert {judge_base(base, "/mnt/small").verdict, judge_room(base).verdict} == {Status.FAIL}
     assert host.run("sh", "-c", PROBES, user="root") == ""
     assert host.run("ls", "-A", "/mnt/small") == "zeros\n"
 
@@ -243,7 +254,7 @@ def test_every_shell_tells_the_same(far_side):
     assert far_side.host.run("sh", "-c", f"find {far_side.base} ~ /var/tmp -name '.sshjob-tmp.*'") == ""
 
 
-PLACE = Place("/home/job", writable=True, free=1 << 40, size=1 << 41, runs=True)
+PLACE = DirectoryFacts("/home/job", writable=True, free=1 << 40, size=1 << 41, runs=True)
 ACCOUNT = Account(
     shell="/bin/bash",
     user="job",
@@ -258,11 +269,11 @@ ACCOUNT = Account(
     spared=False,
     lingers=False,
 )
-SEEN = Seen(
+SEEN = Facts(
     route=Route("gpu01", 22, "job", "gpu01"),
-    arrival=Arrival(0.3),
+    arrival=LoginInfo(0.3),
     opening=Opening(0.1),
-    pace=Pace(0.001, 0.002),
+    pace=Latency(0.001, 0.002),
     account=ACCOUNT,
     sessions=Sessions(10, refused=True),
     survival=Survival(True, 1.5),
@@ -273,29 +284,29 @@ SEEN = Seen(
 @pytest.mark.parametrize(
     ("ahead", "error", "verdict", "text"),
     [
-        (0.4, 0.5, Verdict.OK, "agrees"),
-        (2.9, 1.0, Verdict.OK, "agrees"),
-        (61.0, 0.5, Verdict.NOTE, "61 s ahead of"),
-        (-7200.0, 0.5, Verdict.NOTE, "7200 s behind"),
-        (None, 0.0, Verdict.UNKNOWN, "not known"),
+        (0.4, 0.5, Status.OK, "agrees"),
+        (2.9, 1.0, Status.OK, "agrees"),
+        (61.0, 0.5, Status.NOTE, "61 s ahead of"),
+        (-7200.0, 0.5, Status.NOTE, "7200 s behind"),
+        (None, 0.0, Status.UNKNOWN, "not known"),
     ],
 )
 def test_clocks_differ_by_more_than_can_be_measured(ahead, error, verdict, text):
-    found = session.judge_clock(Pace(0.001, 0.002, ahead, error))
+    found = session.judge_clock(Latency(0.001, 0.002, ahead, error))
     assert found.verdict is verdict
     assert text in found.text
-    assert bool(found.remedy) is (verdict is Verdict.NOTE)
+    assert bool(found.remedy) is (verdict is Status.NOTE)
 
 
 @pytest.mark.parametrize(
     ("survived", "kills", "spared", "verdict", "text"),
     [
-        (True, True, True, Verdict.OK, "1.50 s after"),
-        (False, True, False, Verdict.FAIL, "KillUserProcesses of systemd's logind is on"),
-        (False, None, False, Verdict.FAIL, "no job would"),
-        (None, True, False, Verdict.UNKNOWN, "speaks against it"),
-        (None, False, False, Verdict.UNKNOWN, "speaks for it"),
-        (None, None, False, Verdict.UNKNOWN, "no login of ours"),
+        (True, True, True, Status.OK, "1.50 s after"),
+        (False, True, False, Status.FAIL, "KillUserProcesses of systemd's logind is on"),
+        (False, None, False, Status.FAIL, "no job would"),
+        (None, True, False, Status.UNKNOWN, "speaks against it"),
+        (None, False, False, Status.UNKNOWN, "speaks for it"),
+        (None, None, False, Status.UNKNOWN, "no login of ours"),
     ],
 )
 def test_what_becomes_of_processes_is_said_as_far_as_it_was_seen(survived, kills, spared, verdict, text):
@@ -303,10 +314,10 @@ def test_what_becomes_of_processes_is_said_as_far_as_it_was_seen(survived, kills
     found = system.judge_logout(Survival(survived, 1.5, "no login of ours"), told)
     assert found.verdict is verdict
     assert text in found.text
-    assert bool(found.remedy) is (verdict is not Verdict.OK)
+    assert bool(found.remedy) is (verdict is not Status.OK)
 
 
-def settings(seen: Seen, **ours: object) -> dict[str, str]:
+def settings(seen: Facts, **ours: object) -> dict[str, str]:
     usual = {"max_sessions": 8, "connect_timeout": 15, "request_timeout": 60, "launcher": "nohup"}
     return {advice.name: advice.value for advice in advise(seen, **{**usual, **ours})}
 
@@ -320,8 +331,8 @@ def test_settings_are_recommended_where_those_in_force_do_not_fit():
     assert settings(SEEN, max_sessions=10) == {"max_sessions": "8"}
     assert settings(dataclasses.replace(SEEN, sessions=Sessions(1, refused=True)), max_sessions=1) == {}
     assert settings(dataclasses.replace(SEEN, sessions=Sessions(3, refused=False, problem="it broke"))) == {}
-    assert settings(dataclasses.replace(SEEN, arrival=Arrival(8.1))) == {"connect_timeout": "25"}
-    assert settings(dataclasses.replace(SEEN, arrival=Arrival())) == {}
+    assert settings(dataclasses.replace(SEEN, arrival=LoginInfo(8.1))) == {"connect_timeout": "25"}
+    assert settings(dataclasses.replace(SEEN, arrival=LoginInfo())) == {}
     assert settings(dataclasses.replace(SEEN, opening=Opening(9.0))) == {"request_timeout": "90"}
     assert settings(dataclasses.replace(SEEN, slurm=Slurm("slurm 22", True))) == {"launcher": "slurm"}
     assert settings(dataclasses.replace(SEEN, slurm=Slurm("slurm 22", False, "down"))) == {}
@@ -341,7 +352,7 @@ def test_another_place_is_one_that_the_nodes_of_a_cluster_see():
 
 @pytest.mark.parametrize("sessions", [Sessions(8, refused=False), Sessions(4, refused=False, problem="it broke")])
 def test_what_could_not_be_counted_is_not_guessed(sessions):
-    assert session.judge_sessions(sessions, 8, of_the_user=False).verdict is Verdict.UNKNOWN
+    assert session.judge_sessions(sessions, 8, of_the_user=False).verdict is Status.UNKNOWN
 
 
 class Terminal(io.StringIO):
@@ -354,7 +365,9 @@ def test_a_report_is_plain_text_and_coloured_only_where_a_person_wants_it(monkey
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     hostile = "a \x1b[2J[red]b[/red]\nc" + " word" * 60
-    report = Report("gpu01", (Finding("rc files", Verdict.NOTE, hostile, "do this"), Finding("name", Verdict.OK, "x")))
+    report = Report(
+        "gpu01", (CheckResult("rc files", Status.NOTE, hostile, "do this"), CheckResult("name", Status.OK, "x"))
+    )
     plain, coloured, uncoloured = io.StringIO(), Terminal(), Terminal()
     show(report, plain)
     words = " word" * 60
@@ -388,4 +401,4 @@ def test_a_login_that_is_listened_to_says_what_any_other_says():
     arrived = arrival_of(
         f"{SAID}Warning: Permanently added 'gpu01'\nAuthenticated to gpu01 using \"publickey\".\n", 1.0
     )
-    assert arrived == Arrival(1.0, "publickey", "ssh-rsa SHA256:abc", "unchecked", "OpenSSH_9.9")
+    assert arrived == LoginInfo(1.0, "publickey", "ssh-rsa SHA256:abc", "unchecked", "OpenSSH_9.9")

@@ -15,8 +15,8 @@ import pytest
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.model import State
-from luigi_sshjob.jobs.monitor import Monitor
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, request_text
 
 from support import processes
@@ -94,7 +94,7 @@ def test_a_connection_cut_anywhere_during_submit_costs_nothing(proxy, bench, led
         bench.control._connection.transport.close()
         bench.key = f"Cut{number}"
         proxy.cut_after(**place)
-        job = Patience(60).with_host(lambda: bench.submit(command).job)
+        job = Retry(60).call(lambda: bench.submit(command).job)
         assert bench.monitor.wait(job, lambda _: None).succeeded
         assert bench.host.run("cat", ledger) == "run\n" * (number + 3)
 
@@ -396,7 +396,7 @@ def test_a_supervisor_that_never_shows_up_is_given_up_with_the_reason(small):
     small.monitor.wait(job, lambda _: None)
     small.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code")
     fill(small)
-    impatient = Monitor(small.control, Patience(60), poll_interval=0.2, start_timeout=0.3, launches=15)
+    impatient = JobMonitor(small.control, Retry(60), poll_interval=0.2, start_timeout=0.3, launches=15)
     with pytest.raises(JobError, match=r"claimed for \d+ s: .*No space left on device[\s\S]*Next: "):
         impatient.wait(job, lambda _: None)
 

@@ -15,9 +15,9 @@ from luigi_sshjob import RemoteTarget
 from luigi_sshjob.errors import JobError, JobMismatch, RemoteCommandFailed
 from luigi_sshjob.jobs.client import cancel_many
 from luigi_sshjob.jobs.model import State
-from luigi_sshjob.jobs.monitor import Monitor
+from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.jobs.spec import Output
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.retry import Retry
 
 from support import processes
 from support.settings import both_transports, configure
@@ -177,7 +177,7 @@ def test_a_supervisor_that_cannot_start_is_said(bench):
     job = bench.submit("true").job
     bench.monitor.wait(job, lambda _: None)
     bench.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code && chmod 500 .")
-    impatient = Monitor(bench.control, Patience(2), poll_interval=0.2, start_timeout=0.5)
+    impatient = JobMonitor(bench.control, Retry(2), poll_interval=0.2, start_timeout=0.5)
     try:
         if bench.host.run("id", "-u").strip() == "0":
             pytest.skip("root may write everywhere")

@@ -21,8 +21,8 @@ import pytest
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed, HostUnreachable, LoginRefused
 from luigi_sshjob.ssh.connection import close_shells
-from luigi_sshjob.ssh.transports.login import Failures
-from luigi_sshjob.ssh.transports.session_limit import SessionGate
+from luigi_sshjob.ssh.transports.login import LoginFailures
+from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 from support import processes
 from support.control_master import kill_master, master_pid
@@ -127,7 +127,7 @@ def test_refused_sessions_are_waited_for(host, luigi_cfg, until_told):
 
 
 def test_sessions_are_bounded_by_as_many_as_the_server_had_when_it_refused_one_more(tmp_path):
-    gate = SessionGate(tmp_path, "box", 8)
+    gate = SessionLimiter(tmp_path, "box", 8)
     held = [gate.acquire(deadline=0, host="box") for _ in range(4)]
     held.pop().release(remove=True)
     gate.refused()
@@ -360,7 +360,7 @@ def test_who_waited_while_a_login_failed_gets_that_failure_and_does_not_try(host
 
 
 def test_a_failure_that_a_clock_set_back_puts_in_the_future_keeps_nobody_from_logging_in(tmp_path):
-    failures = Failures(tmp_path / "note", "box")
+    failures = LoginFailures(tmp_path / "note", "box")
     failures.note(LoginRefused("no", host="box", next_step="none"))
     with pytest.raises(LoginRefused):
         failures.heed(time.time())
@@ -460,7 +460,7 @@ def test_a_server_that_allows_one_session_gets_one_at_a_time(special_bench, luig
     bench.host.configure_sshd("MaxSessions 1")
     context = RemoteContext(bench.host.alias)
     assert in_processes(6, context) == [b"hi\n"] * 6
-    assert context.connection.transport.gate.size == 1
+    assert context.connection.transport.session_limiter.size == 1
     assert RemoteFileSystem(bench.host.alias).exists("/")
     outcome, seen = bench.run("sleep 1; echo done")
     assert (outcome.state, seen) == ("succeeded", b"done\n")
@@ -507,7 +507,7 @@ def test_a_refused_login_is_not_tried_again_by_each_task(host, refused_key):
 
 
 def test_sessions_are_given_first_come_first_served(tmp_path):
-    gate = SessionGate(tmp_path, "key", 1)
+    gate = SessionLimiter(tmp_path, "key", 1)
     deadline = time.monotonic() + 20
     slot = gate.acquire(deadline=deadline, host="h")
     order = fork.Queue()

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from luigi_sshjob import RemoteContext
-from luigi_sshjob.ssh.transports.openssh.transport import OpenSSH
+from luigi_sshjob.ssh.transports.openssh.transport import OpenSSHTransport
 
 from support import processes
 from support.hosts import Host
@@ -29,7 +29,7 @@ def kill_master(context: RemoteContext) -> None:
 def break_connection(context: RemoteContext) -> None:
     """The connection breaks, by whatever transport; a paramiko one is this process's."""
     transport = context.connection.transport
-    if isinstance(transport, OpenSSH):
+    if isinstance(transport, OpenSSHTransport):
         kill_master(context)
     else:
         transport._link.transport.sock.shutdown(socket.SHUT_RDWR)

@@ -72,7 +72,15 @@ PASSED_ON = {
 # What is raised besides: for ourselves, or because an interface of others wants it.
 NOT_FOR_USERS = frozenset(
     [
-        *("Gone", "Moved", "_ToldToEnd", "NotLetIn", "HostKeyRefused", "TimeoutExpired", "BrokenPipeError"),
+        *(
+            "LeaderGone",
+            "LeaderMoved",
+            "_ToldToEnd",
+            "AuthenticationFailed",
+            "HostKeyRefused",
+            "TimeoutExpired",
+            "BrokenPipeError",
+        ),
         # the worker's own, in Luigi's words; a stream that is closed, in Python's
         *("RuntimeError", "TaskException", "UnsupportedOperation"),
         # of words that were typed, in argparse's own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from luigi_sshjob.jobs.model import Outcome
-from luigi_sshjob.jobs.spec import JobRequest
+from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
 
 from support import processes
@@ -36,7 +36,7 @@ class FarSide:
         return answer
 
     def submit(self, command: str, before: tuple[str, ...] = ("true",), **options) -> str:
-        request = JobRequest(key="Task", command=command, **options)
+        request = JobSpec(key="Task", command=command, **options)
         files = [word for item in scripts.supervisor().items() for word in item]
         answer = self.call(
             tuple(map(quoting.Word, before)),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from luigi_sshjob import RemoteContext
-from luigi_sshjob.jobs.client import JobControl
-from luigi_sshjob.jobs.launchers.registry import launcher_named
-from luigi_sshjob.jobs.listing import JobSurvey
-from luigi_sshjob.jobs.monitor import Monitor
-from luigi_sshjob.jobs.spec import JobRequest
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.launchers.registry import get_launcher
+from luigi_sshjob.jobs.listing import JobListing
+from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.jobs.spec import JobSpec
+from luigi_sshjob.retry import Retry
 
 from support import processes
 
@@ -26,19 +26,19 @@ class Bench:
         self.go = f"{host.home}/{self.folder}-go"
 
     @property
-    def control(self) -> JobControl:
-        return JobControl(RemoteContext(self.host.alias).connection, self.base, launcher_named(self.launcher))
+    def control(self) -> JobClient:
+        return JobClient(RemoteContext(self.host.alias).connection, self.base, get_launcher(self.launcher))
 
     @property
-    def survey(self) -> JobSurvey:
-        return JobSurvey(RemoteContext(self.host.alias).connection, self.base)
+    def survey(self) -> JobListing:
+        return JobListing(RemoteContext(self.host.alias).connection, self.base)
 
     @property
-    def monitor(self) -> Monitor:
-        return Monitor(self.control, Patience(60), poll_interval=0.5, start_timeout=10)
+    def monitor(self) -> JobMonitor:
+        return JobMonitor(self.control, Retry(60), poll_interval=0.5, start_timeout=10)
 
     def submit(self, command: str, **options):
-        return self.control.submit(JobRequest(key=self.key, command=command, **options))
+        return self.control.submit(JobSpec(key=self.key, command=command, **options))
 
     def run(self, command: str, **options):
         """(outcome, log) of a job that is waited for and collected."""

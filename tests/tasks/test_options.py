@@ -19,11 +19,11 @@ from luigi_sshjob import RemoteJobTask, RemoteTarget
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, JobFailed, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.jobs.model import Outcome, job_key
-from luigi_sshjob.jobs.recent import Place, note, places
-from luigi_sshjob.jobs.spec import JobRequest, Output
+from luigi_sshjob.jobs.recent import JobLocation, note, places
+from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.local.file_lock import FileLock
-from luigi_sshjob.tasks.log_lines import LogStream
+from luigi_sshjob.tasks.log_lines import LogLines
 
 from support.settings import configure
 
@@ -53,7 +53,7 @@ def test_a_quoted_path_is_that_path_or_below_the_home(value):
 
 @given(st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9]{1,8}x", fullmatch=True), text))
 def test_an_environment_file_gives_each_value_unchanged(environment):
-    request = JobRequest(key="k", command="x", environment=environment)
+    request = JobSpec(key="k", command="x", environment=environment)
     printed = "".join(f'printf "%s\\0" "${name}"\n' for name in environment)
     values = sh(f"{request.environment_text()}\n{printed}").split(b"\0")[:-1]
     assert values == [quoting.encode(value) for value in environment.values()]
@@ -62,19 +62,19 @@ def test_an_environment_file_gives_each_value_unchanged(environment):
 @pytest.mark.parametrize("command", ["", "  \n", None, 3, b"true", "a\0b"])
 def test_a_command_that_is_none_is_refused(command):
     with pytest.raises(ConfigurationError, match="Next: "):
-        JobRequest(key="k", command=command)
+        JobSpec(key="k", command=command)
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "Ä", "A\n", "SSHJOB_ID", "UID", 3])
 def test_an_environment_name_that_is_no_name_is_refused(name):
     with pytest.raises(ConfigurationError, match="Next: "):
-        JobRequest(key="k", command="x", environment={name: "value"})
+        JobSpec(key="k", command="x", environment={name: "value"})
 
 
 @pytest.mark.parametrize("value", ["sec\0ret", 42, None, b"secret"])
 def test_an_environment_value_that_cannot_be_passed_is_refused_and_not_shown(value):
     with pytest.raises(ConfigurationError) as caught:
-        JobRequest(key="k", command="x", environment={"TOKEN": value})
+        JobSpec(key="k", command="x", environment={"TOKEN": value})
     assert "TOKEN" in str(caught.value)
     assert "sec" not in str(caught.value)
 
@@ -92,11 +92,11 @@ def test_an_environment_value_that_cannot_be_passed_is_refused_and_not_shown(val
 )
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(ConfigurationError, match="Next: "):
-        JobRequest(key="k", command="x", **options)
+        JobSpec(key="k", command="x", **options)
 
 
 def test_secrets_are_in_no_representation():
-    assert "hunter2" not in repr(JobRequest(key="k", command="x", environment={"TOKEN": "hunter2"}))
+    assert "hunter2" not in repr(JobSpec(key="k", command="x", environment={"TOKEN": "hunter2"}))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_no_place_is_forgotten_by_many_threads_at_once_and_a_broken_list_is_made
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (tmp_path / "luigi-sshjob").mkdir()
     (tmp_path / "luigi-sshjob" / "hosts.json").write_text("[{]")
-    noted = [Place(f"box{number}", "~/jobs") for number in range(15)]
+    noted = [JobLocation(f"box{number}", "~/jobs") for number in range(15)]
     threads = [threading.Thread(target=note, args=(place,)) for place in noted]
     for thread in threads:
         thread.start()
@@ -123,7 +123,7 @@ def test_no_place_is_forgotten_by_many_threads_at_once_and_a_broken_list_is_made
 
 def test_a_nul_in_a_path_is_refused():
     with pytest.raises(UnsafeValue):
-        JobRequest(key="k", command="x", working_directory="/a\0b")
+        JobSpec(key="k", command="x", working_directory="/a\0b")
 
 
 def test_task_ids_become_directory_names_one_to_one():
@@ -151,7 +151,7 @@ def test_a_task_that_lacks_something_says_what(luigi_cfg):
     class NoHost(Declared):
         host = None
 
-    class NoCommand(RemoteJobTask):
+    class CommandMissing(RemoteJobTask):
         host = "box"
 
     class BadCleanup(Declared):
@@ -164,7 +164,7 @@ def test_a_task_that_lacks_something_says_what(luigi_cfg):
         with pytest.raises(ConfigurationError, match="Next: "):
             task.run()
     with pytest.raises(NotImplementedError, match="must override command"):
-        NoCommand().run()
+        CommandMissing().run()
 
 
 def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luigi_cfg):
@@ -204,7 +204,7 @@ def test_outputs_get_a_variable_each(luigi_cfg):
                 "parts": [self.remote_target("/data/p0"), self.remote_target("/data/p1")],
             }
 
-    class Listed(Declared):
+    class JobSummary(Declared):
         def output(self):
             return [self.remote_target("/data/a"), self.remote_target("/data/b")]
 
@@ -221,7 +221,7 @@ def test_outputs_get_a_variable_each(luigi_cfg):
         ("SSHJOB_OUTPUT_PARTS_0", "/data/p0"),
         ("SSHJOB_OUTPUT_PARTS_1", "/data/p1"),
     ]
-    assert outputs(Listed()) == [("SSHJOB_OUTPUT_0", "/data/a"), ("SSHJOB_OUTPUT_1", "/data/b")]
+    assert outputs(JobSummary()) == [("SSHJOB_OUTPUT_0", "/data/a"), ("SSHJOB_OUTPUT_1", "/data/b")]
 
 
 def test_outputs_beside_the_default_ones_keep_their_keys(luigi_cfg):
@@ -281,7 +281,7 @@ def test_times_may_be_timedeltas_and_one_exit_code_a_number(luigi_cfg):
 @pytest.mark.parametrize("command", ["\n  #!/usr/bin/env python3\nx", "#!/bin/sh\r\nx\r\n"])
 def test_an_interpreter_line_that_no_kernel_would_take_is_refused(command):
     with pytest.raises(ConfigurationError, match="Next: begin the text with #!"):
-        JobRequest(key="k", command=command)
+        JobSpec(key="k", command=command)
 
 
 def test_a_lock_is_free_when_released_also_if_a_fork_copied_it(tmp_path):
@@ -302,7 +302,7 @@ def test_a_lock_is_free_when_released_also_if_a_fork_copied_it(tmp_path):
 
 def stream(pieces: list[bytes], limit: int = 100) -> list[str]:
     lines: list[str] = []
-    log = LogStream(lines.append, limit, "see there", clock=lambda: 0)
+    log = LogLines(lines.append, limit, "see there", clock=lambda: 0)
     for piece in pieces:
         log.feed(piece)
     log.finish()
@@ -326,7 +326,7 @@ def test_log_lines_are_shown_as_a_person_would_see_them():
 def test_a_chatty_log_is_bounded_and_says_what_is_left_out():
     lines: list[str] = []
     now = 0.0
-    log = LogStream(lines.append, 10, "see there", clock=lambda: now)
+    log = LogLines(lines.append, 10, "see there", clock=lambda: now)
     log.feed(b"x\n" * 8)
     log.feed(b"y\n" * 1000)
     log.feed(b"z\n" * 1000)

@@ -16,9 +16,9 @@ import luigi_sshjob
 from luigi_sshjob import RemoteContext
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable
-from luigi_sshjob.jobs.model import JobRef, Observation, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 from luigi_sshjob.tasks.job import Job
-from luigi_sshjob.tasks.status import Reporter
+from luigi_sshjob.tasks.status import StatusReporter
 from luigi_sshjob.tasks.tracking import TrackingUrl
 
 from support import processes
@@ -193,26 +193,26 @@ class Recorder:
     def set_progress_percentage(self, percentage):
         self.told.append((self.now, percentage))
 
-    def reporter(self, repeat: float = 10.0) -> Reporter:
-        return Reporter(self, JobRef("box", "Task", 1, "/j/Task/1"), 100, "", repeat, lambda: self.now)
+    def reporter(self, repeat: float = 10.0) -> StatusReporter:
+        return StatusReporter(self, JobRef("box", "Task", 1, "/j/Task/1"), 100, "", repeat, lambda: self.now)
 
 
 def test_the_scheduler_is_told_what_changed_and_not_often():
     recorder = Recorder()
     reporter = recorder.reporter()
-    reporter.observe(Observation(State.CLAIMED))
+    reporter.observe(JobStatus(State.CLAIMED))
     for tenth in range(200):
         recorder.now = tenth / 10
         # a job that says something new at each look, for ten seconds
         news = f"line {tenth}\n".encode() if tenth < 100 else b""
-        reporter.observe(Observation(State.RUNNING, log=news, progress=str(min(tenth, 99))))
+        reporter.observe(JobStatus(State.RUNNING, log=news, progress=str(min(tenth, 99))))
     times = [now for now, said in recorder.told if isinstance(said, str)]
     # the last change as soon as it may be; then that time has passed
     assert times == [0, 3, 6, 9, 12]
     assert recorder.told[-1][1].endswith("\nline 98\nline 99")
     assert [said for _, said in recorder.told if isinstance(said, int)] == [0, 30, 60, 90, 99]
     recorder.now = 22.0
-    reporter.observe(Observation(State.RUNNING, progress="99"))
+    reporter.observe(JobStatus(State.RUNNING, progress="99"))
     assert recorder.told[-1][1].startswith("running on box for at least 22 s\n99 %\n")
 
 
@@ -220,7 +220,7 @@ def test_the_scheduler_is_told_what_changed_and_not_often():
 def test_a_progress_beyond_all_bounds_is_a_whole_one_and_ends_no_watch(progress):
     recorder = Recorder()
     reporter = recorder.reporter()
-    reporter.observe(Observation(State.RUNNING, progress=progress))
+    reporter.observe(JobStatus(State.RUNNING, progress=progress))
     reporter.conclude(Outcome("succeeded", 0), "")
     assert [said for _, said in recorder.told if isinstance(said, int)] == [100]
 
@@ -228,15 +228,15 @@ def test_a_progress_beyond_all_bounds_is_a_whole_one_and_ends_no_watch(progress)
 def test_how_long_a_job_runs_is_its_hosts_word_and_goes_on_from_there():
     recorder = Recorder()
     reporter = recorder.reporter()
-    reporter.observe(Observation(State.QUEUED, "Slurm job 4711, Priority"))
+    reporter.observe(JobStatus(State.QUEUED, "Slurm job 4711, Priority"))
     assert recorder.told[-1][1].startswith("queued on box\nSlurm job 4711, Priority")
     recorder.now = 90.0
-    reporter.observe(Observation(State.QUEUED, "Slurm job 4711, Priority"))
+    reporter.observe(JobStatus(State.QUEUED, "Slurm job 4711, Priority"))
     assert recorder.told[-1][1].startswith("queued on box for at least 1 min 30 s\nSlurm job 4711, Priority")
     recorder.now = 100.0
-    reporter.observe(Observation(State.RUNNING, running_for=3 * 86400 + 4 * 3600, log=b"one\n"))
+    reporter.observe(JobStatus(State.RUNNING, running_for=3 * 86400 + 4 * 3600, log=b"one\n"))
     recorder.now = 100.0 + 3600
-    reporter.observe(Observation(State.RUNNING))
+    reporter.observe(JobStatus(State.RUNNING))
     assert recorder.told[-1][1].startswith("running on box for 3 d 5 h\n")
     assert "\nThe last lines of its log (nothing new for 1 h):\none" in recorder.told[-1][1]
     reporter.conclude(Outcome("failed", 7, reason="the disk is full"), "")
@@ -246,12 +246,12 @@ def test_how_long_a_job_runs_is_its_hosts_word_and_goes_on_from_there():
 def test_a_silent_host_is_said_at_once_and_who_is_back_soon():
     recorder = Recorder()
     reporter = recorder.reporter()
-    reporter.observe(Observation(State.RUNNING, running_for=60))
+    reporter.observe(JobStatus(State.RUNNING, running_for=60))
     for second in range(1, 15):
         recorder.now = float(second)
-        reporter.host_is_silent(HostUnreachable("the wire is cut"))
+        reporter.report_unreachable(HostUnreachable("the wire is cut"))
     recorder.now = 14.5
-    reporter.observe(Observation(State.RUNNING))
+    reporter.observe(JobStatus(State.RUNNING))
     first, second, back = [said for _, said in recorder.told[1:]]
     standing = "what runs there goes on\nthe wire is cut\n\nWhen it last did:\nrunning on box for 1 min"
     assert first.startswith(f"box does not answer; {standing}")
@@ -262,15 +262,15 @@ def test_a_silent_host_is_said_at_once_and_who_is_back_soon():
 
 def test_a_host_that_is_silent_from_the_beginning_is_said_too():
     recorder = Recorder()
-    recorder.reporter().host_is_silent(HostUnreachable("no route"))
+    recorder.reporter().report_unreachable(HostUnreachable("no route"))
     said = "box does not answer; the job waits to be submitted, or found there\nno route"
     assert recorder.told == [(0.0, said)]
 
 
 def test_what_a_terminal_or_a_browser_would_obey_is_shown_instead():
     line = "\x1b[1;31mred\x1b[0m\x1b(B \x07 \u202egnp.exe \x9b \ud800 tab\there \x1b]8;;http://x\x1b\\link"
-    assert text_module.readable(line, 100) == r"red \x07 \u202egnp.exe \x9b \ud800 tab" + "\there link"
-    assert text_module.readable("x" * 300, 200) == "x" * 200 + " … (100 more characters)"
+    assert text_module.printable_line(line, 100) == r"red \x07 \u202egnp.exe \x9b \ud800 tab" + "\there link"
+    assert text_module.printable_line("x" * 300, 200) == "x" * 200 + " … (100 more characters)"
     assert text_module.answer("<b>&lt;\"'") == "&lt;b&gt;&amp;lt;\"'"
     # nothing is put into what is harmless
     harmless = "a < b && c <3 -> x&y;z https://x/?a=1&b=2"

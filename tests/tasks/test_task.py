@@ -12,7 +12,7 @@ import pytest
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobFailed, JobNotFound
 from luigi_sshjob.jobs import recent
-from luigi_sshjob.jobs.client import JobControl
+from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.model import job_key
 
 from support import processes
@@ -204,13 +204,13 @@ def test_a_job_whose_submission_was_not_heard_of_is_the_one_that_ends_with_its_w
     task = Second(host.alias)
     with pytest.raises(JobFailed):
         task.run()
-    submit = JobControl.submit
+    submit = JobClient.submit
 
     def unheard(*arguments):
         submit(*arguments)
         raise RuntimeError("the answer was lost")
 
-    monkeypatch.setattr(JobControl, "submit", unheard)
+    monkeypatch.setattr(JobClient, "submit", unheard)
     with pytest.raises(RuntimeError):
         task.run()
     task._end("its worker ends")

@@ -15,7 +15,7 @@ import luigi.worker
 import pytest
 from luigi.scheduler import WORKER_STATE_ACTIVE, Scheduler
 
-from luigi_sshjob.worker.task_process import StandIn
+from luigi_sshjob.worker.task_process import JobTaskProcess
 
 pytestmark = pytest.mark.core
 
@@ -131,8 +131,8 @@ def test_luigi_reads_of_a_process_what_the_stand_in_has():
         *("is_alive", "exitcode", "timeout_time", "worker_timeout", "task", "terminate"),
     }
     # start() is for those with use_multiprocessing
-    missing = {name for name in read - {"start"} if not hasattr(StandIn, name)}
-    assert missing <= attributes_of("self", StandIn.__init__)
+    missing = {name for name in read - {"start"} if not hasattr(JobTaskProcess, name)}
+    assert missing <= attributes_of("self", JobTaskProcess.__init__)
 
 
 def test_luigi_calls_the_scheduler_as_two_names_expects():

@@ -21,7 +21,7 @@ import luigi_sshjob
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.client import cancel_many
-from luigi_sshjob.jobs.listing import JobSurvey
+from luigi_sshjob.jobs.listing import JobListing
 
 from support import processes
 from support.luigi_command import Luigi, answers, ask, finished
@@ -322,7 +322,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
     if policy == "leave":
         assert running() >= 20
         connection = RemoteContext(host.alias).connection
-        listed = JobSurvey(connection, "~/.luigi-sshjob").attempts()
+        listed = JobListing(connection, "~/.luigi-sshjob").attempts()
         cancel_many(connection, [(each.job, 1) for each in listed], time.monotonic() + 20)
     processes.wait_until(lambda: not running(), "the end of the jobs", 40)
     if policy == "cancel":

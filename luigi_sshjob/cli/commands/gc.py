@@ -8,7 +8,7 @@ import sys
 from luigi_sshjob.cli.hosts import sites
 from luigi_sshjob.cli.render import age, print_json
 from luigi_sshjob.errors import JobError
-from luigi_sshjob.jobs.listing import Listed
+from luigi_sshjob.jobs.listing import JobSummary
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def is_old(host: str, each: Listed, limit: float) -> bool:
+def is_old(host: str, each: JobSummary, limit: float) -> bool:
     """Whether it was collected so many seconds ago, or more. Raises `JobError` where the host could not tell."""
     if not (each.state.final and each.collected):
         return False

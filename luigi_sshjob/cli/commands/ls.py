@@ -16,13 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from luigi_sshjob.cli.hosts import Site, sites
-from luigi_sshjob.cli.render import age, coloured, detail, plain, print_json, record, screen, show
+from luigi_sshjob.cli.render import age, detail, plain, print_json, record, screen, show, styled
 from luigi_sshjob.errors import ConnectionFailed, JobNotFound, SSHJobError
-from luigi_sshjob.jobs.listing import Ask, Listed
+from luigi_sshjob.jobs.listing import Ask, JobSummary
 
 _DAY = 86400.0
 
-Answer = list[Listed] | SSHJobError
+Attempts = list[JobSummary] | SSHJobError
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,7 +63,7 @@ def _watch(places: list[Site], arguments: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _looks(
     places: list[Site], deadline: float | None = None
-) -> Iterator[Callable[[], list[list[Listed] | SSHJobError]]]:
+) -> Iterator[Callable[[], list[list[JobSummary] | SSHJobError]]]:
     """Looks at all hosts at once, with one session each that is kept for the next look."""
     with contextlib.ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(max_workers=len(places)))
@@ -78,7 +78,7 @@ class _Look:
         self._session = stack.enter_context(contextlib.ExitStack())
         self._ask: Ask | None = None
 
-    def __call__(self) -> Answer:
+    def __call__(self) -> Attempts:
         try:
             if self._ask is None:
                 self._ask = self._session.enter_context(self._site.survey.asking(self._deadline))
@@ -90,7 +90,7 @@ class _Look:
             return error
 
 
-def _sorted(listed: list[Listed]) -> list[Listed]:
+def _sorted(listed: list[JobSummary]) -> list[JobSummary]:
     """By host; what goes on first, then what ended last."""
     return sorted(
         listed,
@@ -98,11 +98,11 @@ def _sorted(listed: list[Listed]) -> list[Listed]:
     )
 
 
-def _of_interest(each: Listed) -> bool:
+def _of_interest(each: JobSummary) -> bool:
     return not each.collected or each.collected_ago is None or each.collected_ago < _DAY
 
 
-def _print(listed: list[Listed], everything: bool) -> None:
+def _print(listed: list[JobSummary], everything: bool) -> None:
     shown = [each for each in listed if everything or _of_interest(each)]
     if shown:
         show(_table(shown))
@@ -113,7 +113,7 @@ def _print(listed: list[Listed], everything: bool) -> None:
         print("no jobs", file=sys.stderr)
 
 
-def _table(listed: list[Listed]) -> RenderableType:
+def _table(listed: list[JobSummary]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
     hosts = {each.job.host for each in listed}
     if len(hosts) > 1:
@@ -126,7 +126,7 @@ def _table(listed: list[Listed]) -> RenderableType:
     for each in listed:
         cells: list[RenderableType] = [
             Text(each.job.id),
-            coloured(each.verdict, detail(each.standing)),
+            styled(each.verdict, detail(each.standing)),
             Text(age(each.since) + (" ago" if each.state.final and each.since is not None else "")),
             Text(plain(each.standing.progress)),
             Text(plain(each.last_line)),

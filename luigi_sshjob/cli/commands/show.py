@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from luigi_sshjob.cli.hosts import Site, find
-from luigi_sshjob.cli.render import age, coloured, detail, plain, print_json, record, show, size
-from luigi_sshjob.jobs.listing import Details
+from luigi_sshjob.cli.render import age, detail, plain, print_json, record, show, size, styled
+from luigi_sshjob.jobs.listing import JobDetails
 from luigi_sshjob.jobs.model import JobRef, State
 
 _LOG_LINES = 10
@@ -41,7 +41,7 @@ def _literal(value: Text | str) -> Text:
     return value if isinstance(value, Text) else Text(plain(value))
 
 
-def _rows(details: Details) -> Iterator[tuple[str, Text | str]]:
+def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     listed = details.listed
     outcome = listed.standing.outcome
     yield "Job", listed.job.id
@@ -49,7 +49,7 @@ def _rows(details: Details) -> Iterator[tuple[str, Text | str]]:
     yield "Directory", Text(plain(listed.job.directory))
     since = age(listed.since)
     going = f" for {since}" if since and not listed.state.final else ""
-    yield "State", coloured(listed.verdict, going + detail(listed.standing))
+    yield "State", styled(listed.verdict, going + detail(listed.standing))
     by = f" by {details.submitted_by}" if details.submitted_by else ""
     at = f"at {details.submitted_at}{by}" if details.submitted_at else by
     ago = f", {age(listed.submitted_ago)} ago" if listed.submitted_ago is not None else ""
@@ -67,7 +67,7 @@ def _rows(details: Details) -> Iterator[tuple[str, Text | str]]:
     yield "Log's end", _lines(listed.tail, _LOG_LINES)
 
 
-def _resources(details: Details) -> Iterator[str]:
+def _resources(details: JobDetails) -> Iterator[str]:
     outcome = details.listed.standing.outcome
     if outcome and outcome.cpu_seconds is not None:
         yield f"CPU {outcome.cpu_seconds:g} s"
@@ -89,7 +89,7 @@ def _lines(text: str, count: int, first: bool = False) -> Text:
     return Text("\n").join([shown, left_out] if first else [left_out, shown])
 
 
-def _next_steps(site: Site, job: JobRef, details: Details) -> Iterator[str]:
+def _next_steps(site: Site, job: JobRef, details: JobDetails) -> Iterator[str]:
     def how(verb: str) -> str:
         return site.control.command_line(verb, job)
 
@@ -111,7 +111,7 @@ def _next_steps(site: Site, job: JobRef, details: Details) -> Iterator[str]:
     yield f"or have the next run be a new attempt: {how('collect')}"
 
 
-def _record(details: Details) -> dict[str, object]:
+def _record(details: JobDetails) -> dict[str, object]:
     return {
         **record(details.listed),
         "submitted_by": details.submitted_by,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from luigi_sshjob.doctor.facts import Lookup
-from luigi_sshjob.doctor.report import Finding, Verdict, seconds
+from luigi_sshjob.doctor.report import CheckResult, Status, seconds
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
-from luigi_sshjob.ssh.transports.login_info import Arrival, Route
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
 
 _SLOW_LOOKUP = 2.0  # seconds
 _SLOW_LOGIN = 5.0
@@ -68,12 +68,12 @@ _DONE = {
 _ORDER = list(_DONE)
 
 
-def judge_name(route: Route, lookup: Lookup | None, *, reached: bool = False) -> Finding:
+def judge_name(route: Route, lookup: Lookup | None, *, reached: bool = False) -> CheckResult:
     """`lookup` is None where the name is not looked up on this machine."""
     name = f"{route.hostname} port {route.port}"
     if lookup is None:
-        verdict = Verdict.OK if reached else Verdict.UNKNOWN
-        return Finding("name", verdict, f"{name}; not looked up here, but by {route.through}")
+        verdict = Status.OK if reached else Status.UNKNOWN
+        return CheckResult("name", verdict, f"{name}; not looked up here, but by {route.through}")
     measured = {"addresses": list(lookup.addresses), "seconds": round(lookup.seconds, 3)}
     if lookup.problem:
         remedy = (
@@ -81,31 +81,31 @@ def judge_name(route: Route, lookup: Lookup | None, *, reached: bool = False) ->
             if lookup.for_now
             else "check the spelling of the host, or give it a HostName in the ssh configuration"
         )
-        return Finding("name", Verdict.FAIL, f"{route.hostname}: {lookup.problem}", remedy, measured)
+        return CheckResult("name", Status.FAIL, f"{route.hostname}: {lookup.problem}", remedy, measured)
     found = ", ".join(lookup.addresses)
     text = name if found == route.hostname else f"{name} is {found}"
     if lookup.seconds > _SLOW_LOOKUP:
-        return Finding(
+        return CheckResult(
             "name",
-            Verdict.NOTE,
+            Status.NOTE,
             f"{text}; looking it up took {seconds(lookup.seconds)}",
             "see to the name service of this machine, or give the host's address as HostName in the ssh configuration",
             measured,
         )
-    return Finding("name", Verdict.OK, text, measured=measured)
+    return CheckResult("name", Status.OK, text, measured=measured)
 
 
-def judge_failed_login(error: SSHJobError, route: Route | None) -> list[Finding]:
+def judge_failed_login(error: SSHJobError, route: Route | None) -> list[CheckResult]:
     """One that was not made: the steps that were, and the one at which it failed. `route` is None where not known."""
     if isinstance(error, ConfigurationError) or route is None:
-        return [Finding("configuration", Verdict.FAIL, error.problem, error.next_step)]
+        return [CheckResult("configuration", Status.FAIL, error.problem, error.next_step)]
     step, more = next(
         ((step, more) for pattern, step, more in _STEPS if re.search(pattern, error.problem)), ("login", "")
     )
     # what ssh says when the proxy has ended; what that said is lost where the connection is to persist (sshconnect.c)
     if "UNKNOWN port 65535" in error.problem:
         remedy = f"{error.next_step}; have {route.through or 'the way there'} examined in the same way"
-        return [Finding("connection", Verdict.FAIL, f"{error.problem} (at {route.through}, or behind it)", remedy)]
+        return [CheckResult("connection", Status.FAIL, f"{error.problem} (at {route.through}, or behind it)", remedy)]
     remedy = more or error.next_step
     if step == "host key" and "changed" in error.problem.lower():
         remedy = (
@@ -114,53 +114,53 @@ def judge_failed_login(error: SSHJobError, route: Route | None) -> list[Finding]
         )
     done = _ORDER[: _ORDER.index(step)] if step in _ORDER else []
     return [
-        *(Finding(name, Verdict.OK, _DONE[name].format(route=route)) for name in done),
-        Finding(step, Verdict.FAIL, error.problem, remedy),
+        *(CheckResult(name, Status.OK, _DONE[name].format(route=route)) for name in done),
+        CheckResult(step, Status.FAIL, error.problem, remedy),
     ]
 
 
-def judge_login(route: Route, arrival: Arrival, *, of_the_user: bool) -> Finding:
+def judge_login(route: Route, arrival: LoginInfo, *, of_the_user: bool) -> CheckResult:
     """One that was made, or a connection that was there."""
     where = f"as {route.username}{f', through {route.through}' if route.through else ''}"
     if arrival.seconds is None:
         whose = "your own connection" if of_the_user else "the shared connection, which was there,"
-        return Finding("login", Verdict.OK, f"{where}: {whose} is used; how long a login takes is not known")
+        return CheckResult("login", Status.OK, f"{where}: {whose} is used; how long a login takes is not known")
     method = f", by {arrival.method}" if arrival.method else ""
     server = f"; the server is {arrival.server}" if arrival.server else ""
     text = f"{where} in {seconds(arrival.seconds)}{method}{server}"
     measured = {"seconds": round(arrival.seconds, 3), "method": arrival.method, "server": arrival.server}
     if arrival.seconds > _SLOW_LOGIN:
-        return Finding(
+        return CheckResult(
             "login",
-            Verdict.NOTE,
+            Status.NOTE,
             text,
             "ask its administrator about UseDNS and slow PAM modules; GSSAPIAuthentication no in the ssh configuration "
             "helps where no Kerberos is used",
             measured,
         )
-    return Finding("login", Verdict.OK, text, measured=measured)
+    return CheckResult("login", Status.OK, text, measured=measured)
 
 
-def judge_host_key(arrival: Arrival) -> Finding:
+def judge_host_key(arrival: LoginInfo) -> CheckResult:
     """Whether the host is the one that was meant."""
     measured = {"host_key": arrival.host_key, "trust": arrival.trust}
     if arrival.trust == "known":
-        return Finding("host key", Verdict.OK, f"{arrival.host_key}, known", measured=measured)
+        return CheckResult("host key", Status.OK, f"{arrival.host_key}, known", measured=measured)
     if arrival.trust == "unchecked":
-        return Finding(
+        return CheckResult(
             "host key",
-            Verdict.NOTE,
+            Status.NOTE,
             f"{arrival.host_key}, taken without being known",
             "compare the fingerprint with its administrator's, have it in known_hosts, and do not set "
             "no_host_key_check or StrictHostKeyChecking no",
             measured,
         )
     if arrival.trust == "changed":
-        return Finding(
+        return CheckResult(
             "host key",
-            Verdict.FAIL,
+            Status.FAIL,
             f"{arrival.host_key}, taken although known_hosts has another",
             "find out from its administrator why the key changed, and do not set StrictHostKeyChecking no",
             measured,
         )
-    return Finding("host key", Verdict.UNKNOWN, "not known, as no login was made")
+    return CheckResult("host key", Status.UNKNOWN, "not known, as no login was made")

@@ -17,10 +17,10 @@ from luigi_sshjob.doctor.facts import Sessions
 from luigi_sshjob.errors import ConnectionFailed, SessionRefused
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.transports.base import Transport
-from luigi_sshjob.ssh.transports.session_limit import SessionGate
+from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 
-class _WideGate(SessionGate):
+class _WideGate(SessionLimiter):
     """Of the same slots as everybody's, so that nobody else is refused a session meanwhile, and more of them."""
 
     def __init__(self, transport: Transport, most: int):
@@ -100,15 +100,15 @@ def count_sessions(transport: Transport, *, most: int, own: int, deadline: float
     No login is made: a session that the server refuses is none. `deadline` is `time.monotonic()`.
     """
     trials: list[_Trial] = []
-    with _widened(transport, most) as gate:
-        held = gate.in_use() if transport.shared else own
+    with _widened(transport, most) as session_limiter:
+        held = session_limiter.in_use() if transport.shared else own
         try:
             # together: each waits for the account's rc files
             refused = _begin(transport, most - held, trials, deadline)
             _hear(trials, deadline)
             found = _counted(trials, refused, held, own)
             # who comes or goes meanwhile makes the count a guess
-            if transport.shared and gate.in_use() != held + sum(not trial.ended for trial in trials):
+            if transport.shared and session_limiter.in_use() != held + sum(not trial.ended for trial in trials):
                 return dataclasses.replace(
                     found, refused=False, problem="other processes opened or closed some meanwhile"
                 )
@@ -123,13 +123,13 @@ def count_sessions(transport: Transport, *, most: int, own: int, deadline: float
 
 
 @contextlib.contextmanager
-def _widened(transport: Transport, most: int) -> Iterator[SessionGate]:
-    usual = transport.gate
-    transport.gate = _WideGate(transport, most)
+def _widened(transport: Transport, most: int) -> Iterator[SessionLimiter]:
+    usual = transport.session_limiter
+    transport.session_limiter = _WideGate(transport, most)
     try:
-        yield transport.gate
+        yield transport.session_limiter
     finally:
-        transport.gate = usual
+        transport.session_limiter = usual
 
 
 def _begin(transport: Transport, count: int, trials: list[_Trial], deadline: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
+class LaunchOptions:
     """What a task says that is the launcher's business. Times are seconds; a `time_limit` of 0 is none."""
 
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -19,7 +19,7 @@ class Wishes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Launch:
+class LaunchSpec:
     """`lines` follow the launcher's name in the file `launch` of a job directory; `requeue`: it may be run again."""
 
     lines: tuple[str, ...] = ()
@@ -36,6 +36,6 @@ class Launcher:
     launches: float = 6
     """How often it is repeated before it is given up."""
 
-    def launch(self, wishes: Wishes) -> Launch:
+    def launch(self, wishes: LaunchOptions) -> LaunchSpec:
         """What the host needs to know. Raises `ConfigurationError` for wishes that cannot be met."""
-        return Launch()
+        return LaunchSpec()

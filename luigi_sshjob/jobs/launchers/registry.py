@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.launchers.base import Launch, Launcher, Wishes
+from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.nohup import NOHUP
 from luigi_sshjob.jobs.launchers.slurm import SLURM
 
 _LAUNCHERS = {launcher.name: launcher for launcher in (NOHUP, SLURM)}
 NAMES = tuple(_LAUNCHERS)
 
-__all__ = ["NAMES", "Launch", "Launcher", "Wishes", "launcher_named"]
+__all__ = ["NAMES", "LaunchOptions", "LaunchSpec", "Launcher", "get_launcher"]
 
 
-def launcher_named(name: str) -> Launcher:
+def get_launcher(name: str) -> Launcher:
     """Raises `ConfigurationError` for a name that is none."""
     if not isinstance(name, str) or name not in _LAUNCHERS:
         raise ConfigurationError(

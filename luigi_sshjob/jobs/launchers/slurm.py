@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.launchers.base import Launch, Launcher, Wishes
+from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.remote import quoting
 
 _OPTION = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -31,7 +31,7 @@ _MARGIN = 10  # seconds for the record, behind the grace
 class SlurmLauncher(Launcher):
     """A launcher whose wishes are sbatch's long options."""
 
-    def launch(self, wishes: Wishes) -> Launch:
+    def launch(self, wishes: LaunchOptions) -> LaunchSpec:
         """Requeuing is off unless asked for: a job runs once. Raises `ConfigurationError` and `UnsafeValue`."""
         if not isinstance(wishes.options, Mapping):
             raise _wrong(f"sbatch_options is no dict: {wishes.options!r}", "give a dict of sbatch's long options")
@@ -50,7 +50,7 @@ class SlurmLauncher(Launcher):
                 f"batch is no number of jobs: {wishes.batch!r}", "give how many jobs may go into one array, 1 for none"
             )
         quoted = " ".join(quoting.quote(word) for word in words)
-        return Launch((str(math.ceil(wishes.interval)), str(wishes.batch), quoted), requeue)
+        return LaunchSpec((str(math.ceil(wishes.interval)), str(wishes.batch), quoted), requeue)
 
 
 # sbatch itself tries again for a while; how long a cluster that does not answer is waited for is the task's to say

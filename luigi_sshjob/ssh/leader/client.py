@@ -10,19 +10,19 @@ import threading
 import time
 import weakref
 
-from luigi_sshjob.error_context import during
+from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import ConnectionLost
-from luigi_sshjob.ssh.leader.link import HUNG, Gone, Link
+from luigi_sshjob.ssh.leader.link import HEARTBEAT_TIMEOUT, LeaderGone, LeaderLink
 from luigi_sshjob.ssh.leader.server import Leader
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.runtime_dir import check_private, socket_path
-from luigi_sshjob.ssh.shell.remote_shell import Answer
+from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.ssh.transports.base import Transport
 
 _MESSAGES = 3  # to be counted up with a change of what leader and peers say to each other
 
 
-class Exchange:
+class LeaderClient:
     """Asks the leader; each thread has a link of its own. Whoever finds no leader becomes it."""
 
     def __init__(self, transport: Transport, protocol: str):
@@ -32,14 +32,14 @@ class Exchange:
         self._lock_path = transport.directory / f"{name}.lead"
         self._address = socket_path(transport.directory, name)
         self._local = threading.local()
-        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
+        self._links: weakref.WeakSet[LeaderLink] = weakref.WeakSet()
         self._leader: Leader | None = None
         self._lock = threading.Lock()
 
-    def call(self, text: str, *, repeatable: bool) -> Answer:
+    def call(self, text: str, *, idempotent: bool) -> Response:
         """One request of the remote shell, see `request_text`. Raises what the leader met with.
 
-        One that is not `repeatable` raises `ConnectionLost` where the leader ended before it answered.
+        One that is not `idempotent` raises `ConnectionLost` where the leader ended before it answered.
         """
         while True:
             try:
@@ -48,18 +48,18 @@ class Exchange:
                 while (answer := link.reply(number)) is None:
                     pass
                 return answer
-            except Gone as gone:
+            except LeaderGone as gone:
                 self._unlink(gone)
                 self._tell_failure()
-                if not repeatable and not gone.moved:
+                if not idempotent and not gone.moved:
                     raise ConnectionLost(
                         "the process that held the connection ended before it had the answer",
                         host=str(self._transport.destination),
                         next_step="look whether it was done before you do it again",
                     ) from None
 
-    def watch(self, topic: str, words: str, *, interval: float, urgent: bool) -> Answer | None:
-        """What is new of a watched thing (see remote/server/watch.sh), or None after `BEAT` seconds without any.
+    def watch(self, topic: str, words: str, *, interval: float, urgent: bool) -> Response | None:
+        """What is new of a watched thing (see remote/server/watch.sh), or None after `HEARTBEAT` seconds without any.
 
         After None the same call goes on waiting.
         """
@@ -71,7 +71,7 @@ class Exchange:
             if answer is not None:
                 link.watching = None
             return answer
-        except Gone as gone:
+        except LeaderGone as gone:
             self._unlink(gone)
             self._tell_failure()
             return None
@@ -87,34 +87,36 @@ class Exchange:
             leader.close(patience)
         self._unlink(None)
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: lets go of what is its parent's."""
         for link in list(self._links):
             link.close()
         if self._leader:
-            self._leader.abandon()
+            self._leader.detach_after_fork()
 
-    def link(self) -> Link:
+    def link(self) -> LeaderLink:
         """A way to the leader for whoever asks many things at once; let go of with `let_go`."""
-        with during("reaching the process that holds the connection", host=str(self._transport.destination)):
+        with translate_os_errors(
+            "reaching the process that holds the connection", host=str(self._transport.destination)
+        ):
             link = self._connected()
         self._links.add(link)
         return link
 
-    def let_go(self, link: Link, gone: Gone | None = None) -> None:
+    def let_go(self, link: LeaderLink, gone: LeaderGone | None = None) -> None:
         """Closes it; `gone` is what it was found to be."""
         link.close()
         if gone and gone.stuck:
             self._depose(link.leader)
 
-    def _link(self) -> Link:
-        link: Link | None = getattr(self._local, "link", None)
+    def _link(self) -> LeaderLink:
+        link: LeaderLink | None = getattr(self._local, "link", None)
         if link is None:
             link = self._local.link = self.link()
         return link
 
-    def _unlink(self, gone: Gone | None) -> None:
-        link: Link | None = getattr(self._local, "link", None)
+    def _unlink(self, gone: LeaderGone | None) -> None:
+        link: LeaderLink | None = getattr(self._local, "link", None)
         if link:
             self._local.link = None
             self.let_go(link, gone)
@@ -127,24 +129,24 @@ class Exchange:
                 self._leader.failure = None
                 raise failure
 
-    def _connected(self) -> Link:
+    def _connected(self) -> LeaderLink:
         since = time.monotonic()
         while True:
             check_private(self._transport.directory)
             leader = _inode(self._lock_path)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             # where so many wait for a leader that is stopped that there is no room for one more
-            connection.settimeout(HUNG)
+            connection.settimeout(HEARTBEAT_TIMEOUT)
             try:
                 connection.connect(self._address)
-                return Link(connection, leader)
+                return LeaderLink(connection, leader)
             except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BlockingIOError, TimeoutError):
                 connection.close()
             except BaseException:
                 connection.close()
                 raise
             self._lead()
-            if time.monotonic() - since > HUNG:
+            if time.monotonic() - since > HEARTBEAT_TIMEOUT:
                 self._depose(leader)
             time.sleep(random.uniform(0.002, 0.02))
 

@@ -10,13 +10,13 @@ from typing import Any
 _HEAD = struct.Struct(">I")
 
 
-def pack(message: Any) -> bytes:
+def encode(message: Any) -> bytes:
     """One message as bytes."""
     body = pickle.dumps(message)
     return _HEAD.pack(len(body)) + body
 
 
-class Unpacker:
+class Decoder:
     """Bytes as they come, as whole messages."""
 
     def __init__(self) -> None:

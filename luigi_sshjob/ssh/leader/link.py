@@ -6,14 +6,14 @@ import select
 import socket
 from collections.abc import Iterator
 
-from luigi_sshjob.ssh.leader.framing import Unpacker, pack
-from luigi_sshjob.ssh.leader.server import BEAT
-from luigi_sshjob.ssh.shell.remote_shell import Answer
+from luigi_sshjob.ssh.leader.framing import Decoder, encode
+from luigi_sshjob.ssh.leader.server import HEARTBEAT
+from luigi_sshjob.ssh.shell.remote_shell import Response
 
-HUNG = 5 * BEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
+HEARTBEAT_TIMEOUT = 5 * HEARTBEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
 
 
-class Gone(Exception):
+class LeaderGone(Exception):
     """There is no leader behind this link any more."""
 
     def __init__(self, *, moved: bool = False, stuck: bool = False):
@@ -22,13 +22,13 @@ class Gone(Exception):
         self.stuck = stuck
 
 
-class Link:
+class LeaderLink:
     """A socket to the leader; replies may come in another order than they were asked for."""
 
     def __init__(self, connection: socket.socket, leader: int | None):
         self._socket = connection
-        self._socket.settimeout(HUNG)
-        self._unpacker = Unpacker()
+        self._socket.settimeout(HEARTBEAT_TIMEOUT)
+        self._unpacker = Decoder()
         self._count = 0
         self._replies: dict[int, tuple[str, object]] = {}
         self.leader = leader
@@ -37,25 +37,25 @@ class Link:
     def ask(self, kind: str, *details: object) -> int:
         self._count += 1
         try:
-            self._socket.sendall(pack((kind, self._count, *details)))
+            self._socket.sendall(encode((kind, self._count, *details)))
         except TimeoutError:
-            raise Gone(stuck=True) from None
+            raise LeaderGone(stuck=True) from None
         except OSError:
             # whoever reads no more has not understood it whole
-            raise Gone(moved=True) from None
+            raise LeaderGone(moved=True) from None
         return self._count
 
-    def reply(self, number: int) -> Answer | None:
-        """The answer, or None for a sign of life. Raises `Gone`, and the error that the leader replied."""
+    def reply(self, number: int) -> Response | None:
+        """The answer, or None for a sign of life. Raises `LeaderGone`, and the error that the leader replied."""
         while number not in self._replies:
             try:
                 data = self._socket.recv(1 << 18)
             except TimeoutError:
-                raise Gone(stuck=True) from None
+                raise LeaderGone(stuck=True) from None
             except OSError:
                 data = b""
             if not data:
-                raise Gone
+                raise LeaderGone
             alive = False
             for kind, answered, content in self._unpacker.feed(data):
                 alive = alive or kind == "beat"
@@ -65,17 +65,17 @@ class Link:
                 return None
         kind, content = self._replies.pop(number)
         if kind == "moved":
-            raise Gone(moved=True)
+            raise LeaderGone(moved=True)
         if kind == "error":
             assert isinstance(content, Exception)
             raise content
-        assert isinstance(content, Answer)
+        assert isinstance(content, Response)
         return content
 
     def heard(self, wake: socket.socket, patience: float) -> Iterator[tuple[str, int, object]]:
         """What has arrived when `patience` seconds are over, or as soon as there is something: kind, number, content.
 
-        Whatever arrives at `wake` ends the waiting too. Raises `Gone`.
+        Whatever arrives at `wake` ends the waiting too. Raises `LeaderGone`.
         """
         poller = select.poll()
         for waited in (self._socket, wake):
@@ -90,7 +90,7 @@ class Link:
         except OSError:
             data = b""
         if not data:
-            raise Gone
+            raise LeaderGone
         return self._unpacker.feed(data)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from luigi_sshjob.ssh.leader.framing import Unpacker, pack
+from luigi_sshjob.ssh.leader.framing import Decoder, encode
 
 
 class Peer:
@@ -17,12 +17,12 @@ class Peer:
 
     def __init__(self, connection: socket.socket):
         self.socket = connection
-        self.unpacker = Unpacker()
+        self.unpacker = Decoder()
         self.unsent = bytearray()
         self.waits_for: set[int] = set()
 
 
-class Peers:
+class Listener:
     """All of them, behind the socket at `address`. `asked` gets each request, `gone` whoever has left."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Peers:
         """A reply to request `number`, if the peer is still there."""
         if peer in self._peers:
             peer.waits_for.discard(number)
-            peer.unsent += pack((kind, number, content))
+            peer.unsent += encode((kind, number, content))
             self._flush(peer)
 
     def beat(self) -> None:

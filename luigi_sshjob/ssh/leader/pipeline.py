@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from luigi_sshjob.ssh.shell.remote_shell import Answer, RemoteShell, deadline_in
+from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in
 from luigi_sshjob.ssh.transports.base import Transport
 from luigi_sshjob.ssh.transports.error_mapping import silent
 
 
-class Moved(Exception):
+class LeaderMoved(Exception):
     """Another leader is to be asked; this one has not begun."""
 
 
@@ -25,7 +25,7 @@ class Request:
     """What goes to the remote shell, and who gets the answer, or the reason why there is none."""
 
     text: str
-    answered: Callable[[Answer], None] = lambda _: None
+    answered: Callable[[Response], None] = lambda _: None
     failed: Callable[[Exception], None] = lambda _: None
 
 
@@ -95,7 +95,7 @@ class Pipeline:
         """What was not sent on yet is for another leader."""
         waiting, self._waiting = self._waiting, deque()
         for request in waiting:
-            request.failed(Moved())
+            request.failed(LeaderMoved())
 
     def drop(self) -> None:
         """Gives the session back; a next request opens one again."""
@@ -110,11 +110,11 @@ class Pipeline:
         self._discard_opened()
         self.drop()
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: lets go of what is its parent's."""
         for shell in (self._shell, *self._opened):
             if isinstance(shell, RemoteShell):
-                shell.abandon()
+                shell.detach_after_fork()
 
     def _open(self) -> None:
         try:

@@ -17,15 +17,15 @@ import threading
 import time
 from typing import Any
 
-from luigi_sshjob.ssh.leader.listener import Peer, Peers
-from luigi_sshjob.ssh.leader.pipeline import Moved, Pipeline, Request
+from luigi_sshjob.ssh.leader.listener import Listener, Peer
+from luigi_sshjob.ssh.leader.pipeline import LeaderMoved, Pipeline, Request
 from luigi_sshjob.ssh.local.file_lock import FileLock
-from luigi_sshjob.ssh.shell.remote_shell import Answer, Part
+from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 from luigi_sshjob.ssh.transports.base import Transport
 
 logger = logging.getLogger("luigi-interface")
 
-BEAT = 2.0  # seconds between two signs of life to whoever waits for an answer
+HEARTBEAT = 2.0  # seconds between two signs of life to whoever waits for an answer
 _IDLE_CLOSE = 60.0  # seconds an unused shell keeps its session while nobody waits for it
 _ATTENTION = 0.25  # seconds between two looks at whether somebody waits for a session, or has deposed us
 _FIRST_PAUSE = 0.1  # seconds between two looks while there is news
@@ -33,7 +33,7 @@ _SLOWING = 1.15  # each look without news makes the pause so much longer
 
 
 @dataclasses.dataclass(eq=False)
-class _Watch:
+class Subscription:
     """What a peer wants to be told of when it has changed; `number` is that of its request while it waits."""
 
     identity: int
@@ -54,10 +54,10 @@ class Leader:
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ, lambda _: self._woken.recv(1000))
-        self._peers = Peers(address, self._selector, self._asked, self._gone)
+        self._peers = Listener(address, self._selector, self._asked, self._gone)
         self._pipeline = Pipeline(transport, self._selector, self._wake_up, self._lost)
-        self._watches: dict[int, _Watch] = {}
-        self._topics: dict[tuple[Peer, str], _Watch] = {}
+        self._watches: dict[int, Subscription] = {}
+        self._topics: dict[tuple[Peer, str], Subscription] = {}
         self._watch_count = 0
         self._looking = self._closing = self._deposed = False
         self.failure: OSError | None = None
@@ -79,10 +79,10 @@ class Leader:
         self._wake_up()
         self._thread.join(patience)
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: lets go of what is its parent's."""
         self._peers.close()
-        self._pipeline.abandon()
+        self._pipeline.detach_after_fork()
         self._wake.close()
         self._woken.close()
         self._selector.close()
@@ -116,7 +116,7 @@ class Leader:
         self._peers.close()
         self._pipeline.close()
         with contextlib.suppress(OSError):
-            self._transport.gate.sweep()
+            self._transport.session_limiter.sweep()
         self._selector.close()
         self._wake.close()
         self._woken.close()
@@ -140,7 +140,7 @@ class Leader:
             self._looking = True
             self._pipeline.ask(Request("watch_look", self._looked))
         if now >= self._next_beat:
-            self._next_beat = now + BEAT
+            self._next_beat = now + HEARTBEAT
             self._peers.beat()
         if now >= self._next_attention:
             self._next_attention = now + _ATTENTION
@@ -148,11 +148,11 @@ class Leader:
 
     def _attend(self, now: float) -> None:
         self._deposed = not self._lock.stands()
-        gate = self._transport.gate
+        session_limiter = self._transport.session_limiter
         if self._pipeline.open and not self._pipeline.busy:
             # with one session for all even watching has to pause while somebody transfers a file
-            idle = not self._armed() or gate.size == 1
-            if now - self._pipeline.used > _IDLE_CLOSE or (idle and gate.contended()):
+            idle = not self._armed() or session_limiter.size == 1
+            if now - self._pipeline.used > _IDLE_CLOSE or (idle and session_limiter.has_waiters()):
                 self._pipeline.drop()
                 self._forget_watches("moved", None)
 
@@ -182,18 +182,18 @@ class Leader:
             self._arm(peer, number, *details)
 
     def _call(self, peer: Peer, number: int, text: str) -> None:
-        def answered(answer: Answer) -> None:
+        def answered(answer: Response) -> None:
             self._peers.send(peer, "answer", number, answer)
 
         def failed(error: Exception) -> None:
-            self._peers.send(peer, "moved" if isinstance(error, Moved) else "error", number, error)
+            self._peers.send(peer, "moved" if isinstance(error, LeaderMoved) else "error", number, error)
 
         self._pipeline.ask(Request(text, answered, failed))
 
     def _gone(self, peer: Peer) -> None:
         self._drop([watch for watch in self._watches.values() if watch.peer is peer])
 
-    def _drop(self, watches: list[_Watch]) -> None:
+    def _drop(self, watches: list[Subscription]) -> None:
         for watch in watches:
             del self._watches[watch.identity], self._topics[watch.peer, watch.topic]
         if watches and self._pipeline.open:
@@ -205,7 +205,7 @@ class Leader:
         watch = self._topics.get((peer, topic))
         if watch is None:
             self._watch_count += 1
-            watch = self._topics[peer, topic] = _Watch(self._watch_count, peer, topic, interval)
+            watch = self._topics[peer, topic] = Subscription(self._watch_count, peer, topic, interval)
             self._watches[watch.identity] = watch
         watch.number = number
         self._pipeline.ask(Request(f"watch_arm {watch.identity} {words}"))
@@ -213,9 +213,9 @@ class Leader:
         soonest = 0.0 if urgent else self._pipeline.used + _FIRST_PAUSE / 2 + len(self._watches) / 1000
         self._next_look = min(self._next_look, soonest)
 
-    def _looked(self, answer: Answer) -> None:
+    def _looked(self, answer: Response) -> None:
         self._looking = False
-        news: dict[int, list[Part]] = {}
+        news: dict[int, list[ResponsePart]] = {}
         for part in answer.parts:
             news.setdefault(part.index, []).append(part)
         self._pause = _FIRST_PAUSE if news else self._pause * _SLOWING
@@ -224,7 +224,7 @@ class Leader:
         self._next_look = time.monotonic() + self._pause
         for identity, parts in news.items():
             if identity in self._watches:
-                self._tell(self._watches[identity], "answer", Answer(0, b"", tuple(parts)))
+                self._tell(self._watches[identity], "answer", Response(0, b"", tuple(parts)))
 
     def _lost(self, error: Exception) -> None:
         self._forget_watches("error", error)
@@ -237,7 +237,7 @@ class Leader:
         for watch in watches.values():
             self._tell(watch, kind, content)
 
-    def _tell(self, watch: _Watch, kind: str, content: object) -> None:
+    def _tell(self, watch: Subscription, kind: str, content: object) -> None:
         if watch.number is not None:
             number, watch.number = watch.number, None
             self._peers.send(watch.peer, kind, number, content)

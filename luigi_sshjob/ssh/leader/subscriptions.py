@@ -8,23 +8,23 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 
-from luigi_sshjob.ssh.leader.client import Exchange
-from luigi_sshjob.ssh.leader.link import HUNG, Gone, Link
-from luigi_sshjob.ssh.shell.remote_shell import Answer, request_text
+from luigi_sshjob.ssh.leader.client import LeaderClient
+from luigi_sshjob.ssh.leader.link import HEARTBEAT_TIMEOUT, LeaderGone, LeaderLink
+from luigi_sshjob.ssh.shell.remote_shell import Response, request_text
 
 HOST = ""
 """What stands for the host itself where a topic is expected."""
 
 
-class Watches:
-    """All but `wake` is for one thread. Everything may raise `Gone`: then no watch is armed any more, see `begin_anew`.
+class Subscriptions:
+    """All but `wake` is for one thread. Everything may raise `LeaderGone`; then see `begin_anew`.
 
     Unlike `Connection.watch` nothing here waits until there is news of one certain thing.
     """
 
-    def __init__(self, exchange: Exchange):
+    def __init__(self, exchange: LeaderClient):
         self._exchange = exchange
-        self._link: Link | None = None
+        self._link: LeaderLink | None = None
         self._armed: dict[int, str] = {}
         self._heard = 0.0
         self._wake, self._woken = socket.socketpair()
@@ -43,24 +43,24 @@ class Watches:
         if topics and self._link:
             self._ask("drop", list(topics))
 
-    def hear(self, patience: float) -> list[tuple[str, Answer | Exception]]:
+    def hear(self, patience: float) -> list[tuple[str, Response | Exception]]:
         """What there is to tell, after `patience` seconds at most or when woken: topics, and answers or what the leader
         met with."""
-        told: list[tuple[str, Answer | Exception]] = []
+        told: list[tuple[str, Response | Exception]] = []
         heard = False
         for kind, number, content in self._arrived(patience):
             heard = True
             topic = self._armed.pop(number, None)
             if kind == "moved":
-                raise Gone(moved=True)
+                raise LeaderGone(moved=True)
             if topic is not None:
-                assert isinstance(content, (Answer, Exception))
+                assert isinstance(content, (Response, Exception))
                 told.append((topic, content))
         now = time.monotonic()
         if heard or not self._armed:
             self._heard = now
-        elif now - self._heard > HUNG:
-            raise Gone(stuck=True)
+        elif now - self._heard > HEARTBEAT_TIMEOUT:
+            raise LeaderGone(stuck=True)
         return told
 
     def _arrived(self, patience: float) -> Iterator[tuple[str, int, object]]:
@@ -78,7 +78,7 @@ class Watches:
         with contextlib.suppress(OSError):
             self._wake.send(b"x")
 
-    def begin_anew(self, gone: Gone | None = None) -> None:
+    def begin_anew(self, gone: LeaderGone | None = None) -> None:
         """Forgets every watch; the next one that is armed goes to the leader there is then."""
         self._armed.clear()
         if self._link:
@@ -97,7 +97,7 @@ class Watches:
             self._heard = time.monotonic()
         return link.ask(kind, *details)
 
-    def _connected(self) -> Link:
+    def _connected(self) -> LeaderLink:
         if self._link is None:
             self._link = self._exchange.link()
             self._heard = time.monotonic()

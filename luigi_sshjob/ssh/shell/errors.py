@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.remote import quoting
-from luigi_sshjob.ssh.shell.remote_shell import Answer
+from luigi_sshjob.ssh.shell.remote_shell import Response
 
 _OWN = "make it a directory that the account owns and can write, or set base_dir to another"
 
@@ -27,7 +27,7 @@ _NEXT_STEPS = {
 }
 
 
-def refused(verb: str, answer: Answer, host: str) -> RemoteCommandFailed:
+def refused(verb: str, answer: Response, host: str) -> RemoteCommandFailed:
     """The error for an answer that says no to `verb`. What it does not say by itself comes from programs there."""
     words = answer.text.strip()
     # anything may print a line before, the dynamic linker for one

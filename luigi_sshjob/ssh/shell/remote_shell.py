@@ -16,7 +16,7 @@ _TOGETHER = 50  # requests whose answers surely fit in what the far side may sen
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class ResponsePart:
     """A marked part of an answer."""
 
     kind: str
@@ -26,12 +26,12 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class Response:
     """What a verb answered: its exit status, what it printed, and the parts it marked."""
 
     status: int
     output: bytes = b""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ResponsePart, ...] = ()
 
     @property
     def text(self) -> str:
@@ -44,7 +44,7 @@ def request_text(verb: str, *arguments: str | int | float) -> str:
     return " ".join([verb, *(quoting.word(argument) for argument in arguments)])
 
 
-class Conversation:
+class ShellProtocol:
     """Requests and answers as bytes; no I/O.
 
     An answer ends with a mark that holds a token of ours; without it there is no answer. A job cannot know the token,
@@ -68,7 +68,7 @@ class Conversation:
         # in braces: of a request that is cut off in the middle, at the end of a word say, not a part is run
         return quoting.encode(f"{{ serve {self._asked} {text}\n}}\n")
 
-    def feed(self, data: bytes) -> Iterator[Answer]:
+    def feed(self, data: bytes) -> Iterator[Response]:
         """The answers that are whole with `data`, in the order of the requests."""
         self._buffer += data
         while True:
@@ -86,14 +86,15 @@ class Conversation:
             self._answered += 1
             yield self._parsed(answer, status)
 
-    def _parsed(self, answer: bytes, status: int) -> Answer:
+    def _parsed(self, answer: bytes, status: int) -> Response:
         output, *marks = self._part_mark.split(answer)
         parts = zip(marks[::4], marks[1::4], marks[2::4], marks[3::4], strict=True)
-        return Answer(
+        return Response(
             status,
             output,
             tuple(
-                Part(kind.decode(), int(index), quoting.decode(value), content) for kind, index, value, content in parts
+                ResponsePart(kind.decode(), int(index), quoting.decode(value), content)
+                for kind, index, value, content in parts
             ),
         )
 
@@ -102,19 +103,19 @@ class RemoteShell:
     """The agent of `remote/*.sh`, loaded once in a session; `call` waits for the answer, the leader does not."""
 
     def __init__(self, transport: Transport, *, deadline: float):
-        self.conversation = Conversation()
+        self.conversation = ShellProtocol()
         self.session = Session(transport, "exec /bin/sh -s", deadline=deadline)
         self.session.write(self.conversation.opening(), deadline=deadline)
         self._receive(deadline)
 
-    def call(self, text: str, *, deadline: float) -> Answer:
+    def call(self, text: str, *, deadline: float) -> Response:
         """One request and its answer. Raises `ConnectionLost`; what is half read then is nobody's."""
         self.session.write(self.conversation.request(text), deadline=deadline)
         return self._receive(deadline)
 
-    def call_all(self, texts: Sequence[str], *, deadline: float) -> list[Answer]:
+    def call_all(self, texts: Sequence[str], *, deadline: float) -> list[Response]:
         """Requests that do not wait for each other's answers. Raises as `call`."""
-        answers: list[Answer] = []
+        answers: list[Response] = []
         for first in range(0, len(texts), _TOGETHER):
             together = texts[first : first + _TOGETHER]
             self.session.write(b"".join(map(self.conversation.request, together)), deadline=deadline)
@@ -130,11 +131,11 @@ class RemoteShell:
         """Ends the session."""
         self.session.close()
 
-    def abandon(self) -> None:
-        """For a forked child, see `Session.abandon`."""
-        self.session.abandon()
+    def detach_after_fork(self) -> None:
+        """For a forked child, see `Session.detach_after_fork`."""
+        self.session.detach_after_fork()
 
-    def _receive(self, deadline: float) -> Answer:
+    def _receive(self, deadline: float) -> Response:
         while True:
             chunk = self.session.read(1 << 18, deadline=deadline)
             if not chunk:

@@ -34,7 +34,7 @@ class Session:
         self._transport = transport
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
         self._input = socket.socket()
-        self.printed = b""
+        self.preamble = b""
         """What rc files wrote on standard output, the last of it."""
         self.process = self._open(line, deadline)
 
@@ -141,7 +141,7 @@ class Session:
                 self.process.kill()
                 self.process.wait()
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: lets go of the parent's session without touching it."""
         for pipe in (self._input, self.process.stdout, self._said):
             with contextlib.suppress(OSError):
@@ -160,7 +160,7 @@ class Session:
                 return self.process
             except SessionRefused:
                 # the server allows fewer sessions than our gate does, or others use them
-                self._transport.gate.refused()
+                self._transport.session_limiter.refused()
                 if time.monotonic() > deadline:
                     raise
                 self._said.truncate(0)
@@ -199,7 +199,7 @@ class Session:
             if not byte:
                 raise self._unopened(seen, deadline)
             seen = (seen + byte)[-1000:]
-        self.printed = seen[: -len(token)]
+        self.preamble = seen[: -len(token)]
 
     def _unopened(self, seen: bytes, deadline: float) -> SSHJobError:
         status = self.wait(deadline=deadline)

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import SSHJobError
-from luigi_sshjob.ssh.transports.login_info import Arrival, Route
-from luigi_sshjob.ssh.transports.session_limit import SessionGate
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
+from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 
 class Process(Protocol):
@@ -48,7 +48,7 @@ class Transport(Protocol):
 
     destination: Destination
     settings: Settings
-    gate: SessionGate
+    session_limiter: SessionLimiter
     directory: Path
     """Local sockets and locks."""
     key: str
@@ -85,7 +85,7 @@ class Transport(Protocol):
     def connect(self) -> None:
         """Logs in unless it is connected. Raises as `popen` where it cannot."""
 
-    def arrive(self) -> Arrival:
+    def arrive(self) -> LoginInfo:
         """As `connect`; what there is to tell of the login, where this has made one."""
 
     def apart(self) -> AbstractContextManager[Transport]:

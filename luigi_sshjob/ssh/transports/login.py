@@ -21,14 +21,14 @@ from luigi_sshjob.ssh.local.runtime_dir import private
 logger = logging.getLogger("luigi-interface")
 
 
-class Logins:
+class LoginCoordinator:
     """Lock and notes are named after `key` in `directory`; who has another key logs in on its own."""
 
     def __init__(self, directory: Path, key: str, destination: Destination, settings: Settings):
         self._path = directory / f"{key}.lock"
         self.lock: FileLock | None = None
         """Held by the one who makes a login, while he does."""
-        self._failures = Failures(directory / f"{key}.failed", str(destination))
+        self._failures = LoginFailures(directory / f"{key}.failed", str(destination))
         self._destination = destination
         self._settings = settings
 
@@ -98,7 +98,7 @@ _LONGEST_PAUSE = 30.0
 _REFUSED_FOR = 5.0  # a refused login is not tried again so soon
 
 
-class Failures:
+class LoginFailures:
     """The note at `path` says what the last login failed with, and how many there were in a row."""
 
     def __init__(self, path: Path, host: str):

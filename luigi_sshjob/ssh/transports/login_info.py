@@ -25,7 +25,7 @@ def known_as(name: str, port: int) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Arrival:
+class LoginInfo:
     """One login. Empty is what is not known: all of it where the connection was there already."""
 
     seconds: float | None = None
@@ -43,14 +43,14 @@ def without_details(said: str) -> str:
     return re.sub(r"(?m)^(debug[123]: |Authenticated to ).*\n?", "", text)
 
 
-def arrival_of(said: str, seconds: float) -> Arrival:
+def arrival_of(said: str, seconds: float) -> LoginInfo:
     """Of a login that went well, from what ssh said of it at LogLevel DEBUG1 (OpenSSH 9.2)."""
     method = _found(r'^Authenticated to .* using "([^"]+)"', said)
     # before OpenSSH 8.8
     method = method or _found(r"^debug1: Authentication succeeded \(([^)]+)\)", said)
     # many keys may be offered; the last that was accepted let us in
     keys = re.findall(r"^debug1: Server accepts key: (.*?) (?:\S+ )?SHA256:", said, re.MULTILINE)
-    return Arrival(
+    return LoginInfo(
         seconds=seconds,
         method=f"{method} ({keys[-1]})" if keys and method == "publickey" else method,
         host_key=_found(r"^debug1: Server host (?:key|certificate): (\S+ SHA256:[^\s,]+)", said),

@@ -8,24 +8,24 @@ from luigi_sshjob.config import TRANSPORTS, Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.transports.base import Transport
-from luigi_sshjob.ssh.transports.openssh.transport import OpenSSH
+from luigi_sshjob.ssh.transports.openssh.transport import OpenSSHTransport
 
 
 def _paramiko(destination: Destination, settings: Settings) -> Transport:
     try:
         # not above: it is an extra, and takes a while to import
-        from luigi_sshjob.ssh.transports.paramiko.transport import Paramiko
+        from luigi_sshjob.ssh.transports.paramiko.transport import ParamikoTransport
     except ImportError as error:
         raise ConfigurationError(
             f"the transport paramiko needs what is not installed on this machine: {error}",
             host=str(destination),
             next_step="pip install luigi-sshjob[paramiko]",
         ) from error
-    return Paramiko(destination, settings)
+    return ParamikoTransport(destination, settings)
 
 
 _Maker = Callable[[Destination, Settings], Transport]
-_TRANSPORTS: dict[str, _Maker] = dict(zip(TRANSPORTS, (OpenSSH, _paramiko), strict=True))
+_TRANSPORTS: dict[str, _Maker] = dict(zip(TRANSPORTS, (OpenSSHTransport, _paramiko), strict=True))
 
 
 def transport_to(destination: Destination, settings: Settings) -> Transport:

@@ -21,7 +21,7 @@ logger = logging.getLogger("luigi-interface")
 _REMEMBERED = 60.0  # seconds; whose sessions were too many may have ended since
 
 
-class SessionGate:
+class SessionLimiter:
     """At most `most` slots named after one connection in the runtime directory, first come first served."""
 
     def __init__(self, directory: Path, key: str, most: int):
@@ -72,7 +72,7 @@ class SessionGate:
         """How many slots are somebody's."""
         return sum(not self._is_free(path) for path in self._slots(self._most))
 
-    def contended(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether somebody waits for a slot, so that whoever holds one idly should give it back."""
         return self._first() is not None
 

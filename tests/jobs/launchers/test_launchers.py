@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.launchers.base import Launch, Wishes
-from luigi_sshjob.jobs.launchers.registry import launcher_named
+from luigi_sshjob.jobs.launchers.base import LaunchOptions, LaunchSpec
+from luigi_sshjob.jobs.launchers.registry import get_launcher
 
 
 def words(**wishes):
-    _, _, quoted = launcher_named("slurm").launch(Wishes(**wishes)).lines
+    _, _, quoted = get_launcher("slurm").launch(LaunchOptions(**wishes)).lines
     return shlex.split(quoted)
 
 
@@ -32,10 +32,10 @@ def test_options_are_those_of_sbatch_and_are_quoted():
 
 
 def test_a_job_is_not_requeued_unless_the_task_says_so():
-    slurm = launcher_named("slurm")
+    slurm = get_launcher("slurm")
     assert "--no-requeue" in words()
     assert "--requeue" in words(options={"requeue": True})
-    assert [slurm.launch(Wishes(options={"requeue": wish})).requeue for wish in (True, False, None)] == [
+    assert [slurm.launch(LaunchOptions(options={"requeue": wish})).requeue for wish in (True, False, None)] == [
         True,
         False,
         False,
@@ -69,4 +69,4 @@ def test_a_batch_that_is_no_number_of_jobs_is_refused(batch):
 
 
 def test_on_the_host_itself_the_options_of_sbatch_mean_nothing():
-    assert launcher_named("nohup").launch(Wishes(options={"partition": "gpu"}, batch=9)) == Launch()
+    assert get_launcher("nohup").launch(LaunchOptions(options={"partition": "gpu"}, batch=9)) == LaunchSpec()

@@ -16,11 +16,11 @@ import pytest
 
 from luigi_sshjob.cli.main import main
 from luigi_sshjob.errors import RemoteCommandFailed
-from luigi_sshjob.jobs.launchers.base import Wishes
-from luigi_sshjob.jobs.launchers.registry import launcher_named
+from luigi_sshjob.jobs.launchers.base import LaunchOptions
+from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import State
-from luigi_sshjob.jobs.monitor import Monitor
-from luigi_sshjob.retry import Patience
+from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
@@ -83,12 +83,12 @@ class SlurmBench(Bench):
     interval = 1
 
     @property
-    def monitor(self) -> Monitor:
-        return Monitor(self.control, Patience(60), poll_interval=0.3, start_timeout=3, launches=100)
+    def monitor(self) -> JobMonitor:
+        return JobMonitor(self.control, Retry(60), poll_interval=0.3, start_timeout=3, launches=100)
 
     def submit(self, command: str, *, options=None, batch=1, time_limit=0, kill_grace=2, **request):
-        wishes = Wishes(options or {}, batch, time_limit, kill_grace, self.interval)
-        launch = launcher_named("slurm").launch(wishes)
+        wishes = LaunchOptions(options or {}, batch, time_limit, kill_grace, self.interval)
+        launch = get_launcher("slurm").launch(wishes)
         return super().submit(command, launch=launch, time_limit=time_limit, kill_grace=kill_grace, **request)
 
     def submit_many(self, count, command):

@@ -14,7 +14,7 @@ import pytest
 
 from luigi_sshjob import RemoteFileSystem, RemoteTarget
 from luigi_sshjob.ssh.connection import close_shells
-from luigi_sshjob.ssh.transports.paramiko.transport import Paramiko
+from luigi_sshjob.ssh.transports.paramiko.transport import ParamikoTransport
 
 from support import processes
 from support.settings import both_transports, configure
@@ -55,7 +55,7 @@ class Watchers:
     def leader(self) -> int:
         """The process of ours that has the ssh client of the shared shell, or the connection itself."""
         own = {process.pid for process in self.processes}
-        if isinstance(self.bench.control._connection.transport, Paramiko):
+        if isinstance(self.bench.control._connection.transport, ParamikoTransport):
             return min(own & processes.connected_to(self.bench.host.port), default=0)
         clients = [p for p in processes.running() if p.parent in own and p.args.startswith("ssh ") and "-T" in p.args]
         return clients[0].parent if clients else 0

@@ -25,12 +25,12 @@ def test_a_transport_is_chosen_by_setting_option_or_task(host, luigi_cfg):
         host = "box"
         transport = "paramiko"
 
-    assert kind(RemoteContext("box")) == "OpenSSH"
-    assert kind(RemoteContext("box", transport="paramiko")) == "Paramiko"
-    assert kind(Task().remote_context) == kind(Task().output()["log"].fs.remote_context) == "Paramiko"
+    assert kind(RemoteContext("box")) == "OpenSSHTransport"
+    assert kind(RemoteContext("box", transport="paramiko")) == "ParamikoTransport"
+    assert kind(Task().remote_context) == kind(Task().output()["log"].fs.remote_context) == "ParamikoTransport"
     configure(transport="paramiko")
-    assert kind(RemoteContext("box")) == "Paramiko"
-    assert kind(RemoteContext("box", transport="openssh")) == "OpenSSH"
+    assert kind(RemoteContext("box")) == "ParamikoTransport"
+    assert kind(RemoteContext("box", transport="openssh")) == "OpenSSHTransport"
 
 
 def test_an_unknown_transport_is_an_error_that_names_those_there_are(luigi_cfg):

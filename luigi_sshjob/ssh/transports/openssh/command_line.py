@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.error_context import during
+from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.transports.error_mapping import login_error, no_program
 
@@ -69,7 +69,7 @@ def spawn(destination: Destination, kind: type[Process], argv: list[str], **kwar
     background is stopped (spotify/luigi#2349).
     """
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    with during(f"starting {argv[0]}", host=str(destination)):
+    with translate_os_errors(f"starting {argv[0]}", host=str(destination)):
         try:
             return kind(argv, **kwargs)
         except FileNotFoundError as error:

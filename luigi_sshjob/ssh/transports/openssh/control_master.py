@@ -21,8 +21,8 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable
 from luigi_sshjob.ssh.local.runtime_dir import check_private, runtime_dir, socket_path
 from luigi_sshjob.ssh.transports.error_mapping import login_error, no_key_file, no_program, no_tunnel
-from luigi_sshjob.ssh.transports.login import Logins
-from luigi_sshjob.ssh.transports.login_info import Arrival, arrival_of, without_details
+from luigi_sshjob.ssh.transports.login import LoginCoordinator
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, arrival_of, without_details
 from luigi_sshjob.ssh.transports.openssh import command_line
 from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, spawn
 from luigi_sshjob.ssh.transports.ssh_config import config_fingerprint
@@ -52,7 +52,7 @@ class ControlMaster:
         # an edited configuration may lead elsewhere: a connection made before is not the same one
         self.key = destination.key(*config_fingerprint(settings.ssh_config))
         self.control_path = socket_path(self.directory, self.key)
-        self._logins = Logins(self.directory, self.key, destination, settings)
+        self._logins = LoginCoordinator(self.directory, self.key, destination, settings)
         self._persist = settings.control_persist
         if settings.existing_master == "require":
             self.control_path = command_line.users_control_path(destination, settings)
@@ -83,7 +83,7 @@ class ControlMaster:
     def connect(self, log_in: Callable[[], object] | None = None) -> None:
         """Logs in unless somebody has: one login for all who want one at the same time.
 
-        Raises as `Logins.make`.
+        Raises as `LoginCoordinator.make`.
         """
         if self.alive():
             return
@@ -91,9 +91,9 @@ class ControlMaster:
             raise self._no_master()
         self._logins.make(self.alive, log_in or self._log_in)
 
-    def arrive(self) -> Arrival:
+    def arrive(self) -> LoginInfo:
         """As `connect`; what there is to tell of the login, where this has made one."""
-        logins = [Arrival()]
+        logins = [LoginInfo()]
         self.connect(lambda: logins.append(self._log_in("DEBUG1")))
         return logins[-1]
 
@@ -123,7 +123,7 @@ class ControlMaster:
                 client.connect(self.control_path)
             yield
 
-    def _log_in(self, level: str = "ERROR") -> Arrival:
+    def _log_in(self, level: str = "ERROR") -> LoginInfo:
         if self.destination.key_file and not os.path.exists(os.path.expanduser(self.destination.key_file)):
             raise no_key_file(self.destination)
         if self.destination.sshpass and "SSHPASS" not in os.environ:

@@ -19,14 +19,14 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
 from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import client_error, client_failed
-from luigi_sshjob.ssh.transports.login_info import Arrival, Route, known_as
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_as
 from luigi_sshjob.ssh.transports.openssh.client import MuxClient
 from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, effective, spawn
 from luigi_sshjob.ssh.transports.openssh.control_master import ControlMaster
-from luigi_sshjob.ssh.transports.session_limit import SessionGate
+from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 
-class OpenSSH:
+class OpenSSHTransport:
     """How one destination is reached by the ssh of this machine; see `Transport`."""
 
     shared = True
@@ -43,7 +43,7 @@ class OpenSSH:
         self.master = ControlMaster(destination, settings)
         self.directory = self.master.directory
         self.key = self.master.key
-        self.gate = SessionGate(self.directory, self.key, settings.max_sessions)
+        self.session_limiter = SessionLimiter(self.directory, self.key, settings.max_sessions)
 
     def argv(self, command: Sequence[str]) -> list[str]:
         """The command line that runs `command` over the master, which is there then; it cannot log in itself."""
@@ -66,7 +66,7 @@ class OpenSSH:
         """A client of the shared connection. Raises `HostUnreachable` when there was no session in time."""
         self.master.connect()
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
-        slot = self.gate.acquire(deadline=until, host=str(self.destination))
+        slot = self.session_limiter.acquire(deadline=until, host=str(self.destination))
         master = self.master.identity()
         try:
             client = spawn(self.destination, MuxClient, self._client_argv(command), **kwargs)
@@ -110,12 +110,12 @@ class OpenSSH:
         """Logs in unless somebody has."""
         self.master.connect()
 
-    def arrive(self) -> Arrival:
+    def arrive(self) -> LoginInfo:
         """Logs in unless there is a connection."""
         return self.master.arrive()
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[OpenSSH]:
+    def apart(self) -> Iterator[OpenSSHTransport]:
         """A master of its own, whose sessions are not counted among those of the shared one."""
         if self.settings.existing_master == "require":
             raise ConfigurationError(
@@ -125,7 +125,9 @@ class OpenSSH:
             )
         other = copy.copy(self)
         other.master = self.master.apart()
-        other.gate = SessionGate(self.directory, Path(other.master.control_path).name, self.settings.max_sessions)
+        other.session_limiter = SessionLimiter(
+            self.directory, Path(other.master.control_path).name, self.settings.max_sessions
+        )
         try:
             yield other
         finally:

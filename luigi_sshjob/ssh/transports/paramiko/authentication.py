@@ -11,17 +11,17 @@ from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 from paramiko.pkey import UnknownKeyType
 
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.ssh.transports.paramiko.host_config import Way
+from luigi_sshjob.ssh.transports.paramiko.host_config import HostConfig
 
 
-class NotLetIn(Exception):
+class AuthenticationFailed(Exception):
     """Says what was tried, in words for the user."""
 
 
 class Authentication(AuthStrategy):
     """One login's; each factor that the host asks for, if it asks for several."""
 
-    def __init__(self, way: Way, destination: Destination):
+    def __init__(self, way: HostConfig, destination: Destination):
         super().__init__(ssh_config=paramiko.SSHConfig())
         self._way = way
         self._answer = _answerer(destination)
@@ -29,7 +29,7 @@ class Authentication(AuthStrategy):
         self._allowed: set[str] = set()
 
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
-        """Raises `NotLetIn`."""
+        """Raises `AuthenticationFailed`."""
         done = AuthResult(strategy=self)
         if self._passes(transport, "nothing", lambda: transport.auth_none(self._way.username)):
             return done
@@ -44,7 +44,7 @@ class Authentication(AuthStrategy):
             agent.close()
         if self._answer and self._with_answers(transport):
             return done
-        raise NotLetIn(
+        raise AuthenticationFailed(
             f"Permission denied ({','.join(sorted(self._allowed)) or 'no method is left'}); "
             f"tried: {', '.join(self._tried[1:]) or 'nothing, as there is no key and no password'}"
         )
@@ -88,7 +88,9 @@ class Authentication(AuthStrategy):
             if transport.is_active():
                 return False
             if len(self._tried) > 2:
-                raise NotLetIn(f"Too many authentication failures; tried: {', '.join(self._tried[1:])}") from error
+                raise AuthenticationFailed(
+                    f"Too many authentication failures; tried: {', '.join(self._tried[1:])}"
+                ) from error
             raise
         return False
 

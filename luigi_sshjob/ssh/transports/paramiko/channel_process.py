@@ -15,8 +15,8 @@ from typing import Any
 import paramiko
 
 from luigi_sshjob.ssh.local.file_lock import FileLock
-from luigi_sshjob.ssh.transports.paramiko.connection import Link, hang_up
-from luigi_sshjob.ssh.transports.paramiko.pipes import Ends, pump_end, write_all
+from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, hang_up
+from luigi_sshjob.ssh.transports.paramiko.pipes import FdSet, pump_end, write_all
 
 _CHUNK = 1 << 18  # bytes
 _NO_STATUS = 255  # as ssh's, where the server told none
@@ -34,7 +34,7 @@ class ChannelProcess:
 
     def __init__(
         self,
-        link: Link,
+        link: ParamikoConnection,
         channel: paramiko.Channel,
         args: Sequence[str],
         line: bytes,
@@ -57,7 +57,7 @@ class ChannelProcess:
         self._slot: FileLock | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._ends = Ends()
+        self._ends = FdSet()
         try:
             # before the command begins: what it writes must have somewhere to go
             self.stdin, source = pump_end(self._ends, subprocess.DEVNULL if stdin is None else stdin, "r", **how)
@@ -136,10 +136,10 @@ class ChannelProcess:
         # says so to the server, for which a connection that is stuck would have to be waited for
         self._start(hang_up, self._channel)
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: its copies of the descriptors lead nowhere."""
         # those of the caller stay: he may be about to lend them to the process that this becomes
-        self._ends.abandon()
+        self._ends.detach_after_fork()
         self.returncode = _NO_STATUS
         self._slot = None
 

@@ -17,7 +17,7 @@ from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.ssh.transports.error_mapping import connection_lost, session_refused
-from luigi_sshjob.ssh.transports.login_info import Arrival
+from luigi_sshjob.ssh.transports.login_info import LoginInfo
 from luigi_sshjob.ssh.transports.paramiko.host_keys import shown
 
 logger = logging.getLogger("luigi-interface")
@@ -33,13 +33,13 @@ def hang_up(channel: paramiko.Channel) -> None:
         channel.close()
 
 
-class Hop(Protocol):
+class Tunnelable(Protocol):
     """What a connection is made over, and ends with it."""
 
     def close(self) -> None:
         """Ends it."""
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: lets go of it, without touching it."""
 
     def said(self) -> str:
@@ -49,14 +49,14 @@ class Hop(Protocol):
 class User(Protocol):
     """What a forked child must not go on with."""
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """Lets go of it."""
 
 
-class Link:
+class ParamikoConnection:
     """Made by `log_in` over `hop`, which may be a link to a jump host."""
 
-    def __init__(self, client: paramiko.SSHClient, destination: Destination, settings: Settings, hop: Hop):
+    def __init__(self, client: paramiko.SSHClient, destination: Destination, settings: Settings, hop: Tunnelable):
         transport = client.get_transport()
         assert transport is not None
         self.transport = transport
@@ -82,10 +82,10 @@ class Link:
         """Whether a session or a tunnel is open."""
         return self._open > 0
 
-    def arrival(self, seconds: float | None) -> Arrival:
+    def arrival(self, seconds: float | None) -> LoginInfo:
         """What the login has shown, which took so long."""
         authentication, key = self.transport.auth_handler, self.transport.get_remote_server_key()
-        return Arrival(
+        return LoginInfo(
             seconds=seconds,
             method=(authentication and authentication.auth_method) or "",
             host_key=shown(key),
@@ -146,7 +146,7 @@ class Link:
         self._client.close()
         self._hop.close()
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: closes its copies of the descriptors, and sends not a byte."""
         # makes whatever still has it do nothing
         self.transport.active = False  # type: ignore[attr-defined]
@@ -156,8 +156,8 @@ class Link:
             channel.closed = True
             channel.lock = threading.Lock()
         for user in list(self._users):
-            user.abandon()
-        self._hop.abandon()
+            user.detach_after_fork()
+        self._hop.detach_after_fork()
 
     def said(self) -> str:
         """Nothing: it was made."""

@@ -22,7 +22,7 @@ _KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class HostConfig:
     """Where to connect, as whom, with what. Files are as ssh_config(5) names them, `~` filled in."""
 
     hostname: str
@@ -39,7 +39,7 @@ class Way:
     proxy_command: str | None
 
 
-def way_to(destination: Destination, settings: Settings) -> Way:
+def load_host_config(destination: Destination, settings: Settings) -> HostConfig:
     """What the user has said of the destination, in `ssh_options` first. Raises `ConfigurationError`."""
     found = _configuration(settings.ssh_config, destination).lookup(destination.host)
     if "include" in found:
@@ -50,7 +50,7 @@ def way_to(destination: Destination, settings: Settings) -> Way:
     named = [destination.key_file] if destination.key_file else []
     if destination.key_file and not os.path.exists(os.path.expanduser(destination.key_file)):
         raise no_key_file(destination)
-    return Way(
+    return HostConfig(
         hostname=hostname,
         port=port,
         username=username,

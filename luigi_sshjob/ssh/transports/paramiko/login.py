@@ -15,9 +15,9 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import is_local
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.ssh.transports.error_mapping import login_error
-from luigi_sshjob.ssh.transports.paramiko.authentication import Authentication, NotLetIn
-from luigi_sshjob.ssh.transports.paramiko.connection import Hop, Link
-from luigi_sshjob.ssh.transports.paramiko.host_config import Way, way_to
+from luigi_sshjob.ssh.transports.paramiko.authentication import Authentication, AuthenticationFailed
+from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, Tunnelable
+from luigi_sshjob.ssh.transports.paramiko.host_config import HostConfig, load_host_config
 from luigi_sshjob.ssh.transports.paramiko.host_keys import AnyHostKey, HostKeyRefused, HostKeys
 from luigi_sshjob.ssh.transports.paramiko.sockets import ProxyCommand, Socket
 
@@ -30,12 +30,12 @@ logging.getLogger(_LOG).setLevel(logging.CRITICAL)
 _LONGEST_CHAIN = 8  # jump hosts
 
 
-def log_in(destination: Destination, settings: Settings, timeout: float) -> Link:
+def log_in(destination: Destination, settings: Settings, timeout: float) -> ParamikoConnection:
     """A connection of this process; `timeout` is in seconds, for each step that is the host's.
 
     Raises `LoginRefused`, `HostUnreachable` or `ConfigurationError`.
     """
-    return _Login(settings, timeout).of(destination, way_to(destination, settings), 0)
+    return _Login(settings, timeout).of(destination, load_host_config(destination, settings), 0)
 
 
 class _Login:
@@ -43,10 +43,10 @@ class _Login:
         self._settings = settings
         self._timeout = timeout
 
-    def of(self, destination: Destination, way: Way, jumped: int) -> Link:
+    def of(self, destination: Destination, way: HostConfig, jumped: int) -> ParamikoConnection:
         logger.debug("logging in on %s", destination)
         with contextlib.ExitStack() as on_failure:
-            hop: Hop | None = None
+            hop: Tunnelable | None = None
             try:
                 hop, sock = self._hop(way, jumped)
                 on_failure.callback(hop.close)
@@ -61,16 +61,16 @@ class _Login:
                 said = "\n".join(filter(None, (hop.said() if hop else "", _words(error, way))))
                 raise login_error(said, destination, self._settings.ssh_config) from error
             on_failure.pop_all()
-            return Link(client, destination, self._settings, hop)
+            return ParamikoConnection(client, destination, self._settings, hop)
 
-    def _hop(self, way: Way, jumped: int) -> tuple[Hop, socket.socket | paramiko.Channel]:
+    def _hop(self, way: HostConfig, jumped: int) -> tuple[Tunnelable, socket.socket | paramiko.Channel]:
         if not way.jumps:
             hop = ProxyCommand(way.proxy_command) if way.proxy_command else Socket(way, self._timeout)
             return hop, hop.socket
         if jumped == _LONGEST_CHAIN:
-            raise NotLetIn("bad configuration: ProxyJump leads from one jump host to the next without end")
+            raise AuthenticationFailed("bad configuration: ProxyJump leads from one jump host to the next without end")
         jump = Destination.parse(way.jumps[-1], {})
-        jump_way = way_to(jump, self._settings)
+        jump_way = load_host_config(jump, self._settings)
         if way.jumps[:-1]:
             jump_way = dataclasses.replace(jump_way, jumps=way.jumps[:-1])
         link = self.of(jump, jump_way, jumped + 1)
@@ -83,7 +83,11 @@ class _Login:
             raise
 
     def _connect(
-        self, client: paramiko.SSHClient, sock: socket.socket | paramiko.Channel, way: Way, destination: Destination
+        self,
+        client: paramiko.SSHClient,
+        sock: socket.socket | paramiko.Channel,
+        way: HostConfig,
+        destination: Destination,
     ) -> None:
         client.set_log_channel(_LOG)
         name = way.key_name if way.key_port == 22 else f"[{way.key_name}]:{way.key_port}"
@@ -114,7 +118,7 @@ class _Login:
         )
 
 
-def _words(error: Exception, way: Way) -> str:
+def _words(error: Exception, way: HostConfig) -> str:
     """As ssh would say it."""
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
@@ -130,6 +134,6 @@ def _words(error: Exception, way: Way) -> str:
         return f"the jump host does not connect to {way.hostname} port {way.port}: {error.text}"
     # what sshd drops above MaxStartups ends before its first line, or in the middle of a login
     dropped = isinstance(error, EOFError) or "protocol banner" in str(error) or "saw EOF" in str(error)
-    if dropped and not isinstance(error, (HostKeyRefused, NotLetIn)):
+    if dropped and not isinstance(error, (HostKeyRefused, AuthenticationFailed)):
         return f"Connection closed by {way.hostname} port {way.port}"
     return str(error) or type(error).__name__

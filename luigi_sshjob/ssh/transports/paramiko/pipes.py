@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 
-class Ends:
+class FdSet:
     """The descriptors that our threads use; closed once, by whoever is done with one first."""
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class Ends:
         for one in closing:
             os.close(one)
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child, where whoever holds one end keeps the other from seeing its end."""
         self._lock = threading.Lock()
         self.close()
 
 
 def pump_end(
-    ends: Ends,
+    ends: FdSet,
     given: Any,
     mode: str,
     *,

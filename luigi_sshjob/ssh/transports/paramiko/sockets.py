@@ -8,13 +8,13 @@ import socket
 import subprocess
 import tempfile
 
-from luigi_sshjob.ssh.transports.paramiko.host_config import Way
+from luigi_sshjob.ssh.transports.paramiko.host_config import HostConfig
 
 
 class Socket:
     """A TCP connection to the host."""
 
-    def __init__(self, way: Way, timeout: float):
+    def __init__(self, way: HostConfig, timeout: float):
         self.socket = socket.create_connection((way.hostname, way.port), timeout)
         # a request is a small packet, and the next one must not wait until it was acknowledged (40 ms)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -28,7 +28,7 @@ class Socket:
         """Ends it."""
         self.socket.close()
 
-    abandon = close
+    detach_after_fork = close
 
 
 class ProxyCommand:
@@ -52,12 +52,12 @@ class ProxyCommand:
 
     def close(self) -> None:
         """Ends it."""
-        self.abandon()
+        self.detach_after_fork()
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         self._process.wait()
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: the command is its parent's."""
         self.socket.close()
         self._errors.close()

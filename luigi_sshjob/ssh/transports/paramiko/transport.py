@@ -22,20 +22,20 @@ from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.local.runtime_dir import runtime_dir
 from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import connection_lost
-from luigi_sshjob.ssh.transports.login import Logins
-from luigi_sshjob.ssh.transports.login_info import Arrival, Route, known_as
+from luigi_sshjob.ssh.transports.login import LoginCoordinator
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_as
 from luigi_sshjob.ssh.transports.paramiko.channel_process import ChannelProcess
-from luigi_sshjob.ssh.transports.paramiko.connection import Link
-from luigi_sshjob.ssh.transports.paramiko.host_config import way_to
+from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection
+from luigi_sshjob.ssh.transports.paramiko.host_config import load_host_config
 from luigi_sshjob.ssh.transports.paramiko.login import log_in
 from luigi_sshjob.ssh.transports.paramiko.tunnel import tunnel
-from luigi_sshjob.ssh.transports.session_limit import SessionGate
+from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 from luigi_sshjob.ssh.transports.ssh_config import config_fingerprint
 
 _MOMENT = 1.0  # seconds
 
 
-class Paramiko:
+class ParamikoTransport:
     """How one destination is reached without any program of this machine; see `Transport`."""
 
     shared = False
@@ -51,9 +51,9 @@ class Paramiko:
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
         self.key = destination.key("paramiko", *config_fingerprint(settings.ssh_config))
-        self.gate = SessionGate(self.directory, self.key, settings.max_sessions)
-        self._logins = Logins(self.directory, self.key, destination, settings)
-        self._link: Link | None = None
+        self.session_limiter = SessionLimiter(self.directory, self.key, settings.max_sessions)
+        self._logins = LoginCoordinator(self.directory, self.key, destination, settings)
+        self._link: ParamikoConnection | None = None
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -61,7 +61,7 @@ class Paramiko:
         """A session of this process's connection. Raises `SessionRefused` where the server has none left."""
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
         self._connected()
-        slot = self.gate.acquire(deadline=until, host=str(self.destination))
+        slot = self.session_limiter.acquire(deadline=until, host=str(self.destination))
         try:
             link, channel = self._session(until)
             line, tty = quoting.encode(" ".join(command)), self.destination.tty
@@ -95,7 +95,7 @@ class Paramiko:
 
     def route(self) -> Route:
         """Where it would connect to."""
-        way = way_to(self.destination, self.settings)
+        way = load_host_config(self.destination, self.settings)
         through = "a ProxyCommand" if way.proxy_command else ""
         through = f"the jump host {','.join(way.jumps)}" if way.jumps else through
         return Route(way.hostname, way.port, way.username, known_as(way.key_name, way.key_port), through)
@@ -104,16 +104,18 @@ class Paramiko:
         """Logs in unless this process has."""
         self._connected()
 
-    def arrive(self) -> Arrival:
+    def arrive(self) -> LoginInfo:
         """Logs in unless this process has a connection."""
         there, began = self._alive(), time.monotonic()
         return self._connected().arrival(None if there else time.monotonic() - began)
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[Paramiko]:
+    def apart(self) -> Iterator[ParamikoTransport]:
         """Another connection of this process, whose sessions are not counted among those of the others."""
-        other = Paramiko(self.destination, self.settings)
-        other.gate = SessionGate(self.directory, f"{self.key}.{secrets.token_hex(2)}-", self.settings.max_sessions)
+        other = ParamikoTransport(self.destination, self.settings)
+        other.session_limiter = SessionLimiter(
+            self.directory, f"{self.key}.{secrets.token_hex(2)}-", self.settings.max_sessions
+        )
         try:
             yield other
         finally:
@@ -127,12 +129,12 @@ class Paramiko:
         """Ends the connection unless a session or a tunnel is open, or somebody is about to open one."""
         self._end(0, unless_used=True)
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child: lets go of the connection, without touching it. Its threads go on in the parent only."""
         link, self._link = self._link, None
         self._lock = threading.Lock()
         if link:
-            link.abandon()
+            link.detach_after_fork()
 
     def _end(self, patience: float, *, unless_used: bool = False) -> None:
         # held for long by a login alone, which may take as long as a person's answer; the end of a process may not
@@ -145,7 +147,7 @@ class Paramiko:
         finally:
             self._lock.release()
 
-    def _session(self, deadline: float) -> tuple[Link, Any]:
+    def _session(self, deadline: float) -> tuple[ParamikoConnection, Any]:
         link = self._connected()
         try:
             return link, link.session(deadline)
@@ -156,7 +158,7 @@ class Paramiko:
         link = self._connected()
         return link, link.session(deadline)
 
-    def _connected(self) -> Link:
+    def _connected(self) -> ParamikoConnection:
         with self._lock:
             if not self._alive():
                 self._logins.make(self._alive, self._log_in)
@@ -170,12 +172,12 @@ class Paramiko:
         self._link = log_in(self.destination, self.settings, self._logins.timeout)
 
 
-_all: weakref.WeakSet[Paramiko] = weakref.WeakSet()
+_all: weakref.WeakSet[ParamikoTransport] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     for transport in list(_all):
-        transport.abandon()
+        transport.detach_after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -13,7 +13,7 @@ import sshtunnel
 
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.ssh.transports.error_mapping import no_tunnel
-from luigi_sshjob.ssh.transports.paramiko.connection import Link, hang_up
+from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, hang_up
 
 logger = logging.getLogger("luigi_sshjob.tunnel")
 # its warnings are of itself, not of the tunnel
@@ -21,14 +21,16 @@ logger.setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
-def tunnel(link: Link, destination: Destination, local_port: int, remote: tuple[str, int]) -> Iterator[int]:
+def tunnel(
+    link: ParamikoConnection, destination: Destination, local_port: int, remote: tuple[str, int]
+) -> Iterator[int]:
     """While the block runs, 127.0.0.1:`local_port` (0: a free one) leads to `remote` as the host sees it.
 
     When it ends, also by an exception, so do the connections through it. Raises `ConnectionFailed`.
     """
     forwarder = _Forwarder(
         (destination.host, destination.port or 22),
-        lent=_Lent(link),
+        lent=_BorrowedTransport(link),
         ssh_config_file=None,
         local_bind_address=("127.0.0.1", local_port),
         remote_bind_address=remote,
@@ -50,10 +52,10 @@ def tunnel(link: Link, destination: Destination, local_port: int, remote: tuple[
         link.given_back()
 
 
-class _Lent:
+class _BorrowedTransport:
     """The connection as sshtunnel may use it: it is not sshtunnel's to close, the channels are."""
 
-    def __init__(self, link: Link):
+    def __init__(self, link: ParamikoConnection):
         self._link = link
         self._channels: list[paramiko.Channel] = []
         self._given_back = False
@@ -80,7 +82,7 @@ class _Lent:
 class _Forwarder(sshtunnel.SSHTunnelForwarder):  # type: ignore[misc]  # it has no types
     """sshtunnel's, without a login of its own: it knows neither jump hosts nor known_hosts nor questions."""
 
-    def __init__(self, *args: Any, lent: _Lent, **kwargs: Any):
+    def __init__(self, *args: Any, lent: _BorrowedTransport, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._transport = lent
 
@@ -94,7 +96,7 @@ class _Forwarder(sshtunnel.SSHTunnelForwarder):  # type: ignore[misc]  # it has 
             with contextlib.suppress(OSError):
                 server.socket.shutdown(socket.SHUT_RDWR)
 
-    def abandon(self) -> None:
+    def detach_after_fork(self) -> None:
         """For a forked child."""
         for server in self._server_list:
             server.socket.close()
