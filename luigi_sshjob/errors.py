@@ -21,12 +21,21 @@ Error = TypeVar("Error", bound="SSHJobError")
 class SSHJobError(Exception):
     """Base of all errors of this package.
 
+    `code` is for programs: a short name that stays the same when the text changes, empty where nothing branches on it.
+
     `problem` is one sentence; `host`, `job`, what was being done (`doing`: "moving a/b") and `next_step` are shown with
     it where they are known.
     """
 
     def __init__(
-        self, problem: str, *, host: str | None = None, job: str | None = None, doing: str = "", next_step: str = ""
+        self,
+        problem: str,
+        *,
+        host: str | None = None,
+        job: str | None = None,
+        doing: str = "",
+        next_step: str = "",
+        code: str = "",
     ):
         # not super(): some have another base, whose constructor takes other things
         Exception.__init__(self, problem)
@@ -35,6 +44,7 @@ class SSHJobError(Exception):
         self.job = job
         self.doing = doing
         self.next_step = next_step
+        self.code = code
 
     def __str__(self) -> str:
         known = (("host", self.host), ("job", self.job), ("while", self.doing))
