@@ -97,7 +97,7 @@ class JobClient:
             words += job.directory, offset_word(offset)
         parts: list[dict[str, ResponsePart]] = [{} for _ in watched]
         with error_context("asking how jobs stand", job=watched[0][0].id if len(watched) == 1 else None):
-            answer = self._connection.check("job_poll", *words)
+            answer = self._connection.request("job_poll", *words)
         for part in answer.parts:
             parts[part.index][part.kind] = part
         return [observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
@@ -125,7 +125,7 @@ class JobClient:
         """Asks the host to end the job, and says how and why so it stood then. To be repeated until it has ended."""
         # where there is no supervisor any more it takes as long as the killing
         words = (job.directory, str(math.ceil(grace)), whoami())
-        (part,) = self._check(job, "job_cancel", *words, bounded=False).parts
+        (part,) = self._check(job, "job_cancel", *words, dedicated_session=True).parts
         return State(part.value), quoting.decode(part.content)[:-1]
 
     def collect(self, job: JobRef) -> None:
@@ -139,7 +139,7 @@ class JobClient:
     def latest(self, key: str) -> JobRef | None:
         """The newest attempt of a task, whatever its state."""
         with error_context("looking for its newest attempt", job=key):
-            parts = self._connection.check("job_latest", self._base, key).parts
+            parts = self._connection.request("job_latest", self._base, key).parts
         return self._ref(key, parts[0]) if parts else None
 
     def command_line(self, verb: str, job: JobRef) -> str:
@@ -179,7 +179,7 @@ class JobClient:
 
     def _base_checked(self, verb: str, *words: str) -> Response:
         try:
-            return self._connection.check(verb, *words)
+            return self._connection.request(verb, *words)
         except RemoteCommandFailed as error:
             if "whose directory was deleted" not in error.problem:
                 error.next_step = (
@@ -189,9 +189,9 @@ class JobClient:
             error.next_step += "; nothing was submitted"
             raise
 
-    def _check(self, job: JobRef, verb: str, *words: str, bounded: bool = True) -> Response:
+    def _check(self, job: JobRef, verb: str, *words: str, dedicated_session: bool = False) -> Response:
         with error_context(_DOING[verb], job=job.id):
-            return self._connection.check(verb, *words, bounded=bounded)
+            return self._connection.request(verb, *words, dedicated_session=dedicated_session)
 
     def _ref(self, key: str, part: ResponsePart) -> JobRef:
         return JobRef(self._connection.host, key, part.index, quoting.decode(part.content)[:-1])
@@ -213,7 +213,7 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
     Returns those that have not ended at `deadline` (`time.monotonic()`). Raises `ConnectionFailed`.
     """
     left = [job for job, _ in jobs]
-    with error_context("ending its jobs", host=connection.host), connection.conversation(deadline) as ask:
+    with error_context("ending its jobs", host=connection.host), connection.dedicated_shell(deadline) as ask:
         cancel = {
             job: request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs
         }

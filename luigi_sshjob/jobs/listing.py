@@ -12,6 +12,7 @@ from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.protocol import observation
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.shell.errors import refused
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
 
 _TIME = re.compile(r"(\d+) (\S+/\d+)/([^/\s]+)")
@@ -85,18 +86,18 @@ class JobListing:
     def asking(self, deadline: float | None = None) -> AbstractContextManager[Ask]:
         """A session of its own for `ask`, so that no task waits meanwhile; it also remembers when a scheduler was asked
         last. `deadline` (`time.monotonic()`) is [sshjob]'s for a request unless given."""
-        return self._connection.conversation(self._connection.request_deadline() if deadline is None else deadline)
+        return self._connection.dedicated_shell(self._connection.request_deadline() if deadline is None else deadline)
 
     def ask(self, ask: Ask) -> list[JobSummary]:
         """Every attempt on the host."""
         (answer,) = ask([request_text("job_survey", self._base)])
         if answer.status != 0:
-            raise self._connection.refusal("job_survey", answer)
+            raise refused("job_survey", answer, self._connection.host)
         return self._listed(answer.parts)
 
     def details(self, job: JobRef) -> JobDetails:
         """Of one that is there."""
-        parts = self._connection.check("job_show", job.directory).parts
+        parts = self._connection.request("job_show", job.directory).parts
         found = {part.kind: quoting.decode(part.content).removesuffix("\n") for part in parts}
         values = {part.kind: part.value for part in parts}
         layout = scripts.layout()
@@ -125,7 +126,7 @@ class JobListing:
                 jobs, ask([request_text("job_discard", job.directory) for job in jobs]), strict=True
             ):
                 if answer.status != 0:
-                    raise _refused(job, self._connection.refusal("job_discard", answer))
+                    raise _refused(job, refused("job_discard", answer, self._connection.host))
 
     def _listed(self, parts: Iterable[ResponsePart]) -> list[JobSummary]:
         found: dict[int, dict[str, ResponsePart]] = {}

@@ -1,6 +1,6 @@
-"""What the rest of the package knows of a host: one connection per process and destination.
+"""The interface of `ssh` to the rest of the package: one `Connection` per process and destination.
 
-All processes share the remote shell that one of them, the leader, holds; by OpenSSH also the ControlMaster.
+All processes of an account share one remote shell, which the leader holds, and with OpenSSH one ControlMaster.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TypeVar
 from luigi_sshjob import config
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import translate_os_errors
-from luigi_sshjob.errors import ConnectionLost, RemoteCommandFailed
+from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.remote import scripts
 from luigi_sshjob.ssh.leader.client import LeaderClient
 from luigi_sshjob.ssh.leader.subscriptions import Subscriptions
@@ -33,155 +33,155 @@ T = TypeVar("T")
 
 
 class Connection:
-    """Requests and sessions on one host; logs in when first needed, and again when the connection was lost."""
+    """Requests to one host, and sessions on it; logs in on first use, and again after the connection was lost."""
 
     def __init__(self, destination: Destination, settings: config.Settings):
         with translate_os_errors("preparing the connection", host=str(destination)):
             self.transport = transport_to(destination, settings)
         self.settings = settings
-        """Those of the host when the connection was asked for."""
-        self._exchange = LeaderClient(self.transport, scripts.agent_hash())
-        self._postponed: list[str] = []
+        """The settings of the host when the connection was made."""
+        self._leader_client = LeaderClient(self.transport, scripts.agent_hash())
+        self._deferred: list[str] = []
 
     @property
     def host(self) -> str:
         """The host as the user names it."""
         return str(self.transport.destination)
 
-    def call(self, verb: str, *arguments: str | int | float, idempotent: bool = True, bounded: bool = True) -> Response:
-        """One request to the agent, whatever status it answers.
+    def request(
+        self,
+        verb: str,
+        *arguments: str | int | float,
+        check: bool = True,
+        idempotent: bool = True,
+        dedicated_session: bool = False,
+    ) -> Response:
+        """Runs a function of the remote scripts.
 
-        A `idempotent` verb whose answer got lost is asked once more on a new connection. A `bounded` one must
-        answer within request_timeout; any other has a session of its own, as it would hold up what others ask.
-        Raises `ConnectionFailed` (see its kinds) when there is no answer to be had.
+        If the response is lost, an `idempotent` request is sent once more, on a new connection. The response must
+        arrive within request_timeout, except in a `dedicated_session`: that is for requests that take longer and
+        would delay those of other tasks.
+
+        Raises `RemoteCommandFailed` if the status is not 0 (unless `check` is false), and `ConnectionFailed` (see its
+        subclasses) if there is no response.
         """
-        self._do_postponed()
+        self._send_deferred()
         with translate_os_errors(host=self.host):
             text = request_text(verb, *arguments)
-            if not idempotent:
-                return self._call(text, idempotent, bounded)
-            return self.repeated(lambda: self._call(text, idempotent, bounded))
+            if idempotent:
+                response = self.retry_once(lambda: self._request(text, idempotent, dedicated_session))
+            else:
+                response = self._request(text, idempotent, dedicated_session)
+            if check and response.status != 0:
+                raise refused(verb, response, self.host)
+            return response
 
-    def repeated(self, ask: Callable[[], T]) -> T:
-        """What `ask` returns. Where the connection broke meanwhile it is called once more, on a new one."""
+    def retry_once(self, operation: Callable[[], T]) -> T:
+        """Calls `operation`, and if the connection breaks meanwhile once more, on a new connection."""
         since = time.monotonic()
         try:
-            return ask()
+            return operation()
         except ConnectionLost as error:
-            # a master that has just died takes a new session with it; silence would only be waited for once more
+            # after a timeout a second attempt would only time out again; a master that has just died fails at once
             if time.monotonic() - since > self.settings.request_timeout:
                 raise
-            logger.info("%s: %s; asking again", self.host, error.problem)
-            return ask()
+            logger.info("%s: %s; retrying", self.host, error.problem)
+            return operation()
 
-    def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Response | None:
-        """What is new of a job, see `watch_arm` in remote/server/watch.sh; None now and then while there is nothing.
-
-        `interval` is the longest pause in seconds between two looks; an `urgent` one is looked at without a pause.
-        Raises as `call`.
-        """
-        with translate_os_errors(host=self.host):
-            return self._exchange.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
-
-    def watches(self) -> Subscriptions:
-        """For a thread that watches many jobs."""
-        return Subscriptions(self._exchange)
-
-    def check(
-        self, verb: str, *arguments: str | int | float, idempotent: bool = True, bounded: bool = True
-    ) -> Response:
-        """Like `call`; raises `RemoteCommandFailed` unless the status is 0."""
-        answer = self.call(verb, *arguments, idempotent=idempotent, bounded=bounded)
-        if answer.status != 0:
-            raise self.refusal(verb, answer)
-        return answer
-
-    def refusal(self, verb: str, answer: Response) -> RemoteCommandFailed:
-        """The error for an answer that says no."""
-        return refused(verb, answer, self.host)
-
-    def postpone(self, verb: str, *arguments: str) -> None:
-        """A request that goes with the next one of this process, or with its end, and whose answer nobody waits for.
+    def request_later(self, verb: str, *arguments: str) -> None:
+        """Sends a request together with the next one of this process, or at its exit, and ignores the response.
 
         For `__del__`, which may run at any moment and must not open a connection.
         """
-        self._postponed.append(request_text(verb, *arguments))
+        self._deferred.append(request_text(verb, *arguments))
+
+    def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Response | None:
+        """Waits for news of one job, see `LeaderClient.watch`."""
+        with translate_os_errors(host=self.host):
+            return self._leader_client.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
+
+    def subscriptions(self) -> Subscriptions:
+        """Subscriptions to changes on the host, for one thread."""
+        return Subscriptions(self._leader_client)
 
     def session(self, line: str) -> Session:
-        """A session of its own that runs `line`, for bytes in bulk."""
-        self._do_postponed()
+        """Opens a session that runs `line`, for bulk data."""
+        self._send_deferred()
         with translate_os_errors("opening a session", host=self.host):
             return Session(self.transport, line, deadline=deadline_in(self.settings.request_timeout))
 
     @contextlib.contextmanager
-    def conversation(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Response]]]:
-        """A remote shell of its own, for requests that are sent together and answered until `deadline`."""
+    def dedicated_shell(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Response]]]:
+        """A remote shell in a session of its own; yields a function that sends several requests at once.
+
+        All responses must arrive before `deadline` (`time.monotonic()`).
+        """
         with translate_os_errors("opening a session", host=self.host):
-            own = RemoteShell(self.transport, deadline=deadline)
-        with contextlib.closing(own):
-            yield lambda texts: own.call_all(texts, deadline=deadline)
+            shell = RemoteShell(self.transport, deadline=deadline)
+        with contextlib.closing(shell):
+            yield lambda texts: shell.call_all(texts, deadline=deadline)
 
     def request_deadline(self) -> float:
-        """When a request that begins now should have been answered."""
+        """The time (`time.monotonic()`) at which a request sent now times out."""
         return deadline_in(self.settings.request_timeout)
 
-    def close_shell(self, patience: float = 5.0) -> None:
-        """Gives this process's session back, within `patience` seconds; a connection that others use stays."""
-        self._do_postponed()
-        self._exchange.close(patience)
+    def close_shell(self, timeout: float = 5.0) -> None:
+        """Closes this process's session within `timeout` seconds; a connection that others use stays open."""
+        self._send_deferred()
+        self._leader_client.close(timeout)
         self.transport.release()
 
     def detach_after_fork(self) -> None:
-        """For a forked child."""
-        self._exchange.detach_after_fork()
+        """Lets a forked child drop the parent's sockets and sessions without touching them."""
+        self._leader_client.detach_after_fork()
 
-    def _do_postponed(self) -> None:
-        while self._postponed:
-            text = self._postponed.pop()
+    def _send_deferred(self) -> None:
+        while self._deferred:
+            text = self._deferred.pop()
             with contextlib.suppress(Exception):
-                self._exchange.call(text, idempotent=False)
+                self._leader_client.request(text, idempotent=False)
 
-    def _call(self, text: str, idempotent: bool, bounded: bool) -> Response:
-        if bounded:
-            return self._exchange.call(text, idempotent=idempotent)
-        own = RemoteShell(self.transport, deadline=self.request_deadline())
-        with contextlib.closing(own):
-            return own.call(text, deadline=math.inf)
+    def _request(self, text: str, idempotent: bool, dedicated_session: bool) -> Response:
+        if not dedicated_session:
+            return self._leader_client.request(text, idempotent=idempotent)
+        shell = RemoteShell(self.transport, deadline=self.request_deadline())
+        with contextlib.closing(shell):
+            return shell.call(text, deadline=math.inf)
 
 
 _connections: dict[tuple[Destination, bool, config.Settings], Connection] = {}
-_of_parents: list[Connection] = []
-_making = threading.Lock()
+_inherited: list[Connection] = []
+_creating = threading.Lock()
 
 
 def connection_to(destination: Destination) -> Connection:
-    """This process's connection to `destination` under the configuration as it is now."""
+    """Returns the connection to `destination` with the current configuration; there is one per process."""
     settings = config.settings(destination)
-    wanted = (destination, destination.password is not None, settings)
-    with _making:
-        found = _connections.get(wanted)
-        if found is None:
-            found = _connections[wanted] = Connection(destination, settings)
-            # what is registered last runs first: a transport's library may have registered something, too
+    key = (destination, destination.password is not None, settings)
+    with _creating:
+        connection = _connections.get(key)
+        if connection is None:
+            connection = _connections[key] = Connection(destination, settings)
+            # exit handlers run in reverse order: before those that a transport's library may have registered
             atexit.unregister(close_shells)
             atexit.register(close_shells)
-        return found
+        return connection
 
 
-def close_shells(patience: float = 5.0) -> None:
-    """Gives back all sessions of this process, each within `patience` seconds; a next request opens one again."""
+def close_shells(timeout: float = 5.0) -> None:
+    """Closes all sessions of this process, each within `timeout` seconds; the next request opens one again."""
     for connection in list(_connections.values()):
-        connection.close_shell(patience)
+        connection.close_shell(timeout)
 
 
 def _after_fork() -> None:
-    global _making
-    _making = threading.Lock()
-    # the parent's shells are the parent's: a child that read or wrote there would garble both
+    global _creating
+    _creating = threading.Lock()
+    # a child that reads from or writes to the parent's shells would corrupt both
     for connection in _connections.values():
         connection.detach_after_fork()
-    # kept: what a transport's library does to tidy up, the host could hear
-    _of_parents.extend(_connections.values())
+    # kept alive: the finalizers of a transport's library could disconnect the parent
+    _inherited.extend(_connections.values())
     _connections.clear()
 
 
@@ -189,7 +189,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _close_at_exit() -> None:
-    # a forked child of multiprocessing ends without atexit
+    # a forked child of multiprocessing exits without running atexit handlers
     multiprocessing.util.Finalize(None, close_shells, exitpriority=10)
 
 

@@ -64,21 +64,21 @@ class AtomicRemoteFile(io.BufferedWriter):
         if not getattr(self, "_done", True):
             self._done = True
             self._writer.cut()
-            self._connection.postpone("fs_discard", quoting.quote_path(self.tmp_path))
+            self._connection.request_later("fs_discard", quoting.quote_path(self.tmp_path))
             self._detach()
 
     @describes("writing")
     def _commit(self) -> None:
         source, target = quoting.quote_path(self.tmp_path), quoting.quote_path(self.path)
         if self._writer.lent:
-            self._connection.check("fs_move", source, target, idempotent=False)
+            self._connection.request("fs_move", source, target, idempotent=False)
         else:
-            self._connection.check("fs_commit", source, target, self._writer.written)
+            self._connection.request("fs_commit", source, target, self._writer.written)
 
     def _discard(self) -> None:
         self._writer.cut()
         with contextlib.suppress(Exception):  # the error that led here is the one to report
-            self._connection.check("fs_discard", quoting.quote_path(self.tmp_path))
+            self._connection.request("fs_discard", quoting.quote_path(self.tmp_path))
 
     def _detach(self) -> None:
         # the buffer must not be flushed to a session that is over

@@ -8,7 +8,7 @@ from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import ParentDirectoryMissing, PathExists, PathIsNotDirectory, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.shell.errors import said
+from luigi_sshjob.ssh.shell.errors import refused, said
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
 # What the host's functions answer (remote/server/files.sh) -> what it means to a user of Luigi, and what to do.
@@ -56,18 +56,23 @@ class FileCommands:
 
     def says(self, verb: str, path: str) -> bool:
         with error_context(f"{_DOING[verb]} {path}"):
-            answer = self.connection.call(verb, self.quoted(path))
+            answer = self.connection.request(verb, self.quoted(path), check=False)
             if answer.status > 1:
-                raise self.connection.refusal(verb, answer)
+                raise refused(verb, answer, self.connection.host)
             return answer.status == 0
 
     def check(
-        self, verb: str, *paths: str, more: tuple[str, ...] = (), idempotent: bool = True, bounded: bool = True
+        self,
+        verb: str,
+        *paths: str,
+        more: tuple[str, ...] = (),
+        idempotent: bool = True,
+        dedicated_session: bool = False,
     ) -> Response:
         with error_context(f"{_DOING[verb]} {paths[0]}"):
             words = (*map(self.quoted, paths), *more)
             try:
-                return self.connection.check(verb, *words, idempotent=idempotent, bounded=bounded)
+                return self.connection.request(verb, *words, idempotent=idempotent, dedicated_session=dedicated_session)
             except RemoteCommandFailed as error:
                 kind, problem, next_step = _REFUSALS.get(said(error), (None, "", ""))
                 if kind:

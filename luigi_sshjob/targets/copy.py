@@ -95,10 +95,10 @@ def _get_file(verbs: FileCommands, path: str, tmp_path: str, manner: CopyOptions
 def _put_directory(verbs: FileCommands, local_path: str, path: str, manner: CopyOptions) -> None:
     tmp_path = put_tree(verbs.connection, local_path, path, preserve=manner.preserve, progress=manner.progress)
     try:
-        verbs.check("fs_move", f"{tmp_path}/tree", path, idempotent=False, bounded=False)
+        verbs.check("fs_move", f"{tmp_path}/tree", path, idempotent=False, dedicated_session=True)
     finally:
         with contextlib.suppress(Exception):  # an error that led here is the one to report
-            verbs.check("fs_remove", tmp_path, idempotent=False, bounded=False)
+            verbs.check("fs_remove", tmp_path, idempotent=False, dedicated_session=True)
 
 
 def _no_checksum(verbs: FileCommands, path: str, manner: CopyOptions) -> None:
@@ -127,7 +127,9 @@ def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bo
     except BaseException:
         sink.cut()
         with contextlib.suppress(Exception):
-            connection.check("fs_remove", quoting.quote_path(sink.temporary), idempotent=False, bounded=False)
+            connection.request(
+                "fs_remove", quoting.quote_path(sink.temporary), idempotent=False, dedicated_session=True
+            )
         raise
     return sink.temporary
 

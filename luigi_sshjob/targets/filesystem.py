@@ -52,7 +52,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def exists_many(self, paths: Sequence[str]) -> list[bool]:
         """Whether there is something at each of `paths`, in one round trip; raises where the account may not know."""
         with error_context(f"looking for {len(paths)} paths"):
-            asked = self._connection.check("fs_exists_many", *map(self._verbs.quoted, paths))
+            asked = self._connection.request("fs_exists_many", *map(self._verbs.quoted, paths))
         said = [part.value for part in asked.parts]
         if "unknown" in said:
             # says which directory may not be searched
@@ -67,7 +67,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         """The files below `path`, at any depth, each with `path` before it."""
         self._verbs.quoted(path)
         stripped = quoting.path_text(path).rstrip("/") or "/"
-        (files,) = self._verbs.check("fs_listdir", stripped, bounded=False).parts
+        (files,) = self._verbs.check("fs_listdir", stripped, dedicated_session=True).parts
         return [quoting.decode(name) for name in files.content.split(b"\0") if name]
 
     def remove(self, path: str, recursive: bool = True, skip_trash: bool = True) -> None:
@@ -78,7 +78,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         except RemoteCommandFailed as error:
             if not recursive or errors.said(error) != "it is a directory":
                 raise
-            self._verbs.check("fs_remove", path, idempotent=False, bounded=False)
+            self._verbs.check("fs_remove", path, idempotent=False, dedicated_session=True)
 
     def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:
         """Makes a directory, as `luigi.target.FileSystem.mkdir` describes."""
@@ -88,7 +88,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def move(self, path: str, dest: str) -> None:
         """Moves a file or directory; makes the directory it goes to; replaces a file."""
         self._verbs.prepare(dest)
-        self._verbs.check("fs_move", path, dest, idempotent=False, bounded=False)
+        self._verbs.check("fs_move", path, dest, idempotent=False, dedicated_session=True)
 
     def rename_dont_move(self, path: str, dest: str) -> None:
         """Renames within one file system; raises `FileAlreadyExists` where there is something already."""
@@ -97,7 +97,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def copy(self, path: str, dest: str) -> None:
         """Copies a file or directory on the host; it appears at `dest` whole or not at all; replaces a file."""
         self._verbs.prepare(dest)
-        self._verbs.check("fs_copy", path, dest, idempotent=False, bounded=False)
+        self._verbs.check("fs_copy", path, dest, idempotent=False, dedicated_session=True)
 
     def glob(self, pattern: str) -> list[str]:
         """The paths that `pattern` stands for as the host's shell sees it (`*`, `?`, `[…]`), sorted."""

@@ -38,7 +38,7 @@ class RemoteReader(io.RawIOBase):
         self._ended = self._lent = False
         word = quoting.quote_path(self._path)
         line = scripts.transfer("give_tree", word) if tree else scripts.transfer("give_file", word, str(offset + 1))
-        self._connection.repeated(lambda: self._begin(line))
+        self._connection.retry_once(lambda: self._begin(line))
 
     def _begin(self, line: str) -> None:
         # opened before the first byte is asked for, so that a missing file is known where LocalTarget's is;
@@ -126,7 +126,7 @@ class RemoteWriter(io.RawIOBase):
         self.written = 0
         self.lent = False
         # begun twice it has another temporary file; the next cleanup removes the first one
-        self.temporary = posixpath.join(folder, self._connection.repeated(lambda: self._begin(line)))
+        self.temporary = posixpath.join(folder, self._connection.retry_once(lambda: self._begin(line)))
 
     def _begin(self, line: str) -> str:
         """The name of the temporary file."""

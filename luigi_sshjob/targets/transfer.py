@@ -44,7 +44,7 @@ class FileStat:
         """Raises `FileNotFoundError` where there is none."""
         with error_context(f"looking at {path}", host=connection.host):
             try:
-                said = connection.check("fs_stat", quoting.quote_path(path)).text
+                said = connection.request("fs_stat", quoting.quote_path(path)).text
             except RemoteCommandFailed as error:
                 if errors.said(error) == "no-such-file":
                     raise no_such_file(path) from None
@@ -94,7 +94,7 @@ class Upload(_Transfer):
             self._send(local, start, end)
         if end < size:
             temporary = quoting.quote_path(self._temporary)
-            self._patient(lambda: self._connection.check("fs_stretch", temporary, size))
+            self._patient(lambda: self._connection.request("fs_stretch", temporary, size))
         self._progress(size, size)
 
     def commit(self, size: int, mode: str = "", mtime: float | None = None, sha256: str = "") -> None:
@@ -104,13 +104,13 @@ class Upload(_Transfer):
             self._patient(lambda: compare(self._connection, self._temporary, sha256))
         words = (mode, "" if mtime is None else time.strftime("%Y%m%d%H%M.%S", time.gmtime(mtime)))
         target = quoting.quote_path(self._path)
-        self._patient(lambda: self._connection.check("fs_commit", temporary, target, size, *words))
+        self._patient(lambda: self._connection.request("fs_commit", temporary, target, size, *words))
 
     def discard(self) -> None:
         """Nothing stays there."""
         if self._temporary:
             with contextlib.suppress(Exception):  # the error that led here is the one to report
-                self._connection.check("fs_discard", quoting.quote_path(self._temporary))
+                self._connection.request("fs_discard", quoting.quote_path(self._temporary))
 
     def _send(self, local: IO[bytes], start: int, end: int) -> None:
         reached = start
@@ -225,7 +225,7 @@ def sha256(local: IO[bytes]) -> str:
 def compare(connection: Connection, path: str, digest: str) -> None:
     """Raises `RemoteCommandFailed` where the file there has another sha256 than `digest`."""
     # may take long: nobody else should have to wait for it
-    said = connection.check("fs_sha256", quoting.quote_path(path), bounded=False).text
+    said = connection.request("fs_sha256", quoting.quote_path(path), dedicated_session=True).text
     if digest not in said:
         raise RemoteCommandFailed(
             f"the file is not the same on both sides: {path}: its sha256 there is {said.split()[0]}, here {digest}",

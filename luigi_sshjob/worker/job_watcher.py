@@ -52,7 +52,7 @@ class JobWatcher:
         self._coming: list[Watched] = []
         self._leaving: list[Watched] = []
         self._watched: dict[str, Watched] = {}
-        self._watches = connection.watches()
+        self._watches = connection.subscriptions()
         self._deaf = self._asked_host = self._closed = False
         self._next_tick = time.monotonic() + _TICK
         self._thread: threading.Thread | None = None

@@ -518,7 +518,7 @@ def test_whoever_asked_for_what_may_not_be_repeated_hears_that_the_leader_ended(
         thread = threading.Thread(target=end)
         thread.start()
         with pytest.raises(SSHJobError) as caught:
-            files.remote_context.connection.call("sleep", 551, idempotent=False)
+            files.remote_context.connection.request("sleep", 551, idempotent=False)
         thread.join()
     check(caught.value, "the process that held the connection ended before it had the answer")
     here.host.run("sh", "-c", "kill $(pgrep -fx 'sleep 551')", check=False)

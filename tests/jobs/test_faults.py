@@ -411,7 +411,7 @@ def test_a_cleanup_that_is_cut_off_is_done_again(bench, shim):
     bench.control.collect(job)
     shim.arm(3, "before")
     bench.control._connection.close_shell()
-    bench.control._connection.check("echo_back", "up")
+    bench.control._connection.request("echo_back", "up")
     bench.control.remove(job)
     assert shim.reached()
     assert bench.host.run("ls", "-A", job.directory) == "collected\n"

@@ -252,15 +252,15 @@ def test_what_may_not_be_known_is_not_said_to_be_absent(host, files):
 
 def lose_an_answer(monkeypatch):
     """The connection is lost after a request was carried out and before its answer arrived, once."""
-    call, left = Connection._call, [True]
+    call, left = Connection._request, [True]
 
-    def lose(connection, text, repeatable, bounded):
-        answer = call(connection, text, repeatable, bounded)
+    def lose(connection, text, idempotent, dedicated_session):
+        answer = call(connection, text, idempotent, dedicated_session)
         if left and left.pop():
             raise ConnectionLost("lost by the test")
         return answer
 
-    monkeypatch.setattr(Connection, "_call", lose)
+    monkeypatch.setattr(Connection, "_request", lose)
 
 
 def test_a_change_whose_answer_is_lost_is_neither_repeated_nor_misreported(host, files, folder, monkeypatch):
@@ -366,8 +366,8 @@ class Made(RemoteBulkComplete, luigi.Task):
 def test_completeness_of_many_tasks_is_one_question(host, files, folder, monkeypatch):
     host.run("sh", "-c", f"cd {folder}; touch 1.a 1.b 2.a 4.a 4.b")
     asked = []
-    call = Connection.call
-    monkeypatch.setattr(Connection, "call", lambda *args, **more: asked.append(args) or call(*args, **more))
+    call = Connection.request
+    monkeypatch.setattr(Connection, "request", lambda *args, **more: asked.append(args) or call(*args, **more))
     wanted = [(folder, host.alias, number) for number in range(200)]
     assert Made.bulk_complete(wanted) == [(folder, host.alias, number) for number in (1, 4)]
     assert len(asked) == 1

@@ -36,7 +36,7 @@ class LeaderClient:
         self._leader: Leader | None = None
         self._lock = threading.Lock()
 
-    def call(self, text: str, *, idempotent: bool) -> Response:
+    def request(self, text: str, *, idempotent: bool) -> Response:
         """One request of the remote shell, see `request_text`. Raises what the leader met with.
 
         One that is not `idempotent` raises `ConnectionLost` where the leader ended before it answered.
