@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from luigi_sshjob.doctor.facts import Lookup
 from luigi_sshjob.doctor.report import CheckResult, Status, seconds
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
@@ -12,51 +10,42 @@ from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
 _SLOW_LOOKUP = 2.0  # seconds
 _SLOW_LOGIN = 5.0
 
-# What the words of a failed login say of how far it came, and what helps beyond the error's own next step. The first
-# that matches counts.
-_STEPS: tuple[tuple[str, str, str], ...] = (
-    (r"existing_master is require", "login", ""),
-    (r"Could not resolve hostname|name resolution|: Try again", "name", ""),
-    (
-        r"IDENTIFICATION HAS CHANGED|host key for .* has changed|Host key verification failed|No .* host key is known",
-        "host key",
-        "",
-    ),
-    (
-        r"Unable to negotiate|no matching|[Ii]ncompatible",
-        "key exchange",
+# The step at which a login failed, by the error's code. Other errors: "login".
+_STEPS = {
+    "name-service-unavailable": "name",
+    "name-unknown": "name",
+    "jump-host-failed": "connection",
+    "not-an-ssh-server": "connection",
+    "connection-dropped": "connection",
+    "connection-refused": "connection",
+    "no-response": "connection",
+    "no-common-algorithm": "key exchange",
+    "host-key-changed": "host key",
+    "host-key-unknown": "host key",
+    "authentication-failed": "authentication",
+}
+# More specific than the next step of the error itself.
+_REMEDIES = {
+    "no-common-algorithm": (
         "have the server updated; until then name in the ssh configuration what it offers (HostKeyAlgorithms, "
-        "KexAlgorithms, PubkeyAcceptedAlgorithms)",
+        "KexAlgorithms, PubkeyAcceptedAlgorithms)"
     ),
-    (r"Permission denied|authentication failures|authentication methods|incorrect password", "authentication", ""),
-    (
-        r"jump host does not connect",
-        "connection",
-        "check host and port as the jump host sees them, and that it forwards (AllowTcpForwarding, PermitOpen)",
+    "jump-host-failed": (
+        "check host and port as the jump host sees them, and that it forwards (AllowTcpForwarding, PermitOpen)"
     ),
-    (
-        r"banner|Bad remote protocol|invalid characters",
-        "connection",
-        "check that the port is sshd's: something else answers there, or nothing that speaks SSH",
-    ),
-    (
-        r"reset by|[Cc]onnection closed by (?!UNKNOWN)|kex_exchange",
-        "connection",
+    "not-an-ssh-server": ("check that the port is sshd's: something else answers there, or nothing that speaks SSH"),
+    "connection-dropped": (
         "wait some minutes; the server drops connections before they log in: too many at once (MaxStartups), or "
-        "this machine's address is shut out (fail2ban, PerSourcePenalties, hosts.deny). Its administrator can tell",
+        "this machine's address is shut out (fail2ban, PerSourcePenalties, hosts.deny). Its administrator can tell"
     ),
-    (
-        r"[Cc]onnection refused|[Cc]onnect failed",
-        "connection",
-        "check the port, and that an sshd runs there: the machine answers, but nothing listens on that port",
+    "connection-refused": (
+        "check the port, and that an sshd runs there: the machine answers, but nothing listens on that port"
     ),
-    (
-        r"timed out|[Nn]o route|unreachable|connect to host|port \d+: ",
-        "connection",
+    "no-response": (
         "check that the machine is up and that no firewall stands before that port; where it is only slow, raise "
-        "connect_timeout in [sshjob]",
+        "connect_timeout in [sshjob]"
     ),
-)
+}
 
 # The steps behind the name, and what is known of one when a later one has failed.
 _DONE = {
@@ -99,15 +88,12 @@ def judge_failed_login(error: SSHJobError, route: Route | None) -> list[CheckRes
     """One that was not made: the steps that were, and the one at which it failed. `route` is None where not known."""
     if isinstance(error, ConfigurationError) or route is None:
         return [CheckResult("configuration", Status.FAIL, error.problem, error.next_step)]
-    step, more = next(
-        ((step, more) for pattern, step, more in _STEPS if re.search(pattern, error.problem)), ("login", "")
-    )
-    # what ssh says when the proxy has ended; what that said is lost where the connection is to persist (sshconnect.c)
-    if "UNKNOWN port 65535" in error.problem:
+    if error.code == "proxy-failed":
         remedy = f"{error.next_step}; have {route.through or 'the way there'} examined in the same way"
         return [CheckResult("connection", Status.FAIL, f"{error.problem} (at {route.through}, or behind it)", remedy)]
-    remedy = more or error.next_step
-    if step == "host key" and "changed" in error.problem.lower():
+    step = _STEPS.get(error.code, "login")
+    remedy = _REMEDIES.get(error.code, error.next_step)
+    if error.code == "host-key-changed":
         remedy = (
             "find out from its administrator why the host key changed; if that is in order, "
             f"ssh-keygen -R {route.known_as!r}, and log in once by hand"

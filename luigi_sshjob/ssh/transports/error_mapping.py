@@ -1,4 +1,7 @@
-"""What ssh prints, or paramiko is told, as errors of ours: the one place that translates."""
+"""Maps the stderr of ssh, and the exceptions of paramiko, to this package's errors. No other module parses either.
+
+Each error has a `code`, on which the retry of a login and the checks of the doctor branch.
+"""
 
 from __future__ import annotations
 
@@ -16,65 +19,87 @@ from luigi_sshjob.errors import (
     SSHJobError,
 )
 
-# What ssh says -> what it means, in a sentence of ours before its words. The first that matches counts.
-_MEANINGS: tuple[tuple[str, type[SSHJobError], str, str], ...] = (
-    (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
+# In this order: the first pattern that matches counts. The empty one matches everything.
+_PATTERNS = {
+    "host-key-changed": r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
+    "host-key-unknown": r"Host key verification failed|No .* host key is known",
+    "name-service-unavailable": r"Temporary failure in name resolution|: Try again",
+    "name-unknown": r"Could not resolve hostname",
+    "authentication-failed": (
+        r"Permission denied|Too many authentication failures|No more authentication methods|incorrect password"
+    ),
+    "invalid-ssh-config": (
+        r"Bad configuration option|bad (owner or )?permissions|extra arguments at end|bad configuration|user config"
+        r"|: line \d+: |command-line line"
+    ),
+    "no-common-algorithm": r"Unable to negotiate|no matching|incompatible",
+    "jump-host-failed": r"jump host does not connect",
+    "not-an-ssh-server": r"banner|Bad remote protocol|invalid characters",
+    "connection-dropped": r"reset by|Connection closed by (?!UNKNOWN)|kex_exchange",
+    "connection-refused": r"Connection refused|Connect failed",
+    "no-response": r"timed out|no route|unreachable|connect to host|port \d+: ",
+    "connection-failed": "",
+}
+# What ssh prints when its proxy has ended. The proxy's own stderr is lost where the connection is to persist
+# (sshconnect.c), so the failed step is not known.
+_PROXY_ENDED = "UNKNOWN port 65535"
+
+_UNREACHABLE = (
+    HostUnreachable,
+    "no connection to the host",
+    "check that `{ssh} true` works from here; jobs on the host go on meanwhile",
+)
+# Class, fixed beginning of the message, and next step of each code; of all others: _UNREACHABLE.
+_ERRORS: dict[str, tuple[type[SSHJobError], str, str]] = {
+    "host-key-changed": (
         LoginRefused,
         "the host shows another key than it did before",
         "find out from its administrator why the host key changed; if that is in order, ssh-keygen -R {known_as}",
     ),
-    (
-        r"Host key verification failed|No .* host key is known",
+    "host-key-unknown": (
         LoginRefused,
         "the host's key is not one that is known and trusted",
         "run `{ssh}` once by hand and compare the host key's fingerprint, so that known_hosts has it",
     ),
-    (
-        r"Temporary failure in name resolution|: Try again",
+    "name-service-unavailable": (
         HostUnreachable,
         "the name service does not answer",
         "wait for it; jobs on the host go on meanwhile",
     ),
-    (
-        r"Could not resolve hostname",
+    "name-unknown": (
         LoginRefused,
         "no machine has the name of this host",
         "check the spelling of the host, or give it a HostName in the ssh configuration",
     ),
-    (
-        r"Permission denied|Too many authentication failures|No more authentication methods|incorrect password",
+    "authentication-failed": (
         LoginRefused,
         "the host does not let us in",
         "make `{ssh} true` work without a question: key_file, ssh-add, authorized_keys on the host",
     ),
-    (
-        r"Bad configuration option|bad (owner or )?permissions|extra arguments at end|bad configuration|user config"
-        r"|: line \d+: |command-line line",
+    "invalid-ssh-config": (
         ConfigurationError,
         "the ssh configuration cannot be used",
         "correct what ssh names: a line of the ssh configuration, its permissions, ssh_config in [sshjob]",
     ),
-    (
-        "",
-        HostUnreachable,
-        "no connection to the host",
-        "check that `{ssh} true` works from here; jobs on the host go on meanwhile",
-    ),
-)
+}
 
-
-# What known_hosts has it under, which is not its alias, and has the port where that is not the usual one.
+# The name in known_hosts, which is not the alias, and has the port where that is not 22.
 _KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
-# What a multiplexed client says of itself when it had no session.
+# Printed by a multiplexed client that got no session.
 _CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
 
 
-def login_error(said: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
-    """The error that the words of an ssh that logs in stand for."""
-    _, kind, problem, next_step = next(meaning for meaning in _MEANINGS if re.search(meaning[0], said, re.IGNORECASE))
-    known = _KNOWN_AS.search(said)
-    lines = [line.strip() for line in said.splitlines() if line.strip(" @\r\n")]
+def login_error_code(stderr: str) -> str:
+    """Classify the stderr of a login."""
+    return next(code for code, pattern in _PATTERNS.items() if re.search(pattern, stderr, re.IGNORECASE))
+
+
+def login_error(stderr: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
+    """The error for the stderr of a failed login."""
+    code = login_error_code(stderr)
+    kind, problem, next_step = _ERRORS.get(code, _UNREACHABLE)
+    known = _KNOWN_AS.search(stderr)
+    lines = [line.strip() for line in stderr.splitlines() if line.strip(" @\r\n")]
     return kind(
         f"{problem}: {'; '.join(lines[-4:]) or 'ssh ended without a word'}",
         host=str(destination),
@@ -82,6 +107,7 @@ def login_error(said: str, destination: Destination, ssh_config: str = "") -> SS
         next_step=next_step.format(
             known_as=shlex.quote(known[1] if known else destination.host), ssh=destination.by_hand(ssh_config)
         ),
+        code="proxy-failed" if _PROXY_ENDED in stderr else code,
     )
 
 
@@ -106,6 +132,7 @@ def session_refused(destination: Destination) -> SessionRefused:
         "the server has no session left on the shared connection",
         host=str(destination),
         next_step="lower max_sessions in [sshjob] below the server's MaxSessions",
+        code="session-refused",
     )
 
 
@@ -115,6 +142,7 @@ def connection_lost(said: str, destination: Destination) -> ConnectionLost:
         f"the connection broke{': ' + said.strip() if said.strip() else ''}",
         host=str(destination),
         next_step="do it again, the connection is made anew by itself; a command may have been run all the same",
+        code="connection-lost",
     )
 
 
@@ -124,6 +152,7 @@ def silent(destination: Destination) -> ConnectionLost:
         "the host did not answer in time",
         host=str(destination),
         next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
+        code="timeout",
     )
 
 
@@ -133,6 +162,7 @@ def no_key_file(destination: Destination) -> ConfigurationError:
         f"there is no key file {destination.key_file}",
         host=str(destination),
         next_step="correct key_file in ssh_options",
+        code="key-file-missing",
     )
 
 
@@ -143,6 +173,7 @@ def no_tunnel(way: str, said: str, destination: Destination) -> ConnectionFailed
         host=str(destination),
         doing=f"opening the tunnel {way}",
         next_step="check that the local port is free and that the server allows forwarding",
+        code="tunnel-failed",
     )
 
 
@@ -152,4 +183,5 @@ def no_program(name: str, host: str) -> ConfigurationError:
         f"there is no such program on this machine: {name}",
         host=host,
         next_step=f"install it (Debian: apt-get install {'openssh-client' if name == 'ssh' else name})",
+        code="program-missing",
     )

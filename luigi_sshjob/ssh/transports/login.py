@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import random
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,8 @@ from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.runtime_dir import private
 
 logger = logging.getLogger("luigi-interface")
+
+_RETRIED = {"connection-dropped", "connection-refused", "proxy-failed"}
 
 
 class LoginCoordinator:
@@ -69,8 +70,7 @@ class LoginCoordinator:
             except HostUnreachable as error:
                 # sshd drops unauthenticated connections at random above MaxStartups; a moment later there
                 # may be room. Anything slower than that is the caller's to wait for.
-                dropped = re.search(r"reset by|closed by|kex_exchange|refused", str(error))
-                if not dropped or attempt == self._settings.connect_attempts:
+                if error.code not in _RETRIED or attempt == self._settings.connect_attempts:
                     self._failures.note(error)
                     raise
                 time.sleep(random.uniform(0.5, 1.0) * attempt)
@@ -107,9 +107,9 @@ class LoginFailures:
 
     def note(self, error: SSHJobError) -> None:
         """One more."""
-        count = self._read()[3] + 1
+        count = self._read()[-1] + 1
         with open(self._path, "w", encoding="utf-8", opener=private) as note:
-            json.dump([type(error).__name__, error.problem, error.next_step, count], note)
+            json.dump([type(error).__name__, error.problem, error.next_step, error.code, count], note)
 
     def forget(self) -> None:
         """A login succeeded."""
@@ -119,7 +119,7 @@ class LoginFailures:
     def heed(self, since: float) -> None:
         """Waits before the next login, the longer the more have failed; whoever has waited for another's since
         `since` (`time.time()`) fails with that one."""
-        kind, problem, next_step, count = self._read()
+        kind, problem, next_step, code, count = self._read()
         if not count:
             return
         failed = self._path.stat().st_mtime
@@ -130,15 +130,15 @@ class LoginFailures:
         # accounts are locked for less than a login by each of two hundred tasks
         if failed >= since or (refused and time.time() - failed < _REFUSED_FOR):
             error = LoginRefused if refused else HostUnreachable
-            raise error(problem, host=self._host, doing="logging in", next_step=next_step)
+            raise error(problem, host=self._host, doing="logging in", next_step=next_step, code=code)
         pause = random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**count) - (time.time() - failed)
         if pause > 0 and not refused:
             logger.info("%s: %d logins have failed (%s); the next one in %.0f s", self._host, count, problem, pause)
             time.sleep(pause)
 
-    def _read(self) -> tuple[str, str, str, int]:
+    def _read(self) -> tuple[str, str, str, str, int]:
         try:
-            kind, problem, next_step, count = json.loads(self._path.read_text("utf-8"))
-            return str(kind), str(problem), str(next_step), int(count)
+            kind, problem, next_step, code, count = json.loads(self._path.read_text("utf-8"))
+            return str(kind), str(problem), str(next_step), str(code), int(count)
         except (OSError, ValueError, TypeError):
-            return "", "", "", 0
+            return "", "", "", "", 0

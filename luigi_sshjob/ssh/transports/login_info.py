@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from luigi_sshjob.ssh.transports.error_mapping import login_error_code
+
 
 @dataclasses.dataclass(frozen=True)
 class Route:
@@ -60,7 +62,7 @@ def arrival_of(said: str, seconds: float) -> LoginInfo:
 
 
 def _trust(said: str) -> str:
-    if "IDENTIFICATION HAS CHANGED" in said:
+    if login_error_code(said) == "host-key-changed":
         return "changed"
     if re.search(r"^debug1: (Host .* is known and matches|matching host key fingerprint found in DNS)", said, re.M):
         return "known"
