@@ -9,47 +9,13 @@ from collections.abc import Sequence
 from luigi_sshjob import config
 from luigi_sshjob.errors import JobNotFound
 from luigi_sshjob.jobs import recent
-from luigi_sshjob.jobs.client import JobClient
-from luigi_sshjob.jobs.launchers.registry import get_launcher
-from luigi_sshjob.jobs.listing import JobListing
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef
-from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.jobs.recent import JobLocation
-from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 
 
-class Site:
-    """What the subcommands need of a host."""
-
-    def __init__(self, place: JobLocation, no_host_key_check: bool = False):
-        self.host = place.host
-        options = {name: getattr(place, name) for name in ("key_file", "transport", "sshpass")}
-        connection = RemoteContext(place.host, no_host_key_check=no_host_key_check, **options).connection
-        settings = connection.settings
-        launcher = get_launcher(settings.launcher)
-        self.control = JobClient(connection, place.base_dir, launcher)
-        self.survey = JobListing(connection, place.base_dir)
-        self.grace = settings.kill_grace
-        self.monitor = JobMonitor(
-            self.control,
-            Retry(settings.unreachable_timeout),
-            poll_interval=settings.poll_interval,
-            start_timeout=launcher.start_timeout,
-            launches=launcher.launches,
-        )
-
-    def find(self, name: str) -> JobRef | None:
-        """By KEY/ATTEMPT, or by KEY for the newest attempt."""
-        key, _, attempt = name.rpartition("/") if "/" in name else (name, "", "")
-        newest = self.control.latest(key)
-        if newest and attempt in ("", str(newest.attempt)):
-            return newest
-        # an older one, if there is such
-        return next((each.job for each in self.survey.attempts() if each.job.id == f"{key}/{attempt}"), None)
-
-
-def sites(arguments: argparse.Namespace, host: str | None = None) -> list[Site]:
+def sites(arguments: argparse.Namespace, host: str | None = None) -> list[HostJobs]:
     """Those of a host: below the directory that is named, else below [sshjob]'s and those used there lately; those of
     all hosts used lately where none is named."""
     lately = recent.places()
@@ -66,10 +32,10 @@ def sites(arguments: argparse.Namespace, host: str | None = None) -> list[Site]:
     given = {
         name: getattr(arguments, name) for name in ("key_file", "transport", "sshpass") if getattr(arguments, name)
     }
-    return [Site(dataclasses.replace(place, **given), arguments.no_host_key_check) for place in known]
+    return [_jobs(dataclasses.replace(place, **given), arguments.no_host_key_check) for place in known]
 
 
-def find(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[Site, JobRef]]:
+def find(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[HostJobs, JobRef]]:
     """All the jobs that are named. Raises `JobNotFound` where there is not each of them."""
     places = sites(arguments, arguments.host)
     found = []
@@ -85,3 +51,9 @@ def find(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[Site
             )
         found.append((site, job))
     return found
+
+
+def _jobs(place: JobLocation, no_host_key_check: bool) -> HostJobs:
+    options = {name: getattr(place, name) for name in ("key_file", "transport", "sshpass")}
+    context = RemoteContext(place.host, no_host_key_check=no_host_key_check, **options)
+    return HostJobs(context.connection, place.base_dir)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
-from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks.log_lines import last_state
+from luigi_sshjob.tasks.outputs import target_on
 
 _TAIL = 256  # bytes of the log that are read for each line
 
@@ -15,12 +16,11 @@ _TAIL = 256  # bytes of the log that are read for each line
 class Job:
     """The handle of one attempt. Holds nothing but names: all it tells is asked of the host."""
 
-    def __init__(self, ref: JobRef, context: RemoteContext, control: JobClient, monitor: JobMonitor, kill_grace: float):
+    def __init__(self, ref: JobRef, context: RemoteContext, jobs: HostJobs, retry: Retry):
         self.ref = ref
         self._context = context
-        self._control = control
-        self._monitor = monitor
-        self._kill_grace = kill_grace
+        self._jobs = jobs
+        self._retry = retry
 
     def __repr__(self) -> str:
         return f"<Job {self.id} on {self.ref.host}>"
@@ -47,11 +47,11 @@ class Job:
 
     def outcome(self) -> Outcome | None:
         """How it ended, None while it has not. Raises `HostUnreachable` where the host does not say."""
-        return self._control.look(self.ref).outcome
+        return self._jobs.client.look(self.ref).outcome
 
     def look(self) -> JobStatus:
         """How it stands, without its log. Raises as `outcome`."""
-        return self._control.look(self.ref)
+        return self._jobs.client.look(self.ref)
 
     def tail(self, lines: int = 10) -> list[str]:
         """The last lines of its log as it is now; fewer where they are longer than 256 bytes on average. Of each up to
@@ -60,7 +60,7 @@ class Job:
         Raises as `outcome`, and `RemoteCommandFailed` where cleanup has removed the log.
         """
         most = max(lines * _TAIL, 1 << 14)
-        data = self._control.tail(self.ref, lines, most)
+        data = self._jobs.client.tail(self.ref, lines, most)
         found = data.decode("utf-8", "replace").removesuffix("\n").split("\n") if data else []
         if len(data) == most:
             # the beginning of the first one was not read
@@ -70,11 +70,11 @@ class Job:
     @property
     def logs_command(self) -> str:
         """What a person would type to see the whole log."""
-        return self._control.command_line("logs", self.ref)
+        return self._jobs.client.command_line("logs", self.ref)
 
     def cancel(self) -> Outcome:
         """Ends the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it is done."""
-        return self._monitor.cancel(self.ref, self._kill_grace)
+        return self._jobs.cancel(self.ref, self._retry)
 
     def _file(self, name: str) -> RemoteTarget:
-        return RemoteTarget(JobPaths.in_directory(self.directory, name), self._context.host, **self._context.options)
+        return target_on(self._context, JobPaths.in_directory(self.directory, name))

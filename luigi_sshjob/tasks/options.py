@@ -1,144 +1,178 @@
-"""What the attributes of a task come to: checked, and with the settings of its host where it does not say."""
+"""Validates a task's attributes and fills in defaults from the configuration of its host."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from datetime import timedelta
 from typing import Any
 
+import luigi
+
 from luigi_sshjob import config
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
-from luigi_sshjob.jobs.client import JobClient
-from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions
+from luigi_sshjob.jobs.host_jobs import HostJobs
+from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobPaths, job_key
-from luigi_sshjob.jobs.monitor import JobMonitor
-from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 
-_POLICIES = {"cleanup": config.CLEANUP_POLICIES, "on_worker_exit": config.EXIT_POLICIES}
 
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """The attributes of one task, validated. Times are seconds.
 
-class Declared:
-    """The part of `RemoteJobTask` that reads its attributes. All raise `ConfigurationError` for one that cannot be
-    used."""
+    Its environment is not among them: that may hold secrets, and only a submission reads it.
+    """
 
-    host: Any
-    ssh_options: Any
-    transport: Any
-    environment: Any
-    success_exit_codes: Any
-    sbatch_options: Any
-    batch: Any
-    task_id: str
-    task_family: str
+    context: RemoteContext
+    base_dir: str
+    launcher: Launcher
+    launch_options: LaunchOptions
+    time_limit: float
+    kill_grace: float
+    poll_interval: float
+    cleanup: str
+    on_worker_exit: str
+    success_exit_codes: tuple[int, ...]
+    tracking_url: str
+    log_lines: int
 
-    @property
-    def remote_context(self) -> RemoteContext:
-        """How the host is reached."""
-        if not self.host:
-            raise ConfigurationError(
-                f"the task has no host: {self.task_family}", job=self.task_id, next_step="set its attribute `host`"
-            )
-        try:
-            options = {str(name): value for name, value in dict(self.ssh_options or {}).items()}
-            if self.transport:
-                options["transport"] = self.transport
-            with error_context(job=self.task_id):
-                return RemoteContext(self.host, **options)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, SSHJobError):
-                raise
-            raise self._wrong(
-                f"ssh_options is no dict of options: it is a {type(self.ssh_options).__name__}",
-                "give keywords of luigi.contrib.ssh.RemoteContext and their values",
-            ) from None
+    @classmethod
+    def of(cls, task: luigi.Task) -> JobOptions:
+        """Raises `ConfigurationError` for an attribute with an invalid value."""
+        attributes = _Attributes(task)
+        with error_context(host=str(attributes.context.destination), job=task.task_id):
+            return attributes.options()
 
     @property
-    def _settings(self) -> config.Settings:
-        return config.settings(self.remote_context.destination)
+    def launch_spec(self) -> LaunchSpec:
+        """Raises `ConfigurationError` for options that the launcher does not accept."""
+        return self.launcher.launch(self.launch_options)
 
-    def _setting(self, name: str) -> Any:
-        own = getattr(self, name)
+    def host_jobs(self) -> HostJobs:
+        """The jobs of the task's host, over this process's connection to it."""
+        return HostJobs(
+            self.context.connection,
+            self.base_dir,
+            self.launcher,
+            poll_interval=self.poll_interval,
+            kill_grace=self.kill_grace,
+        )
+
+
+def remote_context(task: luigi.Task) -> RemoteContext:
+    """How the task's host is reached."""
+    host, ssh_options, transport = (getattr(task, name) for name in ("host", "ssh_options", "transport"))
+    if not host:
+        raise ConfigurationError(
+            f"the task has no host: {task.task_family}", job=task.task_id, next_step="set its attribute `host`"
+        )
+    try:
+        options = {str(name): value for name, value in dict(ssh_options or {}).items()}
+        if transport:
+            options["transport"] = transport
+        with error_context(job=task.task_id):
+            return RemoteContext(host, **options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SSHJobError):
+            raise
+        raise ConfigurationError(
+            f"ssh_options is no dict of options: it is a {type(ssh_options).__name__}",
+            host=str(host),
+            job=task.task_id,
+            next_step="give keywords of luigi.contrib.ssh.RemoteContext and their values",
+        ) from None
+
+
+def job_paths(task: luigi.Task) -> JobPaths:
+    """The paths of the task's jobs on its host; reads no other attributes than these need."""
+    attributes = _Attributes(task)
+    with error_context(host=str(attributes.context.destination), job=task.task_id):
+        return JobPaths(attributes.get("base_dir"), job_key(task.task_id))
+
+
+def checked_environment(value: Any) -> dict[str, str]:
+    """The attribute `environment` as a dict; an error shows none of its values."""
+    try:
+        return dict(value or {})
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"environment is no dict: it is a {type(value).__name__}", next_step="give a dict of str to str"
+        ) from None
+
+
+class _Attributes:
+    def __init__(self, task: luigi.Task):
+        self._task = task
+        self.context = remote_context(task)
+        self._settings = config.settings(self.context.destination)
+
+    def get(self, name: str) -> Any:
+        own = getattr(self._task, name)
         return getattr(self._settings, name) if own is None else own
 
+    def options(self) -> JobOptions:
+        time_limit, kill_grace = self._seconds("time_limit"), self._seconds("kill_grace")
+        return JobOptions(
+            context=self.context,
+            base_dir=self.get("base_dir"),
+            launcher=get_launcher(self.get("launcher")),
+            launch_options=LaunchOptions(
+                options=self._own("sbatch_options") or {},
+                batch=self._own("batch"),
+                time_limit=time_limit,
+                kill_grace=kill_grace,
+                interval=self._settings.scheduler_interval,
+            ),
+            time_limit=time_limit,
+            kill_grace=kill_grace,
+            poll_interval=self._poll_interval(),
+            cleanup=self._choice("cleanup", config.CLEANUP_POLICIES),
+            on_worker_exit=self._choice("on_worker_exit", config.EXIT_POLICIES),
+            success_exit_codes=self._exit_codes(),
+            tracking_url=self.get("tracking_url"),
+            log_lines=self._settings.log_lines,
+        )
+
+    def _own(self, name: str) -> Any:
+        return getattr(self._task, name)
+
     def _seconds(self, name: str) -> float:
-        value = self._setting(name)
+        value = self.get(name)
         try:
             seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
             if math.isfinite(seconds):
                 return seconds
         except (TypeError, ValueError):
             pass
-        raise self._wrong(
-            f"a time of the task is no number: {name} is {value!r}", "give seconds as a number, or a timedelta"
+        raise ConfigurationError(
+            f"a time of the task is no number: {name} is {value!r}",
+            next_step="give seconds as a number, or a timedelta",
         ) from None
 
-    def _wrong(self, problem: str, next_step: str) -> ConfigurationError:
-        return ConfigurationError(problem, host=str(self.host), job=self.task_id, next_step=next_step)
-
-    def _paths(self) -> JobPaths:
-        with error_context(host=str(self.host), job=self.task_id):
-            return JobPaths(self._setting("base_dir"), job_key(self.task_id))
-
-    def _launcher(self) -> Launcher:
-        with error_context(host=str(self.host), job=self.task_id):
-            return get_launcher(self._setting("launcher"))
-
-    def _wishes(self) -> LaunchOptions:
-        return LaunchOptions(
-            options=self.sbatch_options or {},
-            batch=self.batch,
-            time_limit=self._seconds("time_limit"),
-            kill_grace=self._seconds("kill_grace"),
-            interval=self._settings.scheduler_interval,
-        )
-
-    def _control(self) -> JobClient:
-        with error_context(job=self.task_id):
-            return JobClient(self.remote_context.connection, self._setting("base_dir"), self._launcher())
-
-    def _patience(self) -> Retry:
-        return Retry(self._settings.unreachable_timeout)
-
-    def _little_patience(self) -> Retry:
-        return Retry(min(self._settings.unreachable_timeout, self._settings.request_timeout))
-
-    def _monitor(self, patience: Retry | None = None) -> JobMonitor:
-        poll_interval = self._seconds("poll_interval")
-        if not poll_interval > 0:
-            raise self._wrong(f"the task's poll_interval is not above 0: {poll_interval}", "give seconds above 0")
-        return JobMonitor(
-            self._control(),
-            patience or self._patience(),
-            poll_interval=poll_interval,
-            start_timeout=self._launcher().start_timeout,
-            launches=self._launcher().launches,
-        )
-
-    def _policy(self, name: str) -> str:
-        policy = self._setting(name)
-        if policy not in _POLICIES[name]:
-            raise self._wrong(
-                f"a policy of the task is none: {name} is {policy!r}", f"use one of {', '.join(_POLICIES[name])}"
+    def _poll_interval(self) -> float:
+        seconds = self._seconds("poll_interval")
+        if not seconds > 0:
+            raise ConfigurationError(
+                f"the task's poll_interval is not above 0: {seconds}", next_step="give seconds above 0"
             )
-        return str(policy)
+        return seconds
 
-    def _environment(self) -> dict[str, str]:
-        try:
-            return dict(self.environment or {})
-        except (TypeError, ValueError):
-            # it may hold secrets
-            raise self._wrong(
-                f"environment is no dict: it is a {type(self.environment).__name__}", "give a dict of str to str"
-            ) from None
+    def _choice(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self.get(name)
+        if value not in choices:
+            raise ConfigurationError(
+                f"a policy of the task is none: {name} is {value!r}", next_step=f"use one of {', '.join(choices)}"
+            )
+        return str(value)
 
-    def _codes(self) -> tuple[int, ...]:
-        codes = self.success_exit_codes
+    def _exit_codes(self) -> tuple[int, ...]:
+        codes = self._own("success_exit_codes")
         try:
             return (codes,) if isinstance(codes, int) else tuple(codes)
         except TypeError:
-            raise self._wrong(
-                f"success_exit_codes is no tuple: {codes!r}", "give a tuple of whole numbers from 0 to 255"
+            raise ConfigurationError(
+                f"success_exit_codes is no tuple: {codes!r}", next_step="give a tuple of whole numbers from 0 to 255"
             ) from None

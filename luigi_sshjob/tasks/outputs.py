@@ -16,6 +16,11 @@ from luigi_sshjob.targets.target import RemoteTarget
 _VARIABLE = "SSHJOB_OUTPUT"
 
 
+def target_on(context: RemoteContext, path: str, format: Any = None) -> RemoteTarget:  # noqa: A002 - Luigi's word
+    """A target on the host of `context`."""
+    return RemoteTarget(path, context.host, format=format, **context.options)
+
+
 def made_by_command(declared: Any, context: RemoteContext) -> tuple[Output, ...]:
     """The outputs on the host of `context`: SSHJOB_OUTPUT for one, _<KEY> added in a dict, _0, _1, … in a list."""
     if isinstance(declared, (list, tuple)) and len(declared) == 1:

@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import HostUnreachable, JobFailed, JobLost
@@ -24,6 +24,19 @@ _STATUS_LINES = 8
 _WIDTH = 200
 
 
+class TaskStatus(Protocol):
+    """The part of a task that its run reports to.
+
+    Luigi adds `set_status_message`, `set_progress_percentage`, `set_tracking_url` and `scheduler_messages` to it while a
+    worker runs it.
+    """
+
+    task_id: str
+
+    def on_scheduler_message(self, message: Any, /) -> str:
+        """The response to a message that was sent from luigid's page."""
+
+
 class StatusReporter:
     """Turns the observations of one job into messages.
 
@@ -34,7 +47,7 @@ class StatusReporter:
 
     def __init__(
         self,
-        task: Any,
+        task: TaskStatus,
         job: JobRef,
         log_lines: int,
         logs: str,

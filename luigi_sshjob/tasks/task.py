@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,19 +12,18 @@ import luigi
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import CommandMissing, HostUnreachable, JobNotFound
 from luigi_sshjob.jobs.client import whoami
-from luigi_sshjob.jobs.model import JobRef, job_key
+from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry
+from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
-from luigi_sshjob.tasks import messages, outputs, resources, signals, tracking
+from luigi_sshjob.tasks import messages, options, outputs, resources, signals, tracking
 from luigi_sshjob.tasks.job import Job
-from luigi_sshjob.tasks.options import Declared
-from luigi_sshjob.tasks.run import JobRun
-
-logger = logging.getLogger("luigi-interface")
+from luigi_sshjob.tasks.options import JobOptions
+from luigi_sshjob.tasks.run import JobRun, cancel_attempt
 
 
-class RemoteJobTask(Declared, luigi.Task):
+class RemoteJobTask(luigi.Task):
     """Runs `command()` on `host`, detached, and waits for it. Override `host` and `command`.
 
     Every attribute below may be a class attribute, a property or a Luigi parameter; None means the default
@@ -58,9 +56,8 @@ class RemoteJobTask(Declared, luigi.Task):
     accepts_messages = True
     """Whether luigid's page offers to send messages, see `on_scheduler_message`."""
 
-    _submitted: JobRef | None = None
-    _end_elsewhere: Callable[[str], None] | None = None
-    """How the worker that holds the job without a process for it ends it."""
+    _job_run: JobRun | None = None
+    """The last run of the task in this process."""
 
     def command(self) -> str:
         """The text of a script: for /bin/sh, or for the interpreter of its own #! line."""
@@ -73,16 +70,20 @@ class RemoteJobTask(Declared, luigi.Task):
 
     def output(self) -> Any:
         """The exit record, which exists on success only, and the log; override for outputs of your own."""
-        paths = self._paths()
+        paths = options.job_paths(self)
         return {
             "exit_record": self.remote_target(paths.published_record),
             "log": self.remote_target(paths.published_log),
         }
 
+    @property
+    def remote_context(self) -> RemoteContext:
+        """How the host is reached. Raises `ConfigurationError`."""
+        return options.remote_context(self)
+
     def remote_target(self, path: str, format: Any = None) -> RemoteTarget:
         """A target on the task's host."""
-        context = self.remote_context
-        return RemoteTarget(path, context.host, format=format, **context.options)
+        return outputs.target_on(self.remote_context, path, format)
 
     def on_scheduler_message(self, message: Any) -> str:
         """What a message from luigid's page does while the job runs; returns the answer that is shown there, as text.
@@ -90,7 +91,12 @@ class RemoteJobTask(Declared, luigi.Task):
         Understands "status", "tail 50" and "cancel", and says so to any other; override it to understand more. An error
         that it raises is the answer, too. With `luigi_sshjob.build` it is called by a thread that is not the main one.
         """
-        return messages.answer(str(message), lambda: self._job(self._little_patience()))
+        return messages.answer(str(message), lambda: self._find_job(brief=True))
+
+    def on_timeout(self, message: str) -> None:
+        """Cancels the job when `worker_timeout` has passed and Luigi has ended the process that watched it."""
+        job = self._job_run.job if self._job_run else None
+        cancel_attempt(JobOptions.of(self).host_jobs(), job_key(self.task_id), job, message)
 
     @property
     def job(self) -> Job:
@@ -98,36 +104,46 @@ class RemoteJobTask(Declared, luigi.Task):
 
         Raises `JobNotFound` where there has been none.
         """
-        return self._job(None)
+        return self._find_job()
 
-    def _job(self, patience: Retry | None) -> Job:
-        ref = self._submitted or self._control().latest(job_key(self.task_id))
+    def _find_job(self, *, brief: bool = False) -> Job:
+        jobs = JobOptions.of(self).host_jobs()
+        ref = (self._job_run and self._job_run.job) or jobs.client.latest(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
                 "the task has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
             )
-        return Job(ref, self.remote_context, self._control(), self._monitor(patience), self._seconds("kill_grace"))
+        return Job(ref, self.remote_context, jobs, jobs.brief_retry() if brief else jobs.retry())
 
     def run(self) -> None:
         """Submits the job, or attaches to it; waits; takes the outcome over."""
         tracking.take_over(self)
-        patience = self._patience()
-        run = JobRun(self, patience)
-        with self._on_worker_exit() as worker_lives:
+        run = self.prepare_run()
+        with _exit_policy(run) as check_worker:
 
             def go_on() -> None:
-                worker_lives()
+                check_worker()
                 run.answer_messages()
 
             def while_silent(error: HostUnreachable) -> None:
                 run.report_unreachable(error)
                 go_on()
 
-            patience.on_retry = while_silent
+            run.retry.on_retry = while_silent
             while True:
-                job = run.begin()
-                if job is None or run.settle(run.monitor.wait(job, run.observe, go_on)):
+                job = run.submit()
+                if job is None or run.finish(run.monitor.wait(job, run.observe, go_on)):
                     return
+
+    def prepare_run(self, retry: Retry | None = None, repeat: float = 10.0) -> JobRun:
+        """The steps of one run, for `run` and for a worker that has no process for it; see `JobRun`.
+
+        Raises `ConfigurationError` for an attribute that cannot be used; nothing is sent to the host before.
+        """
+        with error_context("reading what it declares", host=str(self.host), job=self.task_id):
+            declared = JobOptions.of(self)
+            self._job_run = JobRun(self, declared, self._job_spec(declared), retry, repeat)
+        return self._job_run
 
     def process_resources(self) -> dict[str, Any]:
         """Luigi's; with those that bound the jobs of the host, see `limits`. What `resources` says comes first."""
@@ -137,48 +153,34 @@ class RemoteJobTask(Declared, luigi.Task):
             # Luigi asks where an error would end its worker, with all other tasks; the run meets with the same
             return self.resources
 
-    def _end(self, why: str) -> None:
-        """Cancels the job that this task is running, if there is one, without waiting long for its host."""
-        patience = self._little_patience()
-        control = self._control()
-        ref = self._submitted or patience.call(lambda: control.latest(job_key(self.task_id)))
-        if ref and not patience.call(lambda: control.look(ref)).state.final:
-            logger.info("%s on %s: cancelling, as %s", ref.id, ref.host, why)
-            outcome = self._monitor(patience).cancel(ref, self._seconds("kill_grace"))
-            logger.info("%s on %s %s", ref.id, ref.host, outcome)
+    def _job_spec(self, declared: JobOptions) -> JobSpec:
+        key = job_key(self.task_id)
+        paths = JobPaths(declared.base_dir, key)
+        made, shows_record = outputs.others(self.output(), {paths.published_record, paths.published_log})
+        if type(self).run is RemoteJobTask.run:
+            outputs.refuse_others(made, declared.context)
+        return JobSpec(
+            key=key,
+            command=self.command(),
+            environment=options.checked_environment(self.environment),
+            working_directory=str(self.working_directory or "~"),
+            outputs=outputs.made_by_command(made, declared.context),
+            publish=shows_record,
+            time_limit=declared.time_limit,
+            kill_grace=declared.kill_grace,
+            success_exit_codes=declared.success_exit_codes,
+            submitted_by=whoami(),
+            submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            launch=declared.launch_spec,
+        )
 
-    def _on_worker_exit(self) -> AbstractContextManager[Callable[[], None]]:
-        if self._policy("on_worker_exit") == "cancel":
-            return signals.cancelling(lambda: self._end("its worker ends"))
-        return signals.nothing_is_done()
 
-    def _request(self) -> JobSpec:
-        with error_context("reading what it declares", host=str(self.host), job=self.task_id):
-            declared, shows_record = self._declared()
-            if type(self).run is RemoteJobTask.run:
-                outputs.refuse_others(declared, self.remote_context)
-            return JobSpec(
-                key=job_key(self.task_id),
-                command=self.command(),
-                environment=self._environment(),
-                working_directory=str(self.working_directory or "~"),
-                outputs=outputs.made_by_command(declared, self.remote_context),
-                publish=shows_record,
-                time_limit=self._seconds("time_limit"),
-                kill_grace=self._seconds("kill_grace"),
-                success_exit_codes=self._codes(),
-                submitted_by=whoami(),
-                submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                launch=self._launcher().launch(self._wishes()),
-            )
-
-    def _declared(self) -> tuple[Any, bool]:
-        """What `output()` says without what the job directory shows by itself, and whether it says that too."""
-        paths = self._paths()
-        return outputs.others(self.output(), {paths.published_record, paths.published_log})
+def _exit_policy(run: JobRun) -> AbstractContextManager[Callable[[], None]]:
+    if run.options.on_worker_exit == "cancel":
+        return signals.cancelling(lambda: run.cancel("its worker ends"))
+    return signals.nothing_is_done()
 
 
 @RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]
-def _cancel_after_timeout(task: Any, message: str) -> None:
-    """`worker_timeout` is over: Luigi has ended the process that watched, and tells it to its worker."""
-    (task._end_elsewhere or task._end)(message)
+def _on_timeout(task: RemoteJobTask, message: str) -> None:
+    task.on_timeout(message)

@@ -36,17 +36,16 @@ class JobRunner:
         succeeded: Callable[[bool], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._task = task
         self._crew = crew
         self._verify = verify
         self._succeeded = succeeded
         self._failed = failed
         self._patience = crew.patience(crew.connection.settings.unreachable_timeout)
         self._patience.on_retry = self._host_is_silent
-        self._run = JobRun(task, self._patience, _REPEAT)
-        self._interval = task._seconds("poll_interval")
-        self.grace = task._seconds("kill_grace")
-        self.cancelled_at_exit = task._policy("on_worker_exit") == "cancel"
+        self._run: JobRun = task.prepare_run(self._patience, _REPEAT)
+        self._options = self._run.options
+        self.grace = self._options.kill_grace
+        self.cancelled_at_exit = self._options.on_worker_exit == "cancel"
         self._watched: Watched | None = None
         self._turn = threading.Lock()
         self._over = self._answering = False
@@ -64,13 +63,13 @@ class JobRunner:
     @cached_property
     def charge(self) -> JobLease:
         """For the guard."""
-        context = self._task.remote_context
+        context = self._options.context
         return JobLease(
             host=context.host,
             options=tuple(context.options.items()),
-            base_dir=self._task._setting("base_dir"),
-            launcher=self._task._setting("launcher"),
-            key=self._run.request.key,
+            base_dir=self._options.base_dir,
+            launcher=self._options.launcher.name,
+            key=self._run.spec.key,
             grace=self.grace,
         )
 
@@ -92,7 +91,7 @@ class JobRunner:
             try:
                 # a submission that is under way ends before
                 with self._turn:
-                    self._task._end(why)
+                    self._run.cancel(why)
             except SSHJobError as error:
                 logger.warning("the job was not cancelled: %s", error)
             finally:
@@ -127,14 +126,14 @@ class JobRunner:
             self._failed(error)
 
     def _submit(self) -> None:
-        job = self._run.begin()
+        job = self._run.submit()
         if job is None:
             self._succeed()
             return
         self._watched = Watched(
             tracker=self._run.monitor.tracker(job, self._observe),
             patience=self._patience,
-            interval=self._interval,
+            interval=self._options.poll_interval,
             ended=lambda outcome: self._do(partial(self._settle, outcome), urgent=True),
             failed=self._fail,
             relaunch=lambda: self._do(self._relaunch),
@@ -163,11 +162,11 @@ class JobRunner:
     def _relaunch(self) -> None:
         if self._watched:
             tracker = self._watched.tracker
-            tracker.launch_error = self._patience.call(lambda: self._run.control.relaunch(tracker.job))
+            tracker.launch_error = self._patience.call(lambda: self._run.jobs.client.relaunch(tracker.job))
 
     def _settle(self, outcome: Outcome) -> None:
         self._watched = None
-        if self._run.settle(outcome):
+        if self._run.finish(outcome):
             self._succeed()
         else:
             self._submit()

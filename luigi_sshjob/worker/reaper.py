@@ -14,14 +14,15 @@ import os
 import pickle
 import signal
 import time
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
-from luigi_sshjob.jobs.client import JobClient, cancel_many
+from luigi_sshjob.jobs.client import cancel_many
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobRef
-from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.targets.context import RemoteContext
 
@@ -139,10 +140,9 @@ def _cancel(charges: list[JobLease]) -> None:
         context = RemoteContext(charge.host, **dict(charge.options))
         if context in silent:
             continue
-        patience = Retry(context.connection.settings.request_timeout)
-        control = JobClient(context.connection, charge.base_dir, get_launcher(charge.launcher))
+        jobs = HostJobs(context.connection, charge.base_dir, get_launcher(charge.launcher))
         try:
-            job = patience.call(lambda: control.latest(charge.key))  # noqa: B023
+            job = jobs.brief_retry().call(partial(jobs.client.latest, charge.key))
         except SSHJobError as error:
             if isinstance(error, ConnectionFailed):
                 silent.add(context)
@@ -150,9 +150,9 @@ def _cancel(charges: list[JobLease]) -> None:
             continue
         if job:
             by_host.setdefault(context, []).append((job, charge.grace))
-    for context, jobs in by_host.items():
-        deadline = time.monotonic() + context.connection.settings.request_timeout + max(grace for _, grace in jobs)
+    for context, found in by_host.items():
+        deadline = time.monotonic() + context.connection.settings.request_timeout + max(grace for _, grace in found)
         try:
-            cancel_many(context.connection, jobs, deadline)
+            cancel_many(context.connection, found, deadline)
         except SSHJobError as error:
             logger.warning("the jobs were not cancelled: %s", error)

@@ -87,7 +87,7 @@ class JobTaskProcess:
     def run(self) -> None:
         """Begins, and returns."""
         logger.info("[pid %s] Worker %s holds     %s", os.getpid(), self._process.worker_id, self.task)
-        self.task._end_elsewhere = self._cancel
+        self.task.on_timeout = self._cancel
         self._worker.when_ended(self.task.task_id, partial(self._attempt, self._begin))
 
     def terminate(self) -> None:
@@ -209,7 +209,7 @@ class JobTaskProcess:
         self.let_go()
         self._leave_guard()
         # Luigi keeps the task to its end
-        self.task._end_elsewhere = None
+        del self.task.on_timeout
         self._worker.mailbox.put_here((self.task.task_id, status, explanation, self._missing, []))
 
 

@@ -13,6 +13,7 @@ from luigi.scheduler import Scheduler
 
 from luigi_sshjob import RemoteContext, RemoteJobTask, config
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.tasks.options import JobOptions
 
 _PARSERS = {"cfg": luigi.configuration.LuigiConfigParser, "toml": luigi.configuration.LuigiTomlParser}
 
@@ -101,7 +102,7 @@ def test_a_host_has_the_same_settings_however_a_task_spells_it(written):
     class Spelled(Declared):
         ssh_options = {"username": "me", "port": 22}
 
-    assert Spelled()._seconds("kill_grace") == 3
+    assert JobOptions.of(Spelled()).kill_grace == 3
 
 
 def test_an_attribute_comes_before_the_command_line_and_that_before_the_files(written):
@@ -113,7 +114,8 @@ def test_an_attribute_comes_before_the_command_line_and_that_before_the_files(wr
     with CmdlineParser.global_instance(["Asked", "--sshjob-kill-grace", "7", "--sshjob-time-limit=8"]):
         assert (config.settings("box").kill_grace, config.settings("box").time_limit) == (7, 8)
         assert config.settings("box").max_jobs == 2
-        assert (Own()._seconds("kill_grace"), Own()._seconds("time_limit")) == (9, 8)
+        options = JobOptions.of(Own())
+        assert (options.kill_grace, options.time_limit) == (9, 8)
         assert config.sshjob().kill_grace == 7
     assert config.settings("box").kill_grace == 2
     with (

@@ -186,7 +186,7 @@ def try_task(declared: type[luigi.Task]) -> None:
         return
     task = declared()
     if getattr(task, "launcher", None) == "slurm":
-        assert task._request().launch.lines
+        assert task.prepare_run().spec.launch.lines
         return
     assert luigi.build([task], local_scheduler=True)
     assert task.complete()

@@ -176,10 +176,10 @@ def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luig
             return {"A": "b"}
 
     configure(kill_grace=3)
-    spec = Mixed()._request().spec_text()
+    spec = Mixed().prepare_run().spec.spec_text()
     assert "time_limit=60" in spec
     assert "kill_grace=3" in spec
-    assert Mixed()._request().environment == {"A": "b"}
+    assert Mixed().prepare_run().spec.environment == {"A": "b"}
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ def test_outputs_get_a_variable_each(luigi_cfg):
             return [self.remote_target("/data/a"), self.remote_target("/data/b")]
 
     def outputs(task):
-        return [(output.variable, output.path) for output in task._request().outputs]
+        return [(output.variable, output.path) for output in task.prepare_run().spec.outputs]
 
     assert outputs(Declared()) == []
-    assert Declared()._request().publish
+    assert Declared().prepare_run().spec.publish
     assert outputs(One()) == [("SSHJOB_OUTPUT", "/data/one")]
-    assert not One()._request().publish
+    assert not One().prepare_run().spec.publish
     assert outputs(Several()) == [
         ("SSHJOB_OUTPUT_COUNTS", "/data/counts"),
         ("SSHJOB_OUTPUT_TOP_10", "/data/top"),
@@ -229,7 +229,7 @@ def test_outputs_beside_the_default_ones_keep_their_keys(luigi_cfg):
         def output(self):
             return {**super().output(), "data": self.remote_target("/data/x")}
 
-    request = More()._request()
+    request = More().prepare_run().spec
     assert request.publish
     assert [(output.variable, output.path) for output in request.outputs] == [("SSHJOB_OUTPUT_DATA", "/data/x")]
 
@@ -248,8 +248,8 @@ def test_an_output_that_the_command_cannot_make_is_refused(luigi_cfg, target):
             super().run()
 
     with pytest.raises(ConfigurationError, match=r"not on the job's host[\s\S]*self.remote_target"):
-        Elsewhere()._request()
-    assert [output.path for output in MakesItItself()._request().outputs] == ["/data/x"]
+        Elsewhere().prepare_run().spec
+    assert [output.path for output in MakesItItself().prepare_run().spec.outputs] == ["/data/x"]
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_times_may_be_timedeltas_and_one_exit_code_a_number(luigi_cfg):
         time_limit = datetime.timedelta(minutes=2)
         success_exit_codes = 3
 
-    request = Timed()._request()
+    request = Timed().prepare_run().spec
     assert (request.time_limit, request.success_exit_codes) == (120, (3,))
 
 

@@ -16,6 +16,7 @@ import luigi_sshjob
 from luigi_sshjob import RemoteContext
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.status import StatusReporter
@@ -325,7 +326,9 @@ def test_a_tail_is_the_end_of_the_log_as_it_is_now_and_never_all_of_it(bench):
     )
     ref = bench.submit(f"{command}; sleep 100").job
     processes.wait_until(lambda: bench.control.tail(ref, 1, 10) == b"end\n", "the log")
-    job = Job(ref, RemoteContext(bench.host.alias), bench.control, bench.monitor, 1)
+    context = RemoteContext(bench.host.alias)
+    jobs = HostJobs(context.connection, bench.base)
+    job = Job(ref, context, jobs, jobs.retry())
     assert job.tail(2) == ["…" + "y" * 1999, "end"]
     assert job.tail(400)[0] == "0123456789"
     assert len(bench.control.tail(ref, 500, 1 << 17)) < 1 << 17

@@ -213,7 +213,7 @@ def test_a_job_whose_submission_was_not_heard_of_is_the_one_that_ends_with_its_w
     monkeypatch.setattr(JobClient, "submit", unheard)
     with pytest.raises(RuntimeError):
         task.run()
-    task._end("its worker ends")
+    task.on_timeout("its worker ends")
     assert task.job.ref.attempt == 2
     assert task.job.outcome().state == "cancelled"
 

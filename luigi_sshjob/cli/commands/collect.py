@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from luigi_sshjob.cli.hosts import Site, find
+from luigi_sshjob.cli.hosts import find
 from luigi_sshjob.cli.render import print_outcome
 from luigi_sshjob.errors import JobError
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef, Outcome
 
 
 def collect(arguments: argparse.Namespace) -> int:
     """Marks them as taken over."""
     for site, job, outcome in _ended(arguments):
-        site.control.collect(job)
+        site.client.collect(job)
         print_outcome(job, outcome)
     return 0
 
@@ -21,26 +22,26 @@ def collect(arguments: argparse.Namespace) -> int:
 def forget(arguments: argparse.Namespace) -> int:
     """Removes them, collected or not."""
     for site, job, outcome in _ended(arguments):
-        site.control.collect(job)
+        site.client.collect(job)
         if outcome.state == "lost":
             # it has no record that the mark could hold in its stead
-            site.survey.discard([job])
+            site.listing.discard([job])
         else:
-            site.control.remove(job)
+            site.client.remove(job)
         print(f"{job.id} was removed")
     return 0
 
 
-def _ended(arguments: argparse.Namespace) -> list[tuple[Site, JobRef, Outcome]]:
+def _ended(arguments: argparse.Namespace) -> list[tuple[HostJobs, JobRef, Outcome]]:
     ended = []
     for site, job in find(arguments, arguments.jobs):
-        standing = site.control.look(job)
+        standing = site.client.look(job)
         if standing.outcome is None:
             raise JobError(
                 f"the job has not ended: it is {standing.state.value}",
                 host=job.host,
                 job=job.id,
-                next_step=f"wait for it, or end it with `{site.control.command_line('kill', job)}`",
+                next_step=f"wait for it, or end it with `{site.client.command_line('kill', job)}`",
             )
         ended.append((site, job, standing.outcome))
     return ended

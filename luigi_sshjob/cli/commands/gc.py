@@ -15,11 +15,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Removes what has ended and was taken over so long ago by the host's own clock; what nobody took over stays."""
     removed, waiting = [], 0
     for site in sites(arguments, arguments.host):
-        listed = site.survey.attempts()
+        listed = site.listing.attempts()
         waiting += sum(each.state.final and not each.collected for each in listed)
         old = [each for each in listed if is_old(site.host, each, arguments.older_than)]
         if not arguments.dry_run:
-            site.survey.discard([each.job for each in old])
+            site.listing.discard([each.job for each in old])
         removed += old
     if arguments.json:
         print_json([each.job.id for each in removed])

@@ -15,7 +15,7 @@ def kill(arguments: argparse.Namespace) -> int:
     """TERM, grace, KILL; returns when nothing of them is left."""
     found = find(arguments, arguments.jobs)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        ends = [(job, threads.submit(site.monitor.cancel, job, site.grace)) for site, job in found]
+        ends = [(job, threads.submit(site.cancel, job)) for site, job in found]
         for job, end in ends:
             print_outcome(job, end.result())
     return 0

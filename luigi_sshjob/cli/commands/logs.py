@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from luigi_sshjob.cli.hosts import Site, find
+from luigi_sshjob.cli.hosts import find
 from luigi_sshjob.cli.render import plain
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef
 
 _PIECE = 1 << 16  # bytes
@@ -17,10 +18,10 @@ def run(arguments: argparse.Namespace) -> int:
     ((site, job),) = find(arguments, [arguments.job])
     offset = 0 if arguments.tail is None else _beginning(site, job, arguments.tail)
     if arguments.follow:
-        outcome = site.monitor.wait(job, lambda observation: _write(observation.log), offset=offset)
+        outcome = site.monitor().wait(job, lambda observation: _write(observation.log), offset=offset)
         print(f"{job.id} {plain(str(outcome))}", file=sys.stderr)
         return 0 if outcome.succeeded else 1
-    while piece := site.control.poll([(job, offset)])[0].log:
+    while piece := site.client.poll([(job, offset)])[0].log:
         _write(piece)
         offset += len(piece)
     return 0
@@ -31,10 +32,10 @@ def _write(log: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _beginning(site: Site, job: JobRef, lines: int) -> int:
+def _beginning(site: HostJobs, job: JobRef, lines: int) -> int:
     """Where in the log its last so many lines begin; one that has no end yet counts. Read from the end backwards, as a
     log may be of any size."""
-    begin = end = site.survey.details(job).log_bytes
+    begin = end = site.listing.details(job).log_bytes
     found = 0
     while begin > 0 and lines:
         stop, begin = begin, max(0, begin - _PIECE)
@@ -47,10 +48,10 @@ def _beginning(site: Site, job: JobRef, lines: int) -> int:
     return begin
 
 
-def _read(site: Site, job: JobRef, begin: int, end: int) -> bytes:
+def _read(site: HostJobs, job: JobRef, begin: int, end: int) -> bytes:
     found = b""
     while begin + len(found) < end:
-        piece = site.control.poll([(job, begin + len(found))])[0].log
+        piece = site.client.poll([(job, begin + len(found))])[0].log
         if not piece:
             # somebody has made the log shorter
             break

@@ -15,9 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from luigi_sshjob.cli.hosts import Site, sites
+from luigi_sshjob.cli.hosts import sites
 from luigi_sshjob.cli.render import age, detail, plain, print_json, record, screen, show, styled
 from luigi_sshjob.errors import ConnectionFailed, JobNotFound, SSHJobError
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import Ask, JobSummary
 
 _DAY = 86400.0
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 3 if failures else 0
 
 
-def _watch(places: list[Site], arguments: argparse.Namespace) -> int:
+def _watch(places: list[HostJobs], arguments: argparse.Namespace) -> int:
     terminal = screen()
     if not terminal.is_terminal or arguments.json:
         print("luigi-sshjob: --watch is for a terminal, and not with --json; repeat `ls` instead", file=sys.stderr)
@@ -62,7 +63,7 @@ def _watch(places: list[Site], arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _looks(
-    places: list[Site], deadline: float | None = None
+    places: list[HostJobs], deadline: float | None = None
 ) -> Iterator[Callable[[], list[list[JobSummary] | SSHJobError]]]:
     """Looks at all hosts at once, with one session each that is kept for the next look."""
     with contextlib.ExitStack() as stack:
@@ -72,7 +73,7 @@ def _looks(
 
 
 class _Look:
-    def __init__(self, site: Site, stack: contextlib.ExitStack, deadline: float | None):
+    def __init__(self, site: HostJobs, stack: contextlib.ExitStack, deadline: float | None):
         self._site = site
         self._deadline = deadline
         self._session = stack.enter_context(contextlib.ExitStack())
@@ -81,8 +82,8 @@ class _Look:
     def __call__(self) -> Attempts:
         try:
             if self._ask is None:
-                self._ask = self._session.enter_context(self._site.survey.asking(self._deadline))
-            return self._site.survey.ask(self._ask)
+                self._ask = self._session.enter_context(self._site.listing.asking(self._deadline))
+            return self._site.listing.ask(self._ask)
         except SSHJobError as error:
             if isinstance(error, ConnectionFailed):
                 self._session.close()

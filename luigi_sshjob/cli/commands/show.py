@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from luigi_sshjob.cli.hosts import Site, find
+from luigi_sshjob.cli.hosts import find
 from luigi_sshjob.cli.render import age, detail, plain, print_json, record, show, size, styled
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import JobDetails
 from luigi_sshjob.jobs.model import JobRef, State
 
@@ -20,7 +21,7 @@ _COMMAND_LINES = 20
 def run(arguments: argparse.Namespace) -> int:
     """All that is known, and the commands that come next."""
     ((site, job),) = find(arguments, [arguments.job])
-    details = site.survey.details(job)
+    details = site.listing.details(job)
     if arguments.json:
         print_json(_record(details))
         return 0
@@ -89,9 +90,9 @@ def _lines(text: str, count: int, first: bool = False) -> Text:
     return Text("\n").join([shown, left_out] if first else [left_out, shown])
 
 
-def _next_steps(site: Site, job: JobRef, details: JobDetails) -> Iterator[str]:
+def _next_steps(site: HostJobs, job: JobRef, details: JobDetails) -> Iterator[str]:
     def how(verb: str) -> str:
-        return site.control.command_line(verb, job)
+        return site.client.command_line(verb, job)
 
     listed = details.listed
     if not listed.state.final:

@@ -12,6 +12,7 @@ import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteJobTask, RemoteTarget
 from luigi_sshjob.errors import ConfigurationError, LoginRefused
+from luigi_sshjob.tasks.options import JobOptions
 
 from support.settings import both_transports, configure
 
@@ -147,7 +148,7 @@ def test_a_task_whose_host_takes_a_transport_of_its_own_runs_by_it(host, luigi_c
         assert luigi.build([Whole()], local_scheduler=True)
         with Whole().output()["log"].open() as log:
             assert log.read() == "from the job\n"
-        kill = Whole()._control().command_line("kill", Whole().job.ref)
+        kill = JobOptions.of(Whole()).host_jobs().client.command_line("kill", Whole().job.ref)
         assert f"--transport {name} " in kill
     finally:
         host.run("rm", "-rf", f"jobs-{name}")

@@ -1,0 +1,79 @@
+"""The jobs of one host below one base directory, and everything that works on them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.launchers.base import Launcher
+from luigi_sshjob.jobs.launchers.registry import get_launcher
+from luigi_sshjob.jobs.listing import JobListing
+from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.retry import Retry
+from luigi_sshjob.ssh.connection import Connection
+
+
+class HostJobs:
+    """Makes the client, the monitor and the listing of a host, by default with the settings of the host.
+
+    Times are seconds. Raises `ConfigurationError` for a base directory that is not a path.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        base_dir: str,
+        launcher: Launcher | None = None,
+        *,
+        poll_interval: float | None = None,
+        kill_grace: float | None = None,
+    ):
+        settings = connection.settings
+        self.connection = connection
+        self.base_dir = base_dir
+        self.launcher = launcher or get_launcher(settings.launcher)
+        self.kill_grace = settings.kill_grace if kill_grace is None else kill_grace
+        self._poll_interval = settings.poll_interval if poll_interval is None else poll_interval
+        self.client = JobClient(connection, base_dir, self.launcher)
+
+    @property
+    def host(self) -> str:
+        """The host as the user names it."""
+        return self.connection.host
+
+    @cached_property
+    def listing(self) -> JobListing:
+        """All attempts below the base directory."""
+        return JobListing(self.connection, self.base_dir)
+
+    def retry(self) -> Retry:
+        """Waits as long for the host as its `unreachable_timeout` says."""
+        return Retry(self.connection.settings.unreachable_timeout)
+
+    def brief_retry(self) -> Retry:
+        """Waits for the host no longer than for the response to one request, for callers that cannot wait."""
+        settings = self.connection.settings
+        return Retry(min(settings.unreachable_timeout, settings.request_timeout))
+
+    def monitor(self, retry: Retry | None = None) -> JobMonitor:
+        """Waits for jobs, and cancels them."""
+        return JobMonitor(
+            self.client,
+            retry or self.retry(),
+            poll_interval=self._poll_interval,
+            start_timeout=self.launcher.start_timeout,
+            launches=self.launcher.launches,
+        )
+
+    def cancel(self, job: JobRef, retry: Retry | None = None) -> Outcome:
+        """End the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it has ended."""
+        return self.monitor(retry).cancel(job, self.kill_grace)
+
+    def find(self, name: str) -> JobRef | None:
+        """By KEY/ATTEMPT, or by KEY for the newest attempt."""
+        key, _, attempt = name.rpartition("/") if "/" in name else (name, "", "")
+        newest = self.client.latest(key)
+        if newest and attempt in ("", str(newest.attempt)):
+            return newest
+        return next((each.job for each in self.listing.attempts() if each.job.id == f"{key}/{attempt}"), None)
