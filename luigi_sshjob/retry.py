@@ -1,4 +1,4 @@
-"""How long a host that does not answer is waited for."""
+"""Retry with back-off while a host is unreachable. All back-off of the package is here."""
 
 from __future__ import annotations
 
@@ -15,21 +15,40 @@ logger = logging.getLogger("luigi-interface")
 
 Result = TypeVar("Result")
 
-_LONGEST_BACKOFF = 30.0
+_FIRST_PAUSE = 0.5  # seconds
+_LONGEST_PAUSE = 30.0
+
+
+def jitter(shortest: float, longest: float) -> float:
+    """A random pause in seconds, so that processes that wait for the same thing do not act at the same moment."""
+    return random.uniform(shortest, longest)  # noqa: TID251  # the place it is banned in favour of
+
+
+class Backoff:
+    """Pauses that double from `first` to `longest` seconds, each shortened at random by up to a half."""
+
+    def __init__(self, first: float = _FIRST_PAUSE, longest: float = _LONGEST_PAUSE):
+        self._limit = first
+        self._longest = longest
+
+    def next(self) -> float:
+        """The next pause in seconds."""
+        limit, self._limit = self._limit, min(self._limit * 2, self._longest)
+        return jitter(limit / 2, limit)
 
 
 class Retry:
-    """Repeats what may be repeated for as long as a host does not answer, up to `timeout` seconds in a row."""
+    """Repeats idempotent requests while a host is unreachable, up to `timeout` seconds in a row."""
 
     def __init__(self, timeout: float):
         self.timeout = timeout
-        self.on_retry: Callable[[HostUnreachable], None] = lambda error: None
-        """Called now and then while the host does not answer, with the last error; may be set."""
+        self.on_retry: Callable[[HostUnreachable], None] = lambda _: None
+        """Called before each retry with the last error."""
 
     def call(self, request: Callable[[], Result], meanwhile: str = "what runs on the host goes on") -> Result:
-        """The answer to `request`. Raises `HostUnreachable` when the time is up; no job is the worse for it."""
+        """Returns the result of `request`. Raises `HostUnreachable` after the timeout; jobs are not affected."""
         since = time.monotonic()
-        pause = 0.5
+        backoff = Backoff()
         while True:
             try:
                 return request()
@@ -38,105 +57,103 @@ class Retry:
                     raise
                 logger.warning("%s\nTrying again; %s meanwhile.", error, meanwhile)
                 self.on_retry(error)
-                # full jitter, so that many who lost the same host do not come back at once
-                time.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, _LONGEST_BACKOFF)
-
-
-_FIRST_PAUSE = 0.5  # seconds
-_LONGEST_PAUSE = 30.0
+                time.sleep(backoff.next())
 
 
 class HostOutage:
-    """What is known of a host that does not answer; nothing while it does. For all threads."""
+    """The current outage of a host, if any, as known to all threads of this process."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._since = 0.0
-        self._pause = _FIRST_PAUSE
+        self._backoff = Backoff()
         self._next_try = 0.0
         self._closed = False
         self.error: HostUnreachable | None = None
+        """The last error; None while the host responds."""
 
-    def noted(self, error: HostUnreachable) -> None:
-        """One more question was in vain."""
+    def record(self, error: HostUnreachable) -> None:
+        """Records a failed request."""
         now = time.monotonic()
         with self._changed:
             if self.error is None:
-                self._since, self._pause = now, _FIRST_PAUSE
+                self._since, self._backoff = now, Backoff()
             elif now < self._next_try:
                 return
             self.error = error
-            # jitter, so that other processes that lost the same host do not come back at once
-            self._next_try = now + random.uniform(self._pause / 2, self._pause)
-            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+            self._next_try = now + self._backoff.next()
         logger.warning("%s\nTrying again; what runs on the host goes on meanwhile.", error)
 
-    def over(self) -> None:
-        """It has answered."""
+    def end(self) -> None:
+        """Records a successful request."""
         with self._changed:
             self.error = None
             self._changed.notify_all()
 
     def wait(self) -> None:
-        """Until the next question may be asked."""
+        """Waits until the next request is due."""
         with self._changed:
-            while self.error is not None and not self._closed and (rest := self.rest()) > 0:
-                self._changed.wait(rest)
+            while self.error is not None and not self._closed and (pause := self.pause()) > 0:
+                self._changed.wait(pause)
 
-    def rest(self) -> float:
-        """Seconds until the next question may be asked."""
+    def pause(self) -> float:
+        """Seconds until the next request is due."""
         return max(0.0, self._next_try - time.monotonic()) if self.error is not None else 0.0
 
     def check(self, since: float, timeout: float) -> None:
-        """Raises the last error where one who waits `since` (`time.monotonic()`) has had no answer for too long, or
-        where nobody is to wait any more."""
+        """Raises the last error if the outage, or the wait that began at `since`, is longer than `timeout` seconds.
+
+        Raises it also after `close`.
+        """
         with self._changed:
             error = self.error
-            too_long = time.monotonic() - max(since, self._since) > timeout
-        if error is not None and (too_long or self._closed):
+            expired = time.monotonic() - max(since, self._since) > timeout
+        if error is not None and (expired or self._closed):
             raise error.again()
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """Ends all waiting."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
 class SharedRetry(Retry):
-    """Of one who is not alone in waiting: its time begins when it is made, and while another knows that the host is
-    silent it does not ask by itself."""
+    """A `Retry` that shares what is known of an outage with the other requests to the same host.
 
-    def __init__(self, timeout: float, silence: HostOutage):
+    The timeout counts from the start of the outage, or from the creation of this object if that is later. During an
+    outage only one of those that share it tries the host at a time.
+    """
+
+    def __init__(self, timeout: float, outage: HostOutage):
         super().__init__(timeout)
-        self._silence = silence
+        self._outage = outage
         self._since = time.monotonic()
 
     def check(self) -> None:
-        """Raises `HostUnreachable` when the time is up."""
-        self._silence.check(self._since, self.timeout)
-        error = self._silence.error
+        """Calls `on_retry` during an outage. Raises `HostUnreachable` after the timeout."""
+        self._outage.check(self._since, self.timeout)
+        error = self._outage.error
         if error is not None:
             self.on_retry(error)
 
-    def give_up(self) -> None:
-        """Nobody waits for what is asked any more: the next failure is the last."""
+    def stop(self) -> None:
+        """Makes the next failure the last one."""
         self.timeout = 0.0
 
-    def call(self, request: Callable[[], Result], meanwhile: str = "") -> Result:
-        """As `Retry.call`; what is said while a host does not answer is said once for all."""
+    def call(self, request: Callable[[], Result], meanwhile: str = "") -> Result:  # noqa: ARG002  # as `Retry.call`
+        """Like `Retry.call`; an outage is logged once for all requests."""
         since = time.monotonic()
         while True:
             self.check()
-            self._silence.wait()
+            self._outage.wait()
             try:
-                answer = request()
+                result = request()
             except HostUnreachable as error:
-                self._silence.noted(error)
-                # the host may well answer others
+                self._outage.record(error)
+                # `check` never raises while other requests succeed and end the outage
                 if time.monotonic() - since > self.timeout:
                     raise
             else:
-                self._silence.over()
-                return answer
+                self._outage.end()
+                return result

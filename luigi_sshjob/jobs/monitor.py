@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import random
 import time
 from collections.abc import Callable
 
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
-from luigi_sshjob.retry import Retry
+from luigi_sshjob.retry import Retry, jitter
 
 logger = logging.getLogger("luigi-interface")
 
@@ -172,7 +171,7 @@ class JobMonitor:
                     next_step="name the machine it runs on as the host, when its directory is there",
                 )
             logger.debug("%s: cancelling, it is %s", job.id, state.value)
-            time.sleep(random.uniform(0.1, 0.3))
+            time.sleep(jitter(0.1, 0.3))
 
 
 def _may_have_more(outcome: Outcome, offset: int) -> bool:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,9 +14,10 @@ import luigi.contrib.ssh
 
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import translate_os_errors
-from luigi_sshjob.errors import ConfigurationError, RemoteCommandFailed, SessionRefused, UnsafeValue
+from luigi_sshjob.errors import ConfigurationError, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection, connection_to
+from luigi_sshjob.ssh.shell.session import retry_refused_session
 from luigi_sshjob.ssh.transports.base import Process
 
 _LONGEST = (1 << 17) - 1
@@ -105,17 +104,8 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         return self.check_output(self.quoted(*argv))
 
     def _run(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
-        transport = self.connection.transport
         deadline = self.connection.request_deadline()
-        while True:
-            try:
-                return self._communicate(cmd)
-            except SessionRefused:
-                # others use the connection's sessions too; a refused command has not begun
-                if time.monotonic() > deadline:
-                    raise
-                transport.session_limiter.refused()
-                time.sleep(random.uniform(0.1, 0.5))
+        return retry_refused_session(self.connection.transport, lambda: self._communicate(cmd), deadline)
 
     def _communicate(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
         with tempfile.TemporaryFile() as errors:

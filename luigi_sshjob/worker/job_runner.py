@@ -80,7 +80,7 @@ class JobRunner:
     def give_up(self) -> None:
         """Lets go of it; the job goes on."""
         self._over = True
-        self._patience.give_up()
+        self._patience.stop()
         if self._watched:
             self._crew.lookout.drop(self._watched)
 

@@ -45,9 +45,9 @@ class Watched:
 class JobWatcher:
     """Asks for news of many jobs at once, for as long as the process lives or until `close`."""
 
-    def __init__(self, connection: Connection, silence: HostOutage):
+    def __init__(self, connection: Connection, outage: HostOutage):
         self._connection = connection
-        self._silence = silence
+        self._outage = outage
         self._lock = threading.Lock()
         self._coming: list[Watched] = []
         self._leaving: list[Watched] = []
@@ -97,7 +97,7 @@ class JobWatcher:
         done: list[str] = []
         for topic, content in self._watches.hear(self._next_tick - time.monotonic()):
             if isinstance(content, HostUnreachable):
-                self._silence.noted(content)
+                self._outage.record(content)
                 self._watches.begin_anew()
                 self._deaf = True
                 return
@@ -162,19 +162,19 @@ class JobWatcher:
                 error.job, error.doing = job.tracker.job.id, "watching it"
                 del self._watched[job.topic]
                 job.failed(error)
-        if not self._asked_host and self._silence.rest() == 0:
+        if not self._asked_host and self._outage.pause() == 0:
             self._watches.begin_anew()
             self._watches.ask_host()
             self._asked_host = True
-        for topic, content in self._watches.hear(_TICK if self._asked_host else min(_TICK, self._silence.rest())):
+        for topic, content in self._watches.hear(_TICK if self._asked_host else min(_TICK, self._outage.pause())):
             self._asked_host = self._asked_host and topic != HOST
             if isinstance(content, HostUnreachable):
-                self._silence.noted(content)
+                self._outage.record(content)
             elif isinstance(content, Exception):
                 raise content
             elif topic == HOST:
-                self._silence.over()
-        if self._silence.error is None:
+                self._outage.end()
+        if self._outage.error is None:
             self._begin_anew(None)
 
     def _begin_anew(self, gone: LeaderGone | None) -> None:

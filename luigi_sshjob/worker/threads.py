@@ -75,16 +75,16 @@ class HostThreads:
 
     def __init__(self, connection: Connection):
         self.connection = connection
-        self.silence = HostOutage()
+        self.outage = HostOutage()
         self.hands = PriorityThreadPool(f"asks {connection.host}")
-        self.lookout = JobWatcher(connection, self.silence)
+        self.lookout = JobWatcher(connection, self.outage)
 
     def patience(self, timeout: float) -> SharedRetry:
         """For one job, from now on."""
-        return SharedRetry(timeout, self.silence)
+        return SharedRetry(timeout, self.outage)
 
     def close(self) -> None:
         """Nothing more is asked; whoever waits for the host is told that it does not answer."""
-        self.silence.close()
+        self.outage.close()
         self.hands.close()
         self.lookout.close()

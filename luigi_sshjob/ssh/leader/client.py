@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import socket
 import threading
 import time
@@ -12,6 +11,7 @@ import weakref
 
 from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import ConnectionLost
+from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.leader.link import HEARTBEAT_TIMEOUT, LeaderGone, LeaderLink
 from luigi_sshjob.ssh.leader.server import Leader
 from luigi_sshjob.ssh.local.file_lock import FileLock
@@ -148,7 +148,7 @@ class LeaderClient:
             self._lead()
             if time.monotonic() - since > HEARTBEAT_TIMEOUT:
                 self._depose(leader)
-            time.sleep(random.uniform(0.002, 0.02))
+            time.sleep(jitter(0.002, 0.02))
 
     def _lead(self) -> None:
         with self._lock:

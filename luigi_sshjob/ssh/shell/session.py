@@ -6,20 +6,22 @@ import contextlib
 import io
 import math
 import os
-import random
 import secrets
 import select
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeVar
 
 from luigi_sshjob.errors import ConnectionLost, LoginRefused, SessionRefused, SSHJobError
 from luigi_sshjob.remote import quoting
+from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.transports.base import Process, Transport
 from luigi_sshjob.ssh.transports.error_mapping import silent
+
+T = TypeVar("T")
 
 
 class Session:
@@ -151,20 +153,16 @@ class Session:
     def _open(self, line: str, deadline: float) -> Process:
         token = secrets.token_hex(16)
         request = quoting.encode(quoting.one_line(f"echo {token}; {line}")) + b"\n"
-        while True:
-            try:
-                self._start(deadline)
-                with self._closing_on_failure():
-                    self.write(request, deadline=deadline)
-                    self._await(token.encode() + b"\n", deadline)
-                return self.process
-            except SessionRefused:
-                # the server allows fewer sessions than our gate does, or others use them
-                self._transport.session_limiter.refused()
-                if time.monotonic() > deadline:
-                    raise
-                self._said.truncate(0)
-                time.sleep(random.uniform(0.1, 0.5))
+
+        def start() -> Process:
+            self._said.truncate(0)
+            self._start(deadline)
+            with self._closing_on_failure():
+                self.write(request, deadline=deadline)
+                self._await(token.encode() + b"\n", deadline)
+            return self.process
+
+        return retry_refused_session(self._transport, start, deadline)
 
     def _start(self, deadline: float) -> None:
         self._input.close()
@@ -218,6 +216,21 @@ class Session:
     def _silent(self) -> ConnectionLost:
         self.close()
         return silent(self._transport.destination)
+
+
+def retry_refused_session(transport: Transport, start: Callable[[], T], deadline: float) -> T:
+    """Calls `start` again while the server refuses a session. Raises `SessionRefused` after `deadline`.
+
+    A refused session has not run anything. The server allows fewer sessions than configured, or others use them.
+    """
+    while True:
+        try:
+            return start()
+        except SessionRefused:
+            transport.session_limiter.refused()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(jitter(0.1, 0.5))
 
 
 def _ready(fd: int, event: int, deadline: float) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
+from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.runtime_dir import private
 
@@ -73,7 +73,7 @@ class LoginCoordinator:
                 if error.code not in _RETRIED or attempt == self._settings.connect_attempts:
                     self._failures.note(error)
                     raise
-                time.sleep(random.uniform(0.5, 1.0) * attempt)
+                time.sleep(jitter(0.5, 1.0) * attempt)
             except ConnectionFailed as error:
                 self._failures.note(error)
                 raise
@@ -131,7 +131,7 @@ class LoginFailures:
         if failed >= since or (refused and time.time() - failed < _REFUSED_FOR):
             error = LoginRefused if refused else HostUnreachable
             raise error(problem, host=self._host, doing="logging in", next_step=next_step, code=code)
-        pause = random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**count) - (time.time() - failed)
+        pause = jitter(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**count) - (time.time() - failed)
         if pause > 0 and not refused:
             logger.info("%s: %d logins have failed (%s); the next one in %.0f s", self._host, count, problem, pause)
             time.sleep(pause)

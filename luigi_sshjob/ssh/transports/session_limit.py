@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from pathlib import Path
 
 from luigi_sshjob.errors import HostUnreachable
+from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.local.file_lock import FileLock
 
 logger = logging.getLogger("luigi-interface")
@@ -55,7 +55,7 @@ class SessionLimiter:
                 if time.monotonic() > say_at:
                     say_at += 30
                     logger.info("%s: waiting for one of %d sessions; all are in use", host, self.size)
-                time.sleep(random.uniform(0.005, 0.03))
+                time.sleep(jitter(0.005, 0.03))
         finally:
             ticket.release(remove=True)
         raise HostUnreachable(
