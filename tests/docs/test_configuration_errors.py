@@ -1,0 +1,119 @@
+"""Errors of settings, command-line options and task attributes; nothing is sent to the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import luigi
+import pytest
+from luigi.cmdline_parser import CmdlineParser
+
+from luigi_sshjob import RemoteJobTask, RemoteTarget, config
+from luigi_sshjob.errors import SSHJobError
+from luigi_sshjob.worker.worker import RemoteJobWorker
+
+from support.error_producers import Environment, Producer, assert_complete, odd_task
+from support.settings import configure
+
+
+def declared(**attributes: Any) -> Producer:
+    return lambda _: odd_task(**attributes).run()
+
+
+def slurm(**options: Any) -> Producer:
+    return declared(launcher="slurm", **options)
+
+
+def setting(**values: object) -> Producer:
+    def read(_: Environment) -> object:
+        configure(**values)
+        return config.settings()
+
+    return read
+
+
+def section(name: str, **values: object) -> Producer:
+    def read(_: Environment) -> object:
+        luigi.configuration.get_config().add_section(name)
+        for key, value in values.items():
+            luigi.configuration.get_config().set(name, key, str(value))
+        return config.settings()
+
+    return read
+
+
+def typed(*words: str) -> Producer:
+    def read(_: Environment) -> object:
+        with CmdlineParser.global_instance(["RemoteJobTask", *words]):
+            return config.settings()
+
+    return read
+
+
+def target(path: str) -> RemoteTarget:
+    return RemoteTarget(path, "box")
+
+
+PRODUCERS: list[tuple[str, Producer]] = [
+    ("a setting has a value that cannot be", setting(poll_interval="nan")),
+    ("there is no such setting", setting(kill_graze=1)),
+    ("a setting stands in its section twice, with - and with _", setting(**{"kill-grace": 1, "kill_grace": 2})),
+    ("Luigi's configuration refers to what is not there", setting(poll_interval="%(nothing)s")),
+    ("a setting cannot stand in the section of a host", section("sshjob.box", remote_jobs=1)),
+    ("the section of a host has no name of one", section("sshjob.a b", kill_grace=1)),
+    ("a section of the configuration is nobody's", section("sshjob:box", kill_grace=1)),
+    ("an option has a value that cannot be", typed("--sshjob-kill-grace", "soon")),
+    ("tracking_url cannot become a web address", declared(tracking_url="gpu01/{host}")),
+    ("remote_jobs is no number of jobs", lambda _: RemoteJobWorker("many")),
+    ("there is no such ssh option", declared(ssh_options={5: 1})),
+    ("the task has no host", declared(host=None)),
+    ("a task must override command()", declared(command=RemoteJobTask.command)),
+    ("the command is no text", declared(command=lambda self: "")),
+    ("the command contains a NUL byte", declared(command=lambda self: "a\0b")),
+    (
+        "the command's #! line is not at its very beginning, or ends in a carriage return",
+        declared(command=lambda self: "\n#!/bin/sh\n"),
+    ),
+    ("ssh_options is no dict of options: it is a", declared(ssh_options=5)),
+    ("base_dir is no path", declared(base_dir="")),
+    ("base_dir is no path", declared(base_dir=5)),
+    ("there is no such launcher", declared(launcher=["nohup"])),
+    ("environment is no dict: it is a", declared(environment="A=1")),
+    ("this is no name of an environment variable", declared(environment={"1A": "x"})),
+    ("this environment variable cannot be set for a job", declared(environment={"UID": "x"})),
+    ("the value of an environment variable is no str", declared(environment={"A": 1})),
+    ("the value of an environment variable contains a NUL byte", declared(environment={"A": "\0"})),
+    ("success_exit_codes is no tuple", declared(success_exit_codes=None)),
+    ("success_exit_codes are no exit codes", declared(success_exit_codes=(256,))),
+    ("a time of the task is no number", declared(time_limit="soon")),
+    ("a time of the task is no number", slurm(kill_grace=float("nan"))),
+    ("time_limit and kill_grace must be finite and not negative", declared(time_limit=-1)),
+    ("the task's poll_interval is not above 0", declared(poll_interval=0)),
+    ("a policy of the task is none", declared(cleanup="sometimes")),
+    ("an output is not on the job's host as the task reaches it", declared(output=lambda self: luigi.LocalTarget("x"))),
+    ("two outputs would share a variable", declared(output=lambda self: {"a-b": target("x"), "a b": target("y")})),
+    ("sbatch_options is no dict", slurm(sbatch_options=5)),
+    ("batch is no number of jobs", slurm(batch="x")),
+    ("this is no long option of sbatch", slurm(sbatch_options={"--mem": 1})),
+    ("this sbatch option cannot be set for a job", slurm(sbatch_options={"array": 1})),
+    ("an sbatch option cannot have a value of this kind", slurm(sbatch_options={"mem": object()})),
+    ("the value of an sbatch option is not one line of text", slurm(sbatch_options={"comment": "a\nb"})),
+]
+
+
+@pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
+def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, env):
+    configure(connect_attempts=1)
+    with pytest.raises(SSHJobError) as caught:
+        produce(env)
+    assert_complete(caught.value, sentence)
+    if produce.__qualname__.startswith("declared") and not sentence.startswith("the task has no host"):
+        assert caught.value.job == "Odd__99914b932b"
+
+
+def test_what_a_users_own_method_raises_is_left_as_it_is():
+    def command(self: Any) -> str:
+        return str({}["none"] or int("x"))
+
+    with pytest.raises(KeyError, match="none"):
+        odd_task(command=command).run()

@@ -1,0 +1,220 @@
+"""Errors of ssh options, logins, sessions and commands; most come before anything is sent to the host."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from luigi_sshjob import RemoteContext, config
+from luigi_sshjob.cli.commands import ls
+from luigi_sshjob.cli.commands.gc import is_old
+from luigi_sshjob.cli.parser import parser
+from luigi_sshjob.destination import Destination
+from luigi_sshjob.doctor.runner import account_of
+from luigi_sshjob.errors import LocalResourceError, SSHJobError
+from luigi_sshjob.jobs.listing import JobSummary
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.ssh.connection import close_shells
+from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.shell.remote_shell import Response
+from luigi_sshjob.ssh.transports.error_mapping import login_error
+from luigi_sshjob.ssh.transports.login import LoginCoordinator
+from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
+
+from support import processes
+from support.error_producers import Environment, Producer, assert_complete
+from support.settings import configure
+
+
+def option(**options: Any) -> Producer:
+    return lambda _: RemoteContext("box", **options).check_output(["true"])
+
+
+def command(words: Any) -> Producer:
+    return lambda _: RemoteContext("box").check_output(words)
+
+
+def tunnel(*arguments: Any) -> Producer:
+    return lambda _: RemoteContext("box").tunnel(*arguments).__enter__()
+
+
+def with_settings(producer: Producer, **values: object) -> Producer:
+    def produce(env: Environment) -> object:
+        configure(**values)
+        return producer(env)
+
+    return produce
+
+
+def without_a_program(env: Environment) -> None:
+    env.monkeypatch.setenv("PATH", "")
+    command(["true"])(env)
+
+
+def without_sshpass(env: Environment) -> None:
+    env.monkeypatch.delenv("SSHPASS", raising=False)
+    option(sshpass=True)(env)
+
+
+def without_paramiko(env: Environment) -> None:
+    env.monkeypatch.setitem(sys.modules, "luigi_sshjob.ssh.transports.paramiko.transport", None)
+    option(transport="paramiko")(env)
+
+
+def without_room(env: Environment) -> None:
+    env.monkeypatch.setattr(tempfile, "tempdir", str(env.tmp_path / "missing"))
+    command(["true"])(env)
+
+
+def with_all_sessions_in_use(env: Environment) -> None:
+    gate = SessionLimiter(env.tmp_path, "key", 1)
+    slot = gate.acquire(deadline=0, host="box")
+    try:
+        gate.acquire(deadline=0, host="box")
+    finally:
+        slot.release()
+
+
+def while_another_logs_in(env: Environment) -> None:
+    configure(connect_timeout=1, connect_attempts=1, request_timeout=0.1)
+    lock = FileLock(env.tmp_path / "key.lock")
+    assert lock.try_acquire()
+    try:
+        LoginCoordinator(env.tmp_path, "key", Destination("box"), config.settings()).make(lambda: False, lambda: None)
+    finally:
+        lock.release()
+
+
+def without_a_name_service(_: Environment) -> None:
+    # no name service that does not answer can be had env: ssh's words, as it says them
+    raise login_error("ssh: Could not resolve hostname box: Temporary failure in name resolution", Destination("box"))
+
+
+def without_another_login(env: Environment) -> None:
+    (env.tmp_path / "ssh_config").write_text("ControlPath ~/nowhere-%C\n")
+    configure(existing_master="require", ssh_config=env.tmp_path / "ssh_config")
+    with RemoteContext("box").connection.transport.apart():
+        pass
+
+
+OF_NO_AGE = JobSummary(JobRef("box", "Task", 1, "/jobs/Task/1"), JobStatus(State.LOST), collected="me")
+
+# no host can be had whose /bin/sh is none
+ODD_SHELL: Any = SimpleNamespace(
+    call=lambda text, deadline: Response(127, b"sh: doctor_facts: not found"), session=SimpleNamespace(host="box")
+)
+
+
+PRODUCERS: list[tuple[str, Producer]] = [
+    ("no host was used lately from here", lambda _: ls.run(parser().parse_args(["ls"]))),
+    ("the host cannot tell how old it is: it has no stat(1)", lambda _: is_old("box", OF_NO_AGE, 0)),
+    ("existing_master is require, so there is no login but yours", without_another_login),
+    ("the host's /bin/sh does not understand what it is asked", lambda _: account_of(ODD_SHELL, "~", 1)),
+    ("the runtime directory cannot be made", with_settings(command("true"), runtime_dir="/dev/null/x")),
+    ("the runtime directory cannot be made", with_settings(command("true"), runtime_dir="~nobody-at-all/x")),
+    ("this is no name of a host", lambda _: RemoteContext("-oProxyCommand=x")),
+    ("this is no name of a host", lambda _: RemoteContext("x\udcff")),
+    ("there is no such port", lambda _: RemoteContext("box:0")),
+    ("there is no such ssh option", option(bogus=1)),
+    ("an ssh option cannot have this value", option(username=["x"])),
+    ("an ssh option is not a whole number", option(port=float("inf"))),
+    ("connect_timeout is negative", option(connect_timeout=-1)),
+    ("password is not a function", option(password="secret")),
+    ("there is no such transport", option(transport="telnet")),
+    ("the transport paramiko needs what is not installed on this machine", without_paramiko),
+    ("ssh cannot be given a function for its password", option(password=str)),
+    ("sshpass is set, but there is no SSHPASS in the environment", without_sshpass),
+    ("there is no key file", option(key_file="/nokey")),
+    ("the ssh configuration cannot be used", with_settings(command("true"), ssh_config="/nonexistent")),
+    (
+        "the ssh configuration cannot be used",
+        with_settings(command("true"), ssh_config="/nonexistent", transport="paramiko"),
+    ),
+    ("there is no such program on this machine", without_a_program),
+    ("this machine does not allow it", without_room),
+    ("the name service does not answer", without_a_name_service),
+    ("no connection to the host", lambda _: RemoteContext("127.0.0.1:1").check_output(["true"])),
+    ("all sessions on the shared connection stayed in use", with_all_sessions_in_use),
+    ("another process has been logging in for too long", while_another_logs_in),
+    ("the command is no text", command([5])),
+    ("the command contains a NUL byte", command("a\0b")),
+    ("the command is too long for one command line", command("x" * 131_072)),
+    ("a tunnel cannot have this port", tunnel(70_000)),
+    ("a tunnel cannot have this port", tunnel("http")),
+    ("a tunnel cannot lead to a host of this name", tunnel(0, 22, "a b")),
+]
+
+
+@pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
+def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, env):
+    configure(connect_attempts=1)
+    with pytest.raises(SSHJobError) as caught:
+        produce(env)
+    assert_complete(caught.value, sentence)
+
+
+def test_whoever_asked_for_what_may_not_be_repeated_hears_that_the_leader_ended(env, files):
+    ask = f"RemoteFileSystem('{env.host.alias}').exists('/')"
+    lead = f"import time; from luigi_sshjob import RemoteFileSystem; {ask}; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", lead], stdin=subprocess.DEVNULL) as leader:
+
+        def end() -> None:
+            processes.wait_until(lambda: any("sleep 551" in args for _, args in env.host.processes()), "the request")
+            leader.kill()
+
+        runtime = files.remote_context.connection.transport.directory
+        processes.wait_until(lambda: bool(list(runtime.glob("*.lead"))), "the leader")
+        thread = threading.Thread(target=end)
+        thread.start()
+        with pytest.raises(SSHJobError) as caught:
+            files.remote_context.connection.request("sleep", 551, idempotent=False)
+        thread.join()
+    assert_complete(caught.value, "the process that held the connection ended before it had the answer")
+    env.host.run("sh", "-c", "kill $(pgrep -fx 'sleep 551')", check=False)
+
+
+@contextlib.contextmanager
+def few_descriptors(left: int) -> Iterator[None]:
+    """While the block runs this process can open so many files and no more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # what earlier tests have left would give its descriptors back in the block
+    gc.collect()
+    used = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(used) + left, before[1]))
+    held = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(left):
+            os.close(held.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for fd in held:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("left", [1, 4, 5, 6, 7])
+def test_a_process_that_may_open_no_more_files_is_told_so_and_waits_for_nothing(env, files, left):
+    since = time.monotonic()
+    with few_descriptors(left), pytest.raises(LocalResourceError) as caught:
+        files.exists("/")
+    assert time.monotonic() - since < 10
+    assert_complete(caught.value, "this machine does not allow it")
+    assert "ulimit -n" in caught.value.next_step
+    close_shells()
+    assert files.exists("/")

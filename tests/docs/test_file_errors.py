@@ -1,0 +1,126 @@
+"""Errors of remote and local files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luigi_sshjob import RemoteFileSystem, RemoteTarget
+from luigi_sshjob.errors import SSHJobError
+
+from support.error_producers import Environment, Producer, assert_complete
+from support.settings import configure
+
+
+def file(method: str, *arguments: Any) -> Producer:
+    return lambda _: getattr(RemoteFileSystem("box"), method)(*arguments)
+
+
+PRODUCERS: list[tuple[str, Producer]] = [
+    ("the path is empty", file("exists", "")),
+    ("the path is no str", file("mtime", b"x")),
+    ("a NUL byte cannot be passed on", file("reader", "a\0b")),
+    ("this is no path of this machine", file("put", "a\0b", "x")),
+    ("the mode of a remote file is neither r nor w", lambda _: RemoteTarget("x", "box").open("a")),
+]
+
+
+@pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
+def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, env):
+    configure(connect_attempts=1)
+    with pytest.raises(SSHJobError) as caught:
+        produce(env)
+    assert_complete(caught.value, sentence)
+
+
+def shorten(path: Path) -> Callable[[int, int | None], None]:
+    """A progress that makes the file shorter under way."""
+
+    def progress(reached: int, _: int | None) -> None:
+        path.write_bytes(b"")
+
+    return progress
+
+
+def becoming_shorter(env: Environment, files: RemoteFileSystem) -> None:
+    source = env.tmp_path / "source"
+    source.write_bytes(b"x" * 3_000_000)
+    files.put(source, f"{env.folder}/copy", progress=shorten(source))
+
+
+WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], object]]] = [
+    (
+        "the command ended with exit status",
+        "running 'exit 3'",
+        lambda env, files: files.remote_context.check_output(["exit 3"]),
+    ),
+    ("the host could not do it", "removing", lambda env, files: files.remove(f"{env.folder}/none")),
+    ("the file cannot be written", "writing /proc/x", lambda env, files: files.writer("/proc/x")),
+    ("the file cannot be read", "reading", lambda env, files: files.reader(env.folder)),
+    ("there is no such file on the host", "reading", lambda env, files: files.reader(f"{env.folder}/none")),
+    ("there is no such file on the host", "looking at", lambda env, files: files.mtime(f"{env.folder}/none")),
+    ("this is a directory, which has no size", "", lambda env, files: files.size(env.folder)),
+    ("it is a directory", "removing", lambda env, files: files.remove(env.folder, recursive=False)),
+    (
+        "there is something already",
+        "making the directory",
+        lambda env, files: files.mkdir(env.folder, raise_if_exists=True),
+    ),
+    (
+        "there is no directory to put it in",
+        "making the directory",
+        lambda env, files: files.mkdir(f"{env.folder}/a/b", parents=False),
+    ),
+    (
+        "a file stands where the directory should be",
+        "making the directory",
+        lambda env, files: files.mkdir("/etc/passwd"),
+    ),
+    (
+        "there is no such file on this machine",
+        "putting",
+        lambda env, files: files.put(env.tmp_path / "none", f"{env.folder}/x"),
+    ),
+    (
+        "a file of this machine cannot be read or written",
+        "getting /etc/passwd to /dev/null/x",
+        lambda env, files: files.get("/etc/passwd", "/dev/null/x"),
+    ),
+    ("a file of this machine became shorter while it was copied", "putting", becoming_shorter),
+    (
+        "a checksum is one of a file, and this is a directory",
+        "putting",
+        lambda env, files: files.put(env.tmp_path, f"{env.folder}/x", checksum=True),
+    ),
+]
+
+
+def test_what_a_host_or_a_file_is_in_the_way_of_is_said_with_what_was_being_done(env, files, folder):
+    env.folder = folder
+    for sentence, doing, produce in WITH_A_HOST:
+        with pytest.raises(SSHJobError) as caught:
+            produce(env, files)
+        assert_complete(caught.value, sentence)
+        assert caught.value.host == env.host.alias, sentence
+        assert caught.value.doing.startswith(doing), sentence
+    assert env.host.run("ls", "-A", folder) == ""
+
+
+def test_programs_that_a_host_lacks_are_named(env, files, folder):
+    lacking = " ".join(f"{folder}/bin/{name}" for name in ("stat", "sha256sum", "shasum", "openssl", "sha256"))
+    env.host.run("sh", "-c", f"mkdir {folder}/bin && echo 'exit 1' | tee {lacking} >/dev/null && chmod 755 {lacking}")
+    env.host.run("sh", "-c", f"cp .bashrc {folder}/bashrc && echo 'PATH={folder}/bin:$PATH' >>.bashrc")
+    env.host.run("sh", "-c", f"head -n 1 .bashrc >{folder}/first; sed -i '1i PATH={folder}/bin:$PATH' .bashrc")
+    try:
+        with pytest.raises(SSHJobError) as caught:
+            files.mtime("/etc/passwd")
+        assert_complete(caught.value, "the host has no stat(1) that tells the time of a file")
+        (env.tmp_path / "source").write_text("x")
+        with pytest.raises(SSHJobError) as caught:
+            files.put(env.tmp_path / "source", f"{folder}/copy", checksum=True)
+        assert_complete(caught.value, "the host has no sha256sum, shasum or openssl that could read the file")
+    finally:
+        env.host.run("cp", f"{folder}/bashrc", ".bashrc")

@@ -1,0 +1,45 @@
+"""The error classes: they can be pickled and copied, and take their host, job and action from the context."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from luigi_sshjob import errors
+from luigi_sshjob.error_context import error_context, translate_os_errors
+from luigi_sshjob.errors import ConfigurationError, JobFailed, LocalResourceError, SSHJobError
+from luigi_sshjob.jobs.model import Outcome
+
+
+def test_an_error_keeps_all_it_says_on_its_way_between_processes():
+    error: SSHJobError
+    for error in (
+        JobFailed("it failed", host="box", job="Task/1", doing="x", next_step="look", outcome=Outcome("failed")),
+        errors.FileMissing("there is none", path="/a", host="box", next_step="look"),
+        errors.LocalFileError("it cannot be", number=28, host="box"),
+        errors.PathExists("there is one", host="box"),
+        errors.RemoteCommandFailed("it failed", returncode=3, cmd="x", output=b"y", host="box"),
+        errors.CommandMissing("there is none"),
+    ):
+        for same in (pickle.loads(pickle.dumps(error)), error.again(job=error.job, doing=error.doing)):
+            assert (type(same), str(same), vars(same)) == (type(error), str(error), vars(error))
+            assert (getattr(same, "errno", 0), getattr(same, "filename", 0)) == (
+                getattr(error, "errno", 0),
+                getattr(error, "filename", 0),
+            )
+        assert (error.again().job, error.again().doing) == (None, "")
+
+
+def test_what_is_known_better_inside_is_not_said_again_outside():
+    with (
+        pytest.raises(ConfigurationError) as caught,
+        error_context("outside", host="other", job="Task/1"),
+        error_context("inside\n", host="box"),
+    ):
+        raise ConfigurationError("it is wrong", next_step="mend it")
+    assert str(caught.value) == "host box, job Task/1, while 'inside\\n': it is wrong\nNext: mend it"
+    said = r"host box, while looking: .*: No such file .*missing\)\nNext: "
+    with pytest.raises(LocalResourceError, match=said), translate_os_errors("looking", host="box"):
+        Path("/missing").read_bytes()
