@@ -1,10 +1,26 @@
 """Long jobs on SSH hosts as ordinary Luigi tasks."""
 
+from luigi_sshjob import errors
+from luigi_sshjob.jobs.model import Outcome
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.filesystem import RemoteFileSystem
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks.bulk import RemoteBulkComplete
+from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import build
 
-__all__ = ["RemoteBulkComplete", "RemoteContext", "RemoteFileSystem", "RemoteJobTask", "RemoteTarget", "build"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "Job",
+    "Outcome",
+    "RemoteBulkComplete",
+    "RemoteContext",
+    "RemoteFileSystem",
+    "RemoteJobTask",
+    "RemoteTarget",
+    "__version__",
+    "build",
+    "errors",
+]

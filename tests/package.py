@@ -6,7 +6,6 @@ way to the SSH host.
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import io
 import os
@@ -20,6 +19,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import docker
+import luigi_sshjob
 
 from support import docker_engine
 from support.hosts import DockerHost
@@ -66,10 +66,8 @@ def look_into(sdist: Path, wheel: Path) -> str:
         version = Parser().parsestr(archive.read(metadata).decode())["Version"]
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-    settings = configparser.ConfigParser()
-    settings.read(ROOT / "setup.cfg")
-    if version != settings["metadata"]["version"]:
-        raise Unfit(f"the wheel says version {version}, setup.cfg {settings['metadata']['version']}")
+    if version != luigi_sshjob.__version__:
+        raise Unfit(f"the wheel has version {version}, the package {luigi_sshjob.__version__}")
     for where, names in ((wheel.name, inside), (sdist.name, in_sdist)):
         missing = wanted - names
         if missing:

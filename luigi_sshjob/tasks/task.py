@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import luigi
 
@@ -18,6 +19,7 @@ from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks import messages, options, outputs, resources, signals, tracking
+from luigi_sshjob.tasks.attributes import overridable
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.run import JobRun, cancel_attempt
@@ -31,33 +33,96 @@ class RemoteJobTask(luigi.Task):
     killed at any moment: run again, it finds the job.
     """
 
-    host: Any = None
-    ssh_options: Any = {}
-    """Keywords of `luigi.contrib.ssh.RemoteContext`, and `password`; see `RemoteContext`."""
-    transport: Any = None
-    environment: Any = {}
-    """Variables for the command, str to str. Never shown, logged or passed as an argument."""
-    working_directory: Any = "~"
-    success_exit_codes: Any = (0,)
-    time_limit: Any = None
-    kill_grace: Any = None
-    cleanup: Any = None
-    on_worker_exit: Any = None
-    poll_interval: Any = None
-    base_dir: Any = None
-    launcher: Any = None
-    """"nohup" on the host itself, or "slurm" on the cluster that it is the login node of."""
-    sbatch_options: Any = {}
-    """Long options of sbatch, {"partition": "gpu", "mem": "8G", "exclusive": True} say; of no effect but with slurm."""
-    batch: Any = 1
-    """How many jobs that wait to be submitted with the same options may become one job array."""
-    tracking_url: Any = None
-    """The address that luigid's page links to, see `TrackingUrl`; "" for none, or for one that the task sets itself."""
+    if TYPE_CHECKING:
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            """Takes the task's parameters; Luigi's own has no types."""
+
+    @overridable
+    def host(self) -> str | None:
+        """The host: an alias of ssh's configuration, or user@host:port."""
+        return None
+
+    @overridable
+    def ssh_options(self) -> Mapping[str, Any]:
+        """Keywords of `luigi.contrib.ssh.RemoteContext`, and `password`; see `RemoteContext`."""
+        return {}
+
+    @overridable
+    def transport(self) -> str | None:
+        """ "openssh" or "paramiko"."""
+        return None
+
+    @overridable
+    def environment(self) -> Mapping[str, str]:
+        """Variables for the command. Never shown, logged or passed as an argument."""
+        return {}
+
+    @overridable
+    def working_directory(self) -> str:
+        """Where the command starts; by default the home directory of the account."""
+        return "~"
+
+    @overridable
+    def success_exit_codes(self) -> int | Iterable[int]:
+        """Exit codes of a command that succeeded."""
+        return (0,)
+
+    @overridable
+    def time_limit(self) -> float | timedelta | None:
+        """The host ends a job that runs longer; 0 is no limit."""
+        return None
+
+    @overridable
+    def kill_grace(self) -> float | timedelta | None:
+        """The time between TERM and KILL when a job is ended."""
+        return None
+
+    @overridable
+    def cleanup(self) -> str | None:
+        """When an attempt is removed from the host: "never", "on_success" or "always"."""
+        return None
+
+    @overridable
+    def on_worker_exit(self) -> str | None:
+        """What happens to the job when its worker ends: "leave" or "cancel"."""
+        return None
+
+    @overridable
+    def poll_interval(self) -> float | timedelta | None:
+        """The longest pause between two looks at the job."""
+        return None
+
+    @overridable
+    def base_dir(self) -> str | None:
+        """The directory on the host that job directories are made in."""
+        return None
+
+    @overridable
+    def launcher(self) -> str | None:
+        """ "nohup" on the host itself, or "slurm" on the cluster that it is the login node of."""
+        return None
+
+    @overridable
+    def sbatch_options(self) -> Mapping[str, Any]:
+        """Long options of sbatch, like {"partition": "gpu", "mem": "8G", "exclusive": True}; only used with slurm."""
+        return {}
+
+    @overridable
+    def batch(self) -> int:
+        """Up to how many jobs that wait to be submitted with the same options become one job array."""
+        return 1
+
+    @overridable
+    def tracking_url(self) -> str | None:
+        """The address that luigid's page links to, see `TrackingUrl`; "" for none, or for one that the task sets."""
+        return None
+
     accepts_messages = True
     """Whether luigid's page offers to send messages, see `on_scheduler_message`."""
 
-    _job_run: JobRun | None = None
-    """The last run of the task in this process."""
+    _job_run = cast("JobRun | None", None)
+    """The last run of the task in this process; without an annotation, see attributes.py."""
 
     def command(self) -> str:
         """The text of a script: for /bin/sh, or for the interpreter of its own #! line."""
