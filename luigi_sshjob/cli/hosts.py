@@ -24,7 +24,7 @@ def sites(arguments: argparse.Namespace, host: str | None = None) -> list[HostJo
     else:
         known = [place for place in lately if place.host == host]
         usual = known[0] if known else JobLocation(host, "")
-        wanted = arguments.base_dir or config.settings(host).base_dir
+        wanted = arguments.base_dir or config.get_settings(host).base_dir
         first = next(
             (place for place in known if place.base_dir == wanted), dataclasses.replace(usual, base_dir=wanted)
         )

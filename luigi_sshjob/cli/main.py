@@ -44,6 +44,6 @@ def _run(given: Sequence[str]) -> int:
     ours.add_argument("--remote-jobs", type=int)
     found, luigis = ours.parse_known_args(given)
     # Luigi would tell an error in them as a traceback
-    config.settings()
+    config.get_settings()
     worker.run(luigis, found.remote_jobs)
     return 0

@@ -13,7 +13,7 @@ from luigi_sshjob.errors import ConfigurationError
 _known: tuple[object, ResolvedConfig] | None = None
 
 
-def settings(host: str | Destination | None = None) -> Settings:
+def get_settings(host: str | Destination | None = None) -> Settings:
     """The settings as they are now for a host, as a task names it; without one, those that hold for all.
 
     The command line comes first, then the sections whose names lead to the host, the narrower one before the wider

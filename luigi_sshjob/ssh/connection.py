@@ -156,7 +156,7 @@ _creating = threading.Lock()
 
 def connection_to(destination: Destination) -> Connection:
     """Returns the connection to `destination` with the current configuration; there is one per process."""
-    settings = config.settings(destination)
+    settings = config.get_settings(destination)
     key = (destination, destination.password is not None, settings)
     with _creating:
         connection = _connections.get(key)

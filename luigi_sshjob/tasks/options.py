@@ -107,7 +107,7 @@ class _Attributes:
     def __init__(self, task: luigi.Task):
         self._task = task
         self.context = remote_context(task)
-        self._settings = config.settings(self.context.destination)
+        self._settings = config.get_settings(self.context.destination)
 
     def get(self, name: str) -> Any:
         own = getattr(self._task, name)

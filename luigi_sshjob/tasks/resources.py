@@ -19,7 +19,7 @@ def resources(host: Destination) -> dict[str, float]:
     """
     known = config.resources()
     found: dict[str, float] = {name: 1 for name in names(host) if name in known}
-    max_jobs = config.settings(host).max_jobs
+    max_jobs = config.get_settings(host).max_jobs
     if max_jobs:
         # the half is for the rounding of sums
         found[f"sshjob.{names(host)[-1]}"] = 1 / (max_jobs + 0.5)

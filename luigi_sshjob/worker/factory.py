@@ -53,7 +53,7 @@ class WorkerSchedulerFactory:
 
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> RemoteJobWorker:
         """As Luigi calls it."""
-        remote_jobs = config.settings().remote_jobs if self._remote_jobs is None else self._remote_jobs
+        remote_jobs = config.get_settings().remote_jobs if self._remote_jobs is None else self._remote_jobs
         return RemoteJobWorker(remote_jobs, scheduler, worker_processes=worker_processes, assistant=assistant)
 
 

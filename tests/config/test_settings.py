@@ -87,7 +87,7 @@ log_lines = 3
 )
 def test_of_all_sections_that_lead_to_a_host_the_narrower_comes_first(written, host, expected):
     written(LAYERS)
-    found = config.settings(host)
+    found = config.get_settings(host)
     names = ("poll_interval", "time_limit", "kill_grace", "max_jobs", "log_lines")
     assert tuple(getattr(found, name) for name in names) == expected
     assert found.base_dir == "~/.luigi-sshjob"
@@ -97,7 +97,7 @@ def test_a_host_has_the_same_settings_however_a_task_spells_it(written):
     written(LAYERS)
     for host, options in [("me@box:22", {}), ("box", {"username": "me", "port": "22"}), ("box:22", {"username": "me"})]:
         connection = RemoteContext(host, key_file="/x", **options).connection
-        assert connection.settings is config.settings("me@box:22")
+        assert connection.settings is config.get_settings("me@box:22")
 
     class Spelled(Declared):
         ssh_options = {"username": "me", "port": 22}
@@ -112,31 +112,31 @@ def test_an_attribute_comes_before_the_command_line_and_that_before_the_files(wr
         kill_grace = 9
 
     with CmdlineParser.global_instance(["Asked", "--sshjob-kill-grace", "7", "--sshjob-time-limit=8"]):
-        assert (config.settings("box").kill_grace, config.settings("box").time_limit) == (7, 8)
-        assert config.settings("box").max_jobs == 2
+        assert (config.get_settings("box").kill_grace, config.get_settings("box").time_limit) == (7, 8)
+        assert config.get_settings("box").max_jobs == 2
         options = JobOptions.of(Own())
         assert (options.kill_grace, options.time_limit) == (9, 8)
         assert config.sshjob().kill_grace == 7
-    assert config.settings("box").kill_grace == 2
+    assert config.get_settings("box").kill_grace == 2
     with (
         CmdlineParser.global_instance(["Asked", "--sshjob-kill-grace", "soon"]),
         pytest.raises(ConfigurationError, match=r"--sshjob-kill-grace is 'soon'\nNext: give a number of seconds, 0 or"),
     ):
-        config.settings()
+        config.get_settings()
 
 
 def test_a_change_counts_from_the_next_question_on(written):
     written(LAYERS)
-    assert config.settings("box").time_limit == 2
+    assert config.get_settings("box").time_limit == 2
     luigi.configuration.get_config().set("sshjob.box", "time_limit", "6")
-    assert config.settings("box").time_limit == 6
+    assert config.get_settings("box").time_limit == 6
 
 
 def test_settings_cannot_be_changed_by_who_reads_them(written):
     written(LAYERS)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.settings("box").time_limit = 3
-    assert config.settings("box") is config.settings("box")
+        config.get_settings("box").time_limit = 3
+    assert config.get_settings("box") is config.get_settings("box")
 
 
 def test_what_is_for_every_section_is_no_mistake_and_does_not_hide_what_all_hosts_have(written, monkeypatch):
@@ -147,15 +147,15 @@ def test_what_is_for_every_section_is_no_mistake_and_does_not_hide_what_all_host
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = config.settings("box")
+        found = config.get_settings("box")
     assert (found.time_limit, found.poll_interval, found.log_lines, found.kill_grace) == (20, 4, 2, 20)
-    assert (found.cleanup, config.settings("other").cleanup) == ("always", "never")
+    assert (found.cleanup, config.get_settings("other").cleanup) == ("always", "never")
 
 
 @pytest.mark.parametrize("section", ["sshjob.[2001:db8::1]:22", "sshjob.me@[2001:db8::1]", "sshjob.2001:db8::1"])
 def test_a_host_may_be_named_by_any_address(written, section):
     written(f"[{section}]\ntime_limit = 5\n")
-    assert config.settings("me@[2001:db8::1]:22").time_limit == 5
+    assert config.get_settings("me@[2001:db8::1]:22").time_limit == 5
 
 
 def test_toml_says_the_same_with_its_own_types(written):
@@ -164,15 +164,15 @@ def test_toml_says_the_same_with_its_own_types(written):
         '[sshjob."me@box:22"]\ntime_limit = 7\n["sshjob.flat"]\ntime_limit = "8"\n[resources]\n"flat" = 3\n',
         "toml",
     )
-    limits = [config.settings(host).time_limit for host in ("x", "box.example.org", "me@box:22", "flat")]
+    limits = [config.get_settings(host).time_limit for host in ("x", "box.example.org", "me@box:22", "flat")]
     assert limits == [5, 6, 7, 8]
-    assert config.settings("box.example.org").kill_grace == 2.5
+    assert config.get_settings("box.example.org").kill_grace == 2.5
     assert config.resources() == {"flat"}
     for wrong in ("time_limit = true", "max_jobs = 2.5", "base_dir = 3", "cleanup = ['never']", "time_limit = nan"):
         written(f"[sshjob.box]\n{wrong}\n", "toml")
         said = rf"host box: .*: {wrong.split()[0]} in \[sshjob.box\] is .*\nNext: "
         with pytest.raises(ConfigurationError, match=said):
-            config.settings()
+            config.get_settings()
 
 
 NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
@@ -230,12 +230,12 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
 def test_what_is_not_understood_is_refused_and_what_is_right_is_said(written, text, said):
     written(f"{text}\n")
     with pytest.raises(ConfigurationError, match=f"(?s){said}"):
-        config.settings("box")
+        config.get_settings("box")
 
 
 def test_sections_of_others_are_theirs(written):
     written("[sshjobs]\nanything = 1\n[sshjob_report]\nto = me\n")
-    assert config.settings("box") == config.Settings()
+    assert config.get_settings("box") == config.Settings()
 
 
 def test_every_setting_is_described_once_with_its_unit_for_luigi_too():

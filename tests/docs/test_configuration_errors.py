@@ -27,7 +27,7 @@ def slurm(**options: Any) -> Producer:
 def setting(**values: object) -> Producer:
     def read(_: Environment) -> object:
         configure(**values)
-        return config.settings()
+        return config.get_settings()
 
     return read
 
@@ -37,7 +37,7 @@ def section(name: str, **values: object) -> Producer:
         luigi.configuration.get_config().add_section(name)
         for key, value in values.items():
             luigi.configuration.get_config().set(name, key, str(value))
-        return config.settings()
+        return config.get_settings()
 
     return read
 
@@ -45,7 +45,7 @@ def section(name: str, **values: object) -> Producer:
 def typed(*words: str) -> Producer:
     def read(_: Environment) -> object:
         with CmdlineParser.global_instance(["RemoteJobTask", *words]):
-            return config.settings()
+            return config.get_settings()
 
     return read
 

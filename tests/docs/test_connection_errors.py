@@ -93,7 +93,9 @@ def while_another_logs_in(env: Environment) -> None:
     lock = FileLock(env.tmp_path / "key.lock")
     assert lock.try_acquire()
     try:
-        LoginCoordinator(env.tmp_path, "key", Destination("box"), config.settings()).make(lambda: False, lambda: None)
+        LoginCoordinator(env.tmp_path, "key", Destination("box"), config.get_settings()).make(
+            lambda: False, lambda: None
+        )
     finally:
         lock.release()
 

@@ -204,7 +204,7 @@ def test_a_configuration_in_a_page_is_accepted(block, luigi_cfg):
         for name, value in written[section].items():
             luigi.configuration.get_config().set(section, name, value)
         declared()
-    config.settings()
+    config.get_settings()
 
 
 @pytest.mark.parametrize(
