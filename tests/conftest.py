@@ -25,8 +25,9 @@ import luigi_sshjob
 from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.ssh.connection import close_shells
 
-from support import error_catalogue, processes
+from support import processes
 from support.control_master import end_masters
+from support.error_recorder import ErrorRecorder
 from support.exclusive import turn
 from support.far_side import SHELLS, FarSide
 from support.hosts import DockerHost, Host
@@ -44,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("patient")
     # a shell's background job ignores Ctrl-C, and so would all that the tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.pluginmanager.register(error_catalogue.Witness())
+    config.pluginmanager.register(ErrorRecorder())
     session = config.stash[SESSION] = Session()
     if session.docker is None and os.environ.get("CI") == "true":
         session.clear()

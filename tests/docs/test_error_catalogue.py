@@ -8,27 +8,28 @@ from support import error_catalogue
 
 
 def test_each_error_of_the_code_has_a_row_and_each_row_an_error():
-    sites, foreign = error_catalogue.made()
-    assert not foreign, f"these are no errors of ours, though users may meet them: {foreign}"
+    sites, foreign = error_catalogue.error_sites()
+    assert not foreign, f"not an SSHJobError, although users may see it: {foreign}"
     unclear = [site.where for site in sites if len(site.sentence.split()) < 3]
-    assert not unclear, f"these sentences begin with what changes, so nobody finds them: {unclear}"
+    assert not unclear, (
+        f"fewer than three fixed words at the beginning of the message, so it cannot be searched: {unclear}"
+    )
     listed = {(row.sentence, row.kind) for row in error_catalogue.rows() if row.kind}
     listed -= {(sentence, kind) for sentence, kind in listed if kind in ("JobFailed", "JobLost")}
-    said = {(site.sentence, site.kind): site.where for site in sites}
+    raised = {(site.sentence, site.kind): site.where for site in sites}
     missing = "\n".join(
-        f"   * - ``{sentence}``\n     - when it comes\n     - the next step of {where}\n     - ``{kind}``\n"
-        "       (test_y)"
-        for (sentence, kind), where in said.items()
+        f"   * - ``{sentence}``\n     - the cause\n     - the next step of {where}\n     - ``{kind}``\n       (test_y)"
+        for (sentence, kind), where in raised.items()
         if (sentence, kind) not in listed
     )
-    assert not missing, f"add to docs/errors.rst, with the test that produces each:\n{missing}"
-    assert not listed - set(said), f"rows of docs/errors.rst that the code does not say: {listed - set(said)}"
+    assert not missing, f"add to docs/errors.rst, with the test that raises each:\n{missing}"
+    stale = listed - set(raised)
+    assert not stale, f"rows of docs/errors.rst that the code no longer raises: {stale}"
 
 
-def test_what_a_host_refuses_has_a_next_step_and_a_row():
-    """The sentences of `refuse` in remote/; single words are for us."""
+def test_each_refusal_of_a_host_has_a_next_step_and_a_row():
     known = {row.sentence for row in error_catalogue.rows()}
-    for path, sentence in error_catalogue.refused():
+    for path, sentence in error_catalogue.refusals():
         assert sentence in known, f"{path} refuses with {sentence!r}: add it to ssh/shell/errors.py and docs/errors.rst"
 
 
@@ -38,19 +39,19 @@ def test_the_reasons_of_outcomes_have_rows():
     for path, text in sources:
         assert any(row.sentence in text for row in listed), f"{path} gives a reason without a row: {text}"
     for row in listed:
-        assert any(row.sentence in text for _, text in sources), f"no script says so any more: {row.sentence}"
+        assert any(row.sentence in text for _, text in sources), f"no script gives this reason any more: {row.sentence}"
 
 
 def test_each_bad_end_has_a_row():
     known = [row.sentence for row in error_catalogue.rows() if row.kind in ("JobFailed", "JobLost")]
     for state in ("failed", "killed", "timed_out", "cancelled", "lost"):
-        said = f"it {Outcome(state, exit_code=3, signal='KILL')}"
-        assert any(said.startswith(sentence) for sentence in known), said
+        message = f"it {Outcome(state, exit_code=3, signal='KILL')}"
+        assert any(message.startswith(sentence) for sentence in known), message
 
 
-def test_each_row_names_a_test_that_is_there():
+def test_each_row_names_an_existing_test():
     for row in error_catalogue.rows():
-        assert row.comes, row.sentence
+        assert row.cause, row.sentence
         assert row.next_step, row.sentence
         if row.kind:
-            assert row.test in error_catalogue.names_of_tests(), f"{row.sentence}: there is no test {row.test}"
+            assert row.test in error_catalogue.all_test_names(), f"{row.sentence}: there is no test {row.test}"

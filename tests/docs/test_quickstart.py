@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.doc_examples import PAGES, ROOT
-from support.error_catalogue import names_of_tests
+from support.error_catalogue import all_test_names
 
 LICENCES = Path("/usr/share/common-licenses")
 
@@ -73,4 +73,4 @@ def test_the_same_pipeline_runs_on_any_host(host, luigi_cfg, tmp_path):
 def test_each_test_that_a_page_names_is_one():
     named = re.findall(r"``(test_\w+)``", "".join(path.read_text() for path in PAGES))
     assert len(named) > 70
-    assert set(named) <= set(names_of_tests())
+    assert set(named) <= set(all_test_names())

@@ -1,0 +1,69 @@
+"""pytest plugin that checks which test raises which error of docs/errors.rst."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import pytest
+
+from luigi_sshjob.errors import SSHJobError
+
+from support.error_catalogue import rows
+
+
+class ErrorRecorder:
+    """pytest plugin: fails the run where a test does not raise the errors that docs/errors.rst names it for."""
+
+    def __init__(self) -> None:
+        self._expected: Counter[str] = Counter()
+        self._passed: Counter[str] = Counter()
+        self._errors: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._current: set[tuple[str, str]] = set()
+        original = SSHJobError.__init__
+        recorder = self
+
+        def init(self: SSHJobError, problem: str, **context: Any) -> None:
+            recorder._current.add((type(self).__name__, problem))
+            original(self, problem, **context)
+
+        setattr(SSHJobError, "__init__", init)  # noqa: B010
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self._expected.update(map(_test_name, items))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self._current.clear()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            name = _test_name(report)
+            self._passed[name] += report.passed
+            self._errors[name] |= self._current
+
+    def missing(self, arguments: list[str]) -> list[str]:
+        """Return a message for each error that its test did not raise; only for tests that passed completely."""
+        whole = {name for name, count in self._passed.items() if count == self._expected[name]}
+        return [
+            f"docs/errors.rst names {row.test} for this {row.kind}, but the test did not raise it: {row.sentence}"
+            for row in (rows() if not any("[" in argument for argument in arguments) else ())
+            if row.test in whole
+            and not any(
+                kind == row.kind and problem.startswith(row.sentence) for kind, problem in self._errors[row.test]
+            )
+        ]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.missing(session.config.args):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        for line in self.missing(config.args):
+            terminalreporter.line(line, red=True)
+
+
+def _test_name(test: pytest.Item | pytest.TestReport) -> str:
+    return test.nodeid.partition("[")[0].rpartition("::")[2]
