@@ -23,7 +23,7 @@ from luigi_sshjob.errors import RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.shell.session import Session
-from luigi_sshjob.ssh.transports.base import Transport
+from luigi_sshjob.ssh.transports.base import DiagnosableTransport
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
 from luigi_sshjob.targets.context import RemoteContext
 
@@ -47,7 +47,7 @@ def examine(
         lookup = None if route.through else _look_up(route)
         findings.append(login.judge_name(route, lookup))
         said("logging in")
-        arrival = transport.arrive()
+        arrival = transport.connect_verbose()
     except SSHJobError as error:
         failed = login.judge_failed_login(error, route)
         # what ssh says of the name counts more than what we found
@@ -88,7 +88,9 @@ def _look_up(route: Route) -> Lookup:
     return Lookup(tuple(addresses), time.monotonic() - began)
 
 
-def _look(transport: Transport, route: Route, arrival: LoginInfo, base_dir: str, said: Callable[[str], None]) -> Facts:
+def _look(
+    transport: DiagnosableTransport, route: Route, arrival: LoginInfo, base_dir: str, said: Callable[[str], None]
+) -> Facts:
     """Raises `ConnectionFailed` where the host does not answer."""
     timeout = transport.settings.request_timeout
     said("opening a session")
@@ -131,7 +133,7 @@ def account_of(shared: RemoteShell, base_dir: str, timeout: float) -> Account:
     return facts.account(told.parts)
 
 
-def _open(transport: Transport, timeout: float) -> Opening:
+def _open(transport: DiagnosableTransport, timeout: float) -> Opening:
     """A session that does nothing."""
     deadline = deadline_in(timeout)
     began = time.monotonic()
@@ -157,7 +159,7 @@ def _pace(shared: RemoteShell, timeout: float) -> Latency:
     return Latency(pace.median, pace.longest, int(clock) + 0.5 - (began + took / 2), 0.5 + took / 2)
 
 
-def _judged(seen: Facts, transport: Transport, base_dir: str) -> Iterator[CheckResult]:
+def _judged(seen: Facts, transport: DiagnosableTransport, base_dir: str) -> Iterator[CheckResult]:
     account: Account = seen.account
     settings = transport.settings
     yield session_module.judge_pace(seen.pace)

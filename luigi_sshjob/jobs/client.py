@@ -18,7 +18,7 @@ from luigi_sshjob.jobs.protocol import observation, offset_word, watch_words, wa
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.local.runtime_dir import account
+from luigi_sshjob.ssh.local.runtime_dir import local_username
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
 
 # What is being done with a job, in an error.
@@ -33,7 +33,7 @@ _DOING = {
 
 def whoami() -> str:
     """Who asks, from where: for records that people read."""
-    return f"{account()}@{socket.gethostname()} (process {os.getpid()})"
+    return f"{local_username()}@{socket.gethostname()} (process {os.getpid()})"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,7 +129,7 @@ class Connection:
         """Closes this process's session within `timeout` seconds; a connection that others use stays open."""
         self._send_deferred()
         self._leader_client.close(timeout)
-        self.transport.release()
+        self.transport.close_if_unused()
 
     def detach_after_fork(self) -> None:
         """Lets a forked child drop the parent's sockets and sessions without touching them."""

@@ -113,7 +113,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             output, _ = process.communicate()
             errors.seek(0)
             said = errors.read().decode("utf-8", "replace")
-            error = self.connection.transport.failure(process, said)
+            error = self.connection.transport.process_error(process, said)
             if error is not None:
                 raise error
             return process, output, said
@@ -141,7 +141,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             )
         with contextlib.ExitStack() as opened:
             with translate_os_errors("opening a tunnel", host=str(self.destination)):
-                local = opened.enter_context(self.connection.transport.forwarded(ports[0], remote_host, ports[1]))
+                local = opened.enter_context(self.connection.transport.forward_port(ports[0], remote_host, ports[1]))
             yield local
 
     def close(self) -> None:

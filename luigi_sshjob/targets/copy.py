@@ -15,7 +15,7 @@ from typing import Any
 from luigi_sshjob.errors import ConfigurationError, LocalFileError
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.transports.error_mapping import no_program
+from luigi_sshjob.ssh.transports.error_mapping import program_missing
 from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.progress import Progress
 from luigi_sshjob.targets.streams import PIECE, RemoteReader, RemoteWriter, widen
@@ -156,7 +156,7 @@ def _tar(
         try:
             process = subprocess.Popen(["tar", *arguments], stdin=stdin, stdout=stdout, stderr=errors)
         except FileNotFoundError as error:
-            raise no_program("tar", host) from error
+            raise program_missing("tar", host) from error
         with process:
             try:
                 for pipe in filter(None, (process.stdin, process.stdout)):

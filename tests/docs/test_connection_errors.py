@@ -93,7 +93,7 @@ def while_another_logs_in(env: Environment) -> None:
     lock = FileLock(env.tmp_path / "key.lock")
     assert lock.try_acquire()
     try:
-        LoginCoordinator(env.tmp_path, "key", Destination("box"), config.get_settings()).make(
+        LoginCoordinator(env.tmp_path, "key", Destination("box"), config.get_settings()).ensure(
             lambda: False, lambda: None
         )
     finally:
@@ -108,7 +108,7 @@ def without_a_name_service(_: Environment) -> None:
 def without_another_login(env: Environment) -> None:
     (env.tmp_path / "ssh_config").write_text("ControlPath ~/nowhere-%C\n")
     configure(existing_master="require", ssh_config=env.tmp_path / "ssh_config")
-    with RemoteContext("box").connection.transport.apart():
+    with RemoteContext("box").connection.transport.private_copy():
         pass
 
 

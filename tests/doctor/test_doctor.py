@@ -36,7 +36,7 @@ from luigi_sshjob.doctor.recommendations import advise
 from luigi_sshjob.doctor.report import CheckResult, Report, Status, show
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.remote_shell import deadline_in
-from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, arrival_of, without_details
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, parse_login_log, strip_debug
 
 from support import processes
 from support.settings import both_transports, configure, through_itself
@@ -397,8 +397,8 @@ debug1: Authentications that can continue: publickey
 def test_a_login_that_is_listened_to_says_what_any_other_says():
     """A banner is the host's own words."""
     refused = "job@gpu01: Permission denied (publickey).\n"
-    assert without_details(SAID + refused) == refused
-    arrived = arrival_of(
+    assert strip_debug(SAID + refused) == refused
+    arrived = parse_login_log(
         f"{SAID}Warning: Permanently added 'gpu01'\nAuthenticated to gpu01 using \"publickey\".\n", 1.0
     )
     assert arrived == LoginInfo(1.0, "publickey", "ssh-rsa SHA256:abc", "unchecked", "OpenSSH_9.9")

@@ -130,8 +130,8 @@ def test_sessions_are_bounded_by_as_many_as_the_server_had_when_it_refused_one_m
     gate = SessionLimiter(tmp_path, "box", 8)
     held = [gate.acquire(deadline=0, host="box") for _ in range(4)]
     held.pop().release(remove=True)
-    gate.refused()
-    assert gate.size == 3
+    gate.learn_limit()
+    assert gate.limit == 3
 
 
 def test_a_master_that_is_stopped_or_busy_is_not_taken_for_a_dead_one(host, luigi_cfg):
@@ -151,7 +151,7 @@ def test_a_master_that_is_stopped_or_busy_is_not_taken_for_a_dead_one(host, luig
         assert master.alive()
         assert master.identity() == identity
         begin = time.monotonic()
-        with master.held():
+        with master.keep_open():
             assert time.monotonic() - begin < 10
     finally:
         for each in waiting:
@@ -361,11 +361,11 @@ def test_who_waited_while_a_login_failed_gets_that_failure_and_does_not_try(host
 
 def test_a_failure_that_a_clock_set_back_puts_in_the_future_keeps_nobody_from_logging_in(tmp_path):
     failures = LoginFailures(tmp_path / "note", "box")
-    failures.note(LoginRefused("no", host="box", next_step="none"))
+    failures.record(LoginRefused("no", host="box", next_step="none"))
     with pytest.raises(LoginRefused):
-        failures.heed(time.time())
+        failures.wait_or_raise(time.time())
     os.utime(tmp_path / "note", (time.time() + 3600, time.time() + 3600))
-    failures.heed(time.time())
+    failures.wait_or_raise(time.time())
 
 
 def test_the_users_ssh_configuration_is_honoured(host, luigi_cfg):
@@ -460,7 +460,7 @@ def test_a_server_that_allows_one_session_gets_one_at_a_time(special_bench, luig
     bench.host.configure_sshd("MaxSessions 1")
     context = RemoteContext(bench.host.alias)
     assert in_processes(6, context) == [b"hi\n"] * 6
-    assert context.connection.transport.session_limiter.size == 1
+    assert context.connection.transport.session_limiter.limit == 1
     assert RemoteFileSystem(bench.host.alias).exists("/")
     outcome, seen = bench.run("sleep 1; echo done")
     assert (outcome.state, seen) == ("succeeded", b"done\n")

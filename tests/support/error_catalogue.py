@@ -58,7 +58,7 @@ class Site:
 
 # Functions that raise an error with the sentence of another place, and where that sentence comes from.
 PASSED_ON = {
-    "ssh/transports/login.py heed": "the failed login that another process recorded",
+    "ssh/transports/login.py wait_or_raise": "the failed login that another process recorded",
     "tasks/status.py failure": "an outcome, see test_each_bad_end_has_a_row",
 }
 

@@ -10,7 +10,7 @@ from luigi_sshjob.doctor.facts import Survival, first
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, deadline_in, request_text
-from luigi_sshjob.ssh.transports.base import Transport
+from luigi_sshjob.ssh.transports.base import DiagnosableTransport
 
 # a login manager that ends what a session has left does so at once
 _WATCHED = 1.5  # seconds
@@ -27,7 +27,7 @@ class Detached:
     problem: str = ""
 
 
-def open_shell(transport: Transport) -> RemoteShell:
+def open_shell(transport: DiagnosableTransport) -> RemoteShell:
     """A shell with the functions of doctor.sh. Raises `ConnectionFailed`."""
     deadline = deadline_in(transport.settings.request_timeout)
     opened = RemoteShell(transport, deadline=deadline)
@@ -39,18 +39,18 @@ def open_shell(transport: Transport) -> RemoteShell:
     return opened
 
 
-def detach(transport: Transport, watcher: RemoteShell) -> Detached:
+def detach(transport: DiagnosableTransport, watcher: RemoteShell) -> Detached:
     """One more login, from which a process is started that ends by itself; then that connection is ended."""
     try:
-        with transport.apart() as other:
-            other.arrive()
+        with transport.private_copy() as other:
+            other.connect_verbose()
             detached = _started(other, watcher, transport.settings.request_timeout)
     except SSHJobError as error:
         return Detached(problem=error.problem)
     return dataclasses.replace(detached, since=time.monotonic())
 
 
-def _started(other: Transport, watcher: RemoteShell, timeout: float) -> Detached:
+def _started(other: DiagnosableTransport, watcher: RemoteShell, timeout: float) -> Detached:
     with contextlib.closing(open_shell(other)) as starter:
         parts = starter.call("doctor_detach", deadline=deadline_in(timeout)).parts
         _, pid, start = (*first(parts, "detached").split(" ", 2), "", "", "")[:3]

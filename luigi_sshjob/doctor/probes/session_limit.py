@@ -10,33 +10,19 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from typing import IO
 
 from luigi_sshjob.doctor.facts import Sessions
 from luigi_sshjob.errors import ConnectionFailed, SessionRefused
 from luigi_sshjob.remote import quoting
-from luigi_sshjob.ssh.transports.base import Transport
+from luigi_sshjob.ssh.transports.base import DiagnosableTransport
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
-
-
-class _WideGate(SessionLimiter):
-    """Of the same slots as everybody's, so that nobody else is refused a session meanwhile, and more of them."""
-
-    def __init__(self, transport: Transport, most: int):
-        super().__init__(transport.directory, transport.key, most)
-        self._all = most
-
-    @property
-    def size(self) -> int:
-        """Also just after a refusal."""
-        return self._all
 
 
 class _Trial:
     """A session that is open, or not."""
 
-    def __init__(self, transport: Transport, deadline: float):
+    def __init__(self, transport: DiagnosableTransport, session_limiter: SessionLimiter, deadline: float):
         self._transport = transport
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
         self._token = secrets.token_hex(16).encode()
@@ -46,6 +32,7 @@ class _Trial:
             self.process = transport.popen(
                 [quoting.BOOTSTRAP],
                 deadline=deadline,
+                session_limiter=session_limiter,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._words,
@@ -75,7 +62,7 @@ class _Trial:
             self.process.wait(5)
         self._words.seek(0)
         said = self._words.read().decode("utf-8", "replace")
-        error = self._transport.failure(self.process, said)
+        error = self._transport.process_error(self.process, said)
         return error or OSError(f"one ended with status {self.process.returncode}: {said.strip() or 'no word'}")
 
     def hang_up(self) -> None:
@@ -94,49 +81,40 @@ class _Trial:
         self._words.close()
 
 
-def count_sessions(transport: Transport, *, most: int, own: int, deadline: float) -> Sessions:
+def count_sessions(transport: DiagnosableTransport, *, most: int, own: int, deadline: float) -> Sessions:
     """Opens sessions until there are `most`, of which `own` are this process's already, and closes them.
 
     No login is made: a session that the server refuses is none. `deadline` is `time.monotonic()`.
     """
     trials: list[_Trial] = []
-    with _widened(transport, most) as session_limiter:
-        held = session_limiter.in_use() if transport.shared else own
-        try:
-            # together: each waits for the account's rc files
-            refused = _begin(transport, most - held, trials, deadline)
-            _hear(trials, deadline)
-            found = _counted(trials, refused, held, own)
-            # who comes or goes meanwhile makes the count a guess
-            if transport.shared and session_limiter.in_use() != held + sum(not trial.ended for trial in trials):
-                return dataclasses.replace(
-                    found, refused=False, problem="other processes opened or closed some meanwhile"
-                )
-            return found
-        except ConnectionFailed as error:
-            return Sessions(own, refused=False, problem=error.problem)
-        finally:
-            for trial in trials:
-                trial.hang_up()
-            for trial in trials:
-                trial.close()
-
-
-@contextlib.contextmanager
-def _widened(transport: Transport, most: int) -> Iterator[SessionLimiter]:
-    usual = transport.session_limiter
-    transport.session_limiter = _WideGate(transport, most)
+    # the slots of all processes, so that none of them is refused a session meanwhile, and more of them
+    limiter = SessionLimiter(transport.directory, transport.key, most, adaptive=False)
+    held = limiter.in_use() if transport.shared else own
     try:
-        yield transport.session_limiter
+        # together: each waits for the account's rc files
+        refused = _begin(transport, limiter, most - held, trials, deadline)
+        _hear(trials, deadline)
+        found = _counted(trials, refused, held, own)
+        # who comes or goes meanwhile makes the count a guess
+        if transport.shared and limiter.in_use() != held + sum(not trial.ended for trial in trials):
+            return dataclasses.replace(found, refused=False, problem="other processes opened or closed some meanwhile")
+        return found
+    except ConnectionFailed as error:
+        return Sessions(own, refused=False, problem=error.problem)
     finally:
-        transport.session_limiter = usual
+        for trial in trials:
+            trial.hang_up()
+        for trial in trials:
+            trial.close()
 
 
-def _begin(transport: Transport, count: int, trials: list[_Trial], deadline: float) -> bool:
+def _begin(
+    transport: DiagnosableTransport, limiter: SessionLimiter, count: int, trials: list[_Trial], deadline: float
+) -> bool:
     """As many as can be begun; whether the server has refused the last."""
     for _ in range(count):
         try:
-            trials.append(_Trial(transport, deadline))
+            trials.append(_Trial(transport, limiter, deadline))
         except SessionRefused:
             return True
     return False

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in
 from luigi_sshjob.ssh.transports.base import Transport
-from luigi_sshjob.ssh.transports.error_mapping import silent
+from luigi_sshjob.ssh.transports.error_mapping import response_timeout
 
 
 class LeaderMoved(Exception):
@@ -89,7 +89,7 @@ class Pipeline:
         if self._opened:
             self._take(self._opened.popleft())
         if self._asked and time.monotonic() - self._heard > self._patience:
-            self._lose(silent(self._transport.destination))
+            self._lose(response_timeout(self._transport.destination))
 
     def send_away(self) -> None:
         """What was not sent on yet is for another leader."""

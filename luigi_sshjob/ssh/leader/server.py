@@ -107,7 +107,7 @@ class Leader:
 
     def _end(self) -> None:
         # looked at now: deposed since the last look, these would be the next leader's
-        if self._lock.stands():
+        if self._lock.is_current():
             # before the lock is free, for the same reason
             for path in (self._address, self._lock.path):
                 with contextlib.suppress(OSError):
@@ -147,11 +147,11 @@ class Leader:
             self._attend(now)
 
     def _attend(self, now: float) -> None:
-        self._deposed = not self._lock.stands()
+        self._deposed = not self._lock.is_current()
         session_limiter = self._transport.session_limiter
         if self._pipeline.open and not self._pipeline.busy:
             # with one session for all even watching has to pause while somebody transfers a file
-            idle = not self._armed() or session_limiter.size == 1
+            idle = not self._armed() or session_limiter.limit == 1
             if now - self._pipeline.used > _IDLE_CLOSE or (idle and session_limiter.has_waiters()):
                 self._pipeline.drop()
                 self._forget_watches("moved", None)

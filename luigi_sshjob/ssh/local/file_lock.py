@@ -1,9 +1,10 @@
-"""Locks that the kernel frees with the process that holds them."""
+"""File locks, which the kernel releases when their process ends."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 import weakref
@@ -12,38 +13,37 @@ from pathlib import Path
 
 from luigi_sshjob.ssh.local.runtime_dir import check_private
 
+logger = logging.getLogger("luigi-interface")
+
 
 class FileLock:
-    """A lock that the kernel frees with the process that holds it. Exclusive between threads and processes alike.
-
-    A forked child does not hold its parent's locks.
-    """
+    """A lock between threads and processes alike. A forked child does not hold its parent's locks."""
 
     def __init__(self, path: Path):
         self.path = path
         self._fd: int | None = None
 
     def try_acquire(self, *, shared: bool = False) -> bool:
-        """Takes the lock if nobody has it."""
+        """Take the lock if it is free."""
         fd = self._open()
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            # a file that was removed meanwhile is locked by nobody who opens it now
-            taken = self._is_at_path(fd)
+            # a lock on a removed file excludes no process that opens the path now
+            acquired = self._is_at_path(fd)
         except BlockingIOError:
-            taken = False
+            acquired = False
         except BaseException:
             os.close(fd)
             raise
-        if not taken:
+        if not acquired:
             os.close(fd)
             return False
         self._fd = fd
         _held.add(self)
         return True
 
-    def stands(self) -> bool:
-        """Whether it is held, and nobody has removed its file to put another in its place."""
+    def is_current(self) -> bool:
+        """Whether the lock is held and its file has not been removed or replaced."""
         return self._fd is not None and self._is_at_path(self._fd)
 
     def _is_at_path(self, fd: int) -> bool:
@@ -53,7 +53,7 @@ class FileLock:
             return False
 
     def acquire(self, *, deadline: float, waiting: Callable[[], None] = lambda: None) -> bool:
-        """Waits for the lock until `deadline` (`time.monotonic()`); `waiting` is called before each new try."""
+        """Wait for the lock until `deadline` (`time.monotonic()`); `waiting` is called before each retry."""
         while not self.try_acquire():
             if time.monotonic() > deadline:
                 return False
@@ -62,26 +62,26 @@ class FileLock:
         return True
 
     def release(self, *, remove: bool = False) -> None:
-        """Frees the lock, also where a process forked in between has a copy of the descriptor; `remove`s its file."""
+        """Release the lock, even if a forked process has a copy of the descriptor; optionally `remove` its file."""
         if self._fd is not None:
             if remove and self._is_at_path(self._fd):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.path)
             fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self.forget()
+        self.close()
 
-    def forget(self) -> None:
-        """For a forked child: closes its copy, and leaves the lock to its parent."""
+    def close(self) -> None:
+        """Close the descriptor without unlocking: in a forked child the parent keeps the lock."""
         _held.discard(self)
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
     def __del__(self) -> None:
-        self.forget()
+        self.close()
 
     def fileno(self) -> int:
-        """For a process that is to share it."""
+        """The descriptor, for a process that is to share the lock."""
         assert self._fd is not None
         return self._fd
 
@@ -91,10 +91,23 @@ class FileLock:
         try:
             return os.open(self.path, flags, 0o600)
         except FileNotFoundError:
-            # something tidied the runtime directory up while we were running
+            # the runtime directory was removed while this process was running
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             check_private(self.path.parent)
             return os.open(self.path, flags, 0o600)
+
+
+class WaitLogger:
+    """Logs `message()` after 5 seconds of waiting, then every 30; call it in the waiting loop."""
+
+    def __init__(self, message: Callable[[], str]):
+        self._message = message
+        self._next = time.monotonic() + 5
+
+    def __call__(self) -> None:
+        if time.monotonic() > self._next:
+            self._next += 30
+            logger.info("%s", self._message())
 
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -102,7 +115,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for lock in list(_held):
-        lock.forget()
+        lock.close()
 
 
 os.register_at_fork(after_in_child=_after_fork)

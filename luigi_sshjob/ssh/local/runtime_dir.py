@@ -63,14 +63,14 @@ def socket_path(directory: Path, name: str) -> str:
     return path
 
 
-def account() -> str:
-    """The name of the account that runs this process, or its number where it has no name."""
+def local_username() -> str:
+    """The name of the account that runs this process, or its number if it has no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.geteuid())
 
 
-def private(path: str, flags: int) -> int:
-    """An opener for `open`: the file is this account's alone."""
+def private_opener(path: str, flags: int) -> int:
+    """An opener for `open` that creates files with mode 0600."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)

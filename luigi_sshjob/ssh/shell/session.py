@@ -19,7 +19,7 @@ from luigi_sshjob.errors import ConnectionLost, LoginRefused, SessionRefused, SS
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.transports.base import Process, Transport
-from luigi_sshjob.ssh.transports.error_mapping import silent
+from luigi_sshjob.ssh.transports.error_mapping import response_timeout
 
 T = TypeVar("T")
 
@@ -118,12 +118,12 @@ class Session:
             status = self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise self._silent() from None
-        return 255 if status == 0 and self._transport.failure(self.process, "") else status
+        return 255 if status == 0 and self._transport.process_error(self.process, "") else status
 
     def lost(self) -> SSHJobError:
         """The error for an end that came before its time."""
         self.close()
-        return self._transport.lost(self.said())
+        return self._transport.connection_error(self.said())
 
     def said(self) -> str:
         """What the line, and ssh, wrote on standard error so far."""
@@ -215,7 +215,7 @@ class Session:
 
     def _silent(self) -> ConnectionLost:
         self.close()
-        return silent(self._transport.destination)
+        return response_timeout(self._transport.destination)
 
 
 def retry_refused_session(transport: Transport, start: Callable[[], T], deadline: float) -> T:
@@ -227,7 +227,7 @@ def retry_refused_session(transport: Transport, start: Callable[[], T], deadline
         try:
             return start()
         except SessionRefused:
-            transport.session_limiter.refused()
+            transport.session_limiter.learn_limit()
             if time.monotonic() > deadline:
                 raise
             time.sleep(jitter(0.1, 0.5))

@@ -1,7 +1,7 @@
-"""What a transport is to the rest of the package: sessions and tunnels on a host, by whatever SSH there is.
+"""The interface of a transport: sessions and tunnels on a host, with any SSH implementation.
 
-A transport logs in when it is first needed and never otherwise, holds a session of the gate for each of its
-processes, and says of an end whether it was the command's own. Nothing else knows how the bytes travel.
+A transport logs in when it is first used, occupies a slot of the session limiter for each of its processes, and
+distinguishes the end of a command from a lost connection.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 
 class Process(Protocol):
-    """A session as its starter sees it: what is used of `subprocess.Popen`.
+    """A session, with the part of `subprocess.Popen`'s interface that this package uses.
 
-    `returncode` is the command's exit status; 255 where the connection broke or a signal ended the login shell.
-    Given pipes have descriptors that may be polled, read and written, and lent to other processes.
+    `returncode` is the command's exit status; 255 if the connection broke or a signal ended the login shell.
+    Pipes have descriptors that can be polled, read, written and passed to other processes.
     """
 
     stdin: Any
@@ -36,66 +36,80 @@ class Process(Protocol):
     def wait(self, timeout: float | None = None) -> int:
         """The exit status; raises `subprocess.TimeoutExpired` after `timeout` seconds."""
 
-    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
-        """As Popen's."""
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002  # Popen's
+        """Send `input` and read both outputs to the end."""
 
     def kill(self) -> None:
-        """Ends the session from this side, at once."""
+        """End the session immediately from this side."""
 
 
 class Transport(Protocol):
-    """How one destination is reached."""
+    """Access to one destination."""
 
     destination: Destination
     settings: Settings
     session_limiter: SessionLimiter
     directory: Path
-    """Local sockets and locks."""
+    """The directory of local sockets and locks."""
     key: str
-    """Names there what belongs to this destination by this transport."""
+    """Prefix of the files in `directory` that belong to this destination and transport."""
     shared: bool
-    """Whether the sessions of other processes of this account are on the same connection."""
+    """Whether other processes of this account use the same connection."""
 
     def popen(self, command: Sequence[str], *, deadline: float | None = None, **kwargs: Any) -> Process:
-        """Starts `command` (shell text for the login shell) in a session, as `subprocess.Popen` would.
+        """Start `command` (shell text for the login shell) in a session, like `subprocess.Popen`.
 
-        Waits for a free session until `deadline` (`time.monotonic()`; default: request_timeout from now).
-        Standard input is /dev/null unless the caller says otherwise. Raises a `ConnectionFailed`, see its kinds;
-        `SessionRefused` may also come later, from `failure` or `lost`.
+        Wait for a free session until `deadline` (`time.monotonic()`; default: request_timeout from now).
+        Standard input is /dev/null unless it is given. Raises a subclass of `ConnectionFailed`;
+        `SessionRefused` may also be the result of `process_error` or `connection_error` later.
         """
 
     def argv(self, command: Sequence[str]) -> list[str]:
-        """A local command line that does the same. Raises `ConfigurationError` where there is none."""
+        """The equivalent local command line. Raises `ConfigurationError` if the transport has no such command."""
 
-    def forwarded(self, local_port: int, remote_host: str, remote_port: int) -> AbstractContextManager[int]:
-        """While the block runs, 127.0.0.1:`local_port` (0: a free one, which the block is told) leads there.
+    def forward_port(self, local_port: int, remote_host: str, remote_port: int) -> AbstractContextManager[int]:
+        """Forward 127.0.0.1:`local_port` (0: a free port) while the block runs; yields the port.
 
-        No session. Raises `ConnectionFailed` where it cannot.
+        Uses no session. Raises `ConnectionFailed`.
         """
 
-    def failure(self, process: Process, said: str) -> SSHJobError | None:
-        """The error for a process that has ended having `said` that, or None where its end is its command's own."""
+    def process_error(self, process: Process, stderr: str) -> SSHJobError | None:
+        """The error for an ended process, or None if its exit status is the command's own."""
 
-    def lost(self, said: str) -> SSHJobError:
-        """The error for a session that ended before its time, from what was said on its standard error."""
-
-    def route(self) -> Route:
-        """Where it leads; needs no connection. Raises `ConfigurationError`."""
+    def connection_error(self, stderr: str) -> SSHJobError:
+        """The error for a session that ended too early, from what it wrote to stderr."""
 
     def connect(self) -> None:
-        """Logs in unless it is connected. Raises as `popen` where it cannot."""
-
-    def arrive(self) -> LoginInfo:
-        """As `connect`; what there is to tell of the login, where this has made one."""
-
-    def apart(self) -> AbstractContextManager[Transport]:
-        """The same destination by a login of its own that nobody shares, and that ends with the block.
-
-        Raises `ConfigurationError` where we are not to log in.
-        """
+        """Log in unless there is a connection. Raises the errors of `popen`."""
 
     def close(self) -> None:
-        """Ends the connection; running jobs are not touched."""
+        """End the connection; running jobs are not affected."""
 
-    def release(self) -> None:
-        """This process needs nothing for now: what it holds alone and does not use may end."""
+    def close_if_unused(self) -> None:
+        """End a connection that belongs to this process alone and has no session or tunnel."""
+
+
+class DiagnosableTransport(Transport, Protocol):
+    """What only the doctor needs."""
+
+    def popen(
+        self,
+        command: Sequence[str],
+        *,
+        deadline: float | None = None,
+        session_limiter: SessionLimiter | None = None,
+        **kwargs: Any,
+    ) -> Process:
+        """`session_limiter` replaces that of the transport for this session."""
+
+    def route(self) -> Route:
+        """The address from the user's configuration, without a connection. Raises `ConfigurationError`."""
+
+    def connect_verbose(self) -> LoginInfo:
+        """Like `connect`; returns details of the login, if this call made one."""
+
+    def private_copy(self) -> AbstractContextManager[DiagnosableTransport]:
+        """The same destination over a separate login, which ends with the block.
+
+        Raises `ConfigurationError` if logins are not allowed.
+        """

@@ -146,7 +146,7 @@ def connection_lost(said: str, destination: Destination) -> ConnectionLost:
     )
 
 
-def silent(destination: Destination) -> ConnectionLost:
+def response_timeout(destination: Destination) -> ConnectionLost:
     """The error for an answer that did not come in time."""
     return ConnectionLost(
         "the host did not answer in time",
@@ -156,7 +156,7 @@ def silent(destination: Destination) -> ConnectionLost:
     )
 
 
-def no_key_file(destination: Destination) -> ConfigurationError:
+def key_file_missing(destination: Destination) -> ConfigurationError:
     """The error for a key that is not where it is said to be."""
     return ConfigurationError(
         f"there is no key file {destination.key_file}",
@@ -166,7 +166,7 @@ def no_key_file(destination: Destination) -> ConfigurationError:
     )
 
 
-def no_tunnel(way: str, said: str, destination: Destination) -> ConnectionFailed:
+def tunnel_failed(way: str, said: str, destination: Destination) -> ConnectionFailed:
     """The error for a port that does not lead where it should."""
     return ConnectionFailed(
         f"the tunnel cannot be made: {said}",
@@ -177,7 +177,7 @@ def no_tunnel(way: str, said: str, destination: Destination) -> ConnectionFailed
     )
 
 
-def no_program(name: str, host: str) -> ConfigurationError:
+def program_missing(name: str, host: str) -> ConfigurationError:
     """The error for a program that this machine should have."""
     return ConfigurationError(
         f"there is no such program on this machine: {name}",

@@ -1,8 +1,9 @@
-"""Logins on one host, for all processes of this account: one at a time, and no more than one would try alone."""
+"""Coordinates the logins of all processes of this account: one at a time, and no more than a single process would try."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -14,21 +15,24 @@ from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
 from luigi_sshjob.retry import jitter
-from luigi_sshjob.ssh.local.file_lock import FileLock
-from luigi_sshjob.ssh.local.runtime_dir import private
+from luigi_sshjob.ssh.local.file_lock import FileLock, WaitLogger
+from luigi_sshjob.ssh.local.runtime_dir import private_opener
 
 logger = logging.getLogger("luigi-interface")
 
 _RETRIED = {"connection-dropped", "connection-refused", "proxy-failed"}
+_FIRST_PAUSE = 0.5  # seconds
+_LONGEST_PAUSE = 30.0
+_REFUSED_FOR = 5.0  # seconds without another attempt after a refused login
 
 
 class LoginCoordinator:
-    """Lock and notes are named after `key` in `directory`; who has another key logs in on its own."""
+    """Serializes the logins of all processes that use the same `directory` and `key`."""
 
     def __init__(self, directory: Path, key: str, destination: Destination, settings: Settings):
         self._path = directory / f"{key}.lock"
         self.lock: FileLock | None = None
-        """Held by the one who makes a login, while he does."""
+        """Held while this process logs in."""
         self._failures = LoginFailures(directory / f"{key}.failed", str(destination))
         self._destination = destination
         self._settings = settings
@@ -38,15 +42,18 @@ class LoginCoordinator:
         """Seconds for one login."""
         return self._destination.connect_timeout or self._settings.connect_timeout
 
-    def make(self, made: Callable[[], bool], log_in: Callable[[], object]) -> None:
-        """Calls `log_in` unless it is `made`, alone of all that want to.
+    def ensure(self, connected: Callable[[], bool], log_in: Callable[[], object]) -> None:
+        """Call `log_in` unless `connected`, while no other process does.
 
-        Raises what `log_in` does: `LoginRefused`, `HostUnreachable` or `ConfigurationError`. Whoever waited while
-        another's login failed gets that failure and does not try again by itself: accounts are locked for less.
+        Raises the errors of `log_in`: `LoginRefused`, `HostUnreachable` or `ConfigurationError`. If the login of
+        another process failed while this one waited, its error is raised and no other attempt is made: some
+        servers lock an account after a few failed logins.
         """
         since = time.time()
         lock = FileLock(self._path)
-        if not lock.acquire(deadline=time.monotonic() + self._patience(), waiting=self._say_waiting()):
+        timeout = (self.timeout + 2) * self._settings.connect_attempts + self._settings.request_timeout
+        waiting = WaitLogger(lambda: f"{self._destination}: waiting for another process to log in")
+        if not lock.acquire(deadline=time.monotonic() + timeout, waiting=waiting):
             raise HostUnreachable(
                 "another process has been logging in for too long",
                 host=str(self._destination),
@@ -54,8 +61,8 @@ class LoginCoordinator:
                 next_step="end the process that holds it up, or wait",
             )
         try:
-            if not made():
-                self._failures.heed(since)
+            if not connected():
+                self._failures.wait_or_raise(since)
                 self.lock = lock
                 self._try(log_in)
         finally:
@@ -66,79 +73,81 @@ class LoginCoordinator:
         for attempt in range(1, self._settings.connect_attempts + 1):
             try:
                 log_in()
-                return self._failures.forget()
-            except HostUnreachable as error:
+                self._failures.clear()
+                return
+            except ConnectionFailed as error:
                 # sshd drops unauthenticated connections at random above MaxStartups; a moment later there
-                # may be room. Anything slower than that is the caller's to wait for.
-                if error.code not in _RETRIED or attempt == self._settings.connect_attempts:
-                    self._failures.note(error)
+                # may be room. Slower failures are retried by the caller.
+                last = attempt == self._settings.connect_attempts
+                if not isinstance(error, HostUnreachable) or error.code not in _RETRIED or last:
+                    self._failures.record(error)
                     raise
                 time.sleep(jitter(0.5, 1.0) * attempt)
-            except ConnectionFailed as error:
-                self._failures.note(error)
-                raise
-
-    def _patience(self) -> float:
-        return (self.timeout + 2) * self._settings.connect_attempts + self._settings.request_timeout
-
-    def _say_waiting(self) -> Callable[[], None]:
-        said_at = time.monotonic() + 5
-
-        def waiting() -> None:
-            nonlocal said_at
-            if time.monotonic() > said_at:
-                said_at += 30
-                logger.info("%s: waiting for another process to log in", self._destination)
-
-        return waiting
 
 
-_FIRST_PAUSE = 0.5  # seconds
-_LONGEST_PAUSE = 30.0
-_REFUSED_FOR = 5.0  # a refused login is not tried again so soon
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    kind: str
+    problem: str
+    next_step: str
+    code: str
+    count: int
+    """Failed logins in a row."""
 
 
 class LoginFailures:
-    """The note at `path` says what the last login failed with, and how many there were in a row."""
+    """The last failed login, in the file `path`, for all processes of this account."""
 
     def __init__(self, path: Path, host: str):
         self._path = path
         self._host = host
 
-    def note(self, error: SSHJobError) -> None:
-        """One more."""
-        count = self._read()[-1] + 1
-        with open(self._path, "w", encoding="utf-8", opener=private) as note:
-            json.dump([type(error).__name__, error.problem, error.next_step, error.code, count], note)
+    def record(self, error: SSHJobError) -> None:
+        """Store the error of one more failed login."""
+        last = self._read()
+        count = last.count + 1 if last else 1
+        failure = _Failure(type(error).__name__, error.problem, error.next_step, error.code, count)
+        with open(self._path, "w", encoding="utf-8", opener=private_opener) as file:
+            json.dump(dataclasses.asdict(failure), file)
 
-    def forget(self) -> None:
-        """A login succeeded."""
+    def clear(self) -> None:
+        """Forget the failures after a successful login."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
 
-    def heed(self, since: float) -> None:
-        """Waits before the next login, the longer the more have failed; whoever has waited for another's since
-        `since` (`time.time()`) fails with that one."""
-        kind, problem, next_step, code, count = self._read()
-        if not count:
+    def wait_or_raise(self, since: float) -> None:
+        """Wait before the next login, with a back-off that grows with the number of failures.
+
+        Raises the last error instead if it is newer than `since` (`time.time()`), or a login refused just before.
+        """
+        failure = self._read()
+        if failure is None:
             return
         failed = self._path.stat().st_mtime
-        if failed > time.time():
-            # the clock was set back: nobody is to wait until it has caught up
+        age = time.time() - failed
+        if age < 0:
+            # the clock was set back: the pause would last until it has caught up
             return
-        refused = kind == LoginRefused.__name__
-        # accounts are locked for less than a login by each of two hundred tasks
-        if failed >= since or (refused and time.time() - failed < _REFUSED_FOR):
+        refused = failure.kind == LoginRefused.__name__
+        # hundreds of tasks must not each make a login that the server counts as failed
+        if failed >= since or (refused and age < _REFUSED_FOR):
             error = LoginRefused if refused else HostUnreachable
-            raise error(problem, host=self._host, doing="logging in", next_step=next_step, code=code)
-        pause = jitter(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**count) - (time.time() - failed)
+            raise error(
+                failure.problem, host=self._host, doing="logging in", next_step=failure.next_step, code=failure.code
+            )
+        pause = jitter(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failure.count) - age
         if pause > 0 and not refused:
-            logger.info("%s: %d logins have failed (%s); the next one in %.0f s", self._host, count, problem, pause)
+            logger.info(
+                "%s: %d logins have failed (%s); the next one in %.0f s",
+                self._host,
+                failure.count,
+                failure.problem,
+                pause,
+            )
             time.sleep(pause)
 
-    def _read(self) -> tuple[str, str, str, str, int]:
+    def _read(self) -> _Failure | None:
         try:
-            kind, problem, next_step, code, count = json.loads(self._path.read_text("utf-8"))
-            return str(kind), str(problem), str(next_step), str(code), int(count)
+            return _Failure(**json.loads(self._path.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
-            return "", "", "", "", 0
+            return None

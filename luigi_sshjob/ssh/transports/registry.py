@@ -7,11 +7,11 @@ from collections.abc import Callable
 from luigi_sshjob.config import TRANSPORTS, Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.ssh.transports.base import Transport
+from luigi_sshjob.ssh.transports.base import DiagnosableTransport
 from luigi_sshjob.ssh.transports.openssh.transport import OpenSSHTransport
 
 
-def _paramiko(destination: Destination, settings: Settings) -> Transport:
+def _paramiko(destination: Destination, settings: Settings) -> DiagnosableTransport:
     try:
         # not above: it is an extra, and takes a while to import
         from luigi_sshjob.ssh.transports.paramiko.transport import ParamikoTransport
@@ -24,11 +24,11 @@ def _paramiko(destination: Destination, settings: Settings) -> Transport:
     return ParamikoTransport(destination, settings)
 
 
-_Maker = Callable[[Destination, Settings], Transport]
+_Maker = Callable[[Destination, Settings], DiagnosableTransport]
 _TRANSPORTS: dict[str, _Maker] = dict(zip(TRANSPORTS, (OpenSSHTransport, _paramiko), strict=True))
 
 
-def transport_to(destination: Destination, settings: Settings) -> Transport:
+def transport_to(destination: Destination, settings: Settings) -> DiagnosableTransport:
     """The transport that `ssh_options` name, else `[sshjob]`. Raises `ConfigurationError` for a name that is none."""
     name = destination.transport or settings.transport
     if name not in _TRANSPORTS:

@@ -1,49 +1,50 @@
-"""Bounds the sessions on one connection, for all processes of this account.
+"""Limits the sessions on one connection, for all processes of this account.
 
-sshd refuses sessions above MaxSessions (10 by default); a refused multiplexed client would log in anew.
-A slot is a locked file. The process that started a client holds it until that client has ended: the client
-itself cannot, as ssh closes every descriptor it was not started for (closefrom(3) in its main).
+sshd refuses sessions above MaxSessions (10 by default), and a refused multiplexed client would log in again.
+A slot is a locked file. The process that started a client holds it until the client has ended: the client
+itself cannot, as ssh closes every inherited descriptor (closefrom(3) in its main).
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from pathlib import Path
 
 from luigi_sshjob.errors import HostUnreachable
 from luigi_sshjob.retry import jitter
-from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.local.file_lock import FileLock, WaitLogger
 
-logger = logging.getLogger("luigi-interface")
-
-_REMEMBERED = 60.0  # seconds; whose sessions were too many may have ended since
+_LEARNED_LIMIT_LIFETIME = 60.0  # seconds; the sessions that used up the server's limit may have ended since
 
 
 class SessionLimiter:
-    """At most `most` slots named after one connection in the runtime directory, first come first served."""
+    """At most `max_sessions` slots of the connection `key`, first come first served.
 
-    def __init__(self, directory: Path, key: str, most: int):
+    The limit adapts to the server's after a refused session, unless `adaptive` is false.
+    """
+
+    def __init__(self, directory: Path, key: str, max_sessions: int, *, adaptive: bool = True):
         self._directory = directory
         self._key = key
-        self._most = most
-        self._learnt = directory / f"{key}.sessions"
+        self._max_sessions = max_sessions
+        self._adaptive = adaptive
+        self._learned = directory / f"{key}.sessions"
 
     @property
-    def size(self) -> int:
-        """How many slots there are: fewer for a while after the server has refused one of so many."""
+    def limit(self) -> int:
+        """The number of slots: for a minute after a refusal, the number that the server allowed."""
         try:
-            if time.time() - self._learnt.stat().st_mtime < _REMEMBERED:
-                return max(1, min(self._most, int(self._learnt.read_text())))
+            if self._adaptive and time.time() - self._learned.stat().st_mtime < _LEARNED_LIMIT_LIFETIME:
+                return max(1, min(self._max_sessions, int(self._learned.read_text())))
         except (OSError, ValueError):
             pass
-        return self._most
+        return self._max_sessions
 
     def acquire(self, *, deadline: float, host: str) -> FileLock:
-        """A free slot; raises `HostUnreachable` when there was none until `deadline` (`time.monotonic()`)."""
+        """A free slot; raises `HostUnreachable` if there is none until `deadline` (`time.monotonic()`)."""
         ticket = self._ticket()
-        say_at = time.monotonic() + 5
+        waiting = WaitLogger(lambda: f"{host}: waiting for one of {self.limit} sessions; all are in use")
         try:
             while True:
                 if self._first() == ticket.path:
@@ -52,40 +53,38 @@ class SessionLimiter:
                         return slot
                 if time.monotonic() > deadline:
                     break
-                if time.monotonic() > say_at:
-                    say_at += 30
-                    logger.info("%s: waiting for one of %d sessions; all are in use", host, self.size)
+                waiting()
                 time.sleep(jitter(0.005, 0.03))
         finally:
             ticket.release(remove=True)
         raise HostUnreachable(
-            f"all sessions on the shared connection stayed in use ({self.size})",
+            f"all sessions on the shared connection stayed in use ({self.limit})",
             host=host,
             next_step="try again, or raise max_sessions in [sshjob] if the server's MaxSessions allows it",
         )
 
-    def refused(self) -> None:
-        """The server has refused a session, whose slot is free again: those in use were all that it allows."""
-        self._learnt.write_text(str(max(1, self.in_use())))
+    def learn_limit(self) -> None:
+        """Take the number of slots in use as the server's limit; call it after the refused one was released."""
+        self._learned.write_text(str(max(1, self.in_use())))
 
     def in_use(self) -> int:
-        """How many slots are somebody's."""
-        return sum(not self._is_free(path) for path in self._slots(self._most))
+        """The number of occupied slots."""
+        return sum(not self._is_free(path) for path in self._slots(self._max_sessions))
 
     def has_waiters(self) -> bool:
-        """Whether somebody waits for a slot, so that whoever holds one idly should give it back."""
+        """Whether a process waits for a slot, so that holders of idle sessions should release theirs."""
         return self._first() is not None
 
     def sweep(self) -> None:
-        """Removes the files that nobody holds: whoever was killed has left some."""
-        for path in [*self._slots(self._most), *self._tickets()]:
+        """Remove the files of killed processes."""
+        for path in [*self._slots(self._max_sessions), *self._tickets()]:
             self._is_free(path)
 
     def _ticket(self) -> FileLock:
         while True:
-            # a clock that all processes of this machine share
+            # the monotonic clock is the same for all processes of this machine
             ticket = FileLock(self._directory / f"{self._key}.wait.{time.monotonic_ns():020d}.{os.getpid()}")
-            # fails where somebody has tidied it up before it was held
+            # fails if another process has swept it before it was locked
             if ticket.try_acquire():
                 return ticket
 
@@ -93,7 +92,7 @@ class SessionLimiter:
         return next((path for path in self._tickets() if not self._is_free(path)), None)
 
     def _free_slot(self) -> FileLock | None:
-        for path in self._slots(self.size):
+        for path in self._slots(self.limit):
             slot = FileLock(path)
             if slot.try_acquire():
                 return slot
@@ -107,7 +106,7 @@ class SessionLimiter:
 
     @staticmethod
     def _is_free(path: Path) -> bool:
-        """Whether nobody holds it; then it is gone."""
+        """Whether no process holds the lock; then its file is removed."""
         if not path.exists():
             return True
         lock = FileLock(path)

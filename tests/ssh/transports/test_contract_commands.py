@@ -308,7 +308,7 @@ def test_a_silent_wire_is_given_up_by_its_keepalive(proxy, luigi_cfg, context, h
     proxy.silence()
     since = time.monotonic()
     assert process.communicate()[0] == b""
-    assert isinstance(context.connection.transport.failure(process, ""), ConnectionLost)
+    assert isinstance(context.connection.transport.process_error(process, ""), ConnectionLost)
     assert time.monotonic() - since < 20
     proxy.restore()
     assert context.check_output(["echo on"]) == b"on\n"

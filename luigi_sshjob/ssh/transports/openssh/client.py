@@ -1,4 +1,4 @@
-"""A multiplexed ssh client: a local process that occupies one session of the connection."""
+"""A multiplexed ssh client: a local process that uses one session of the connection."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from luigi_sshjob.ssh.local.file_lock import FileLock
 
 
 class MuxClient(subprocess.Popen[Any]):
-    """A local process that occupies a slot until somebody has seen it end, or lets go of this object."""
+    """Holds its slot until its end was observed, or this object is deleted."""
 
     slot: FileLock | None = None
     master: object = None
-    """Identity of the master that it was given a session by."""
+    """Identity of the master that opened the session."""
 
     def poll(self) -> int | None:
-        """As Popen's."""
+        """The exit status, or None while it runs."""
         super().poll()
-        return self._settle()
+        self._release_slot_at_end()
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """As Popen's."""
+        """The exit status; raises `subprocess.TimeoutExpired` after `timeout` seconds."""
         try:
             return super().wait(timeout)
         finally:
-            self._settle()
+            self._release_slot_at_end()
 
-    def _settle(self) -> int | None:
+    def _release_slot_at_end(self) -> None:
         if self.returncode is not None and self.slot:
             self.slot.release(remove=True)
             self.slot = None
-        return self.returncode

@@ -1,7 +1,7 @@
 """The OpenSSH transport: sessions and forwarded ports of a shared ControlMaster connection.
 
-Nothing but the master's `connect` ever logs in. Left alone, a client whose master is gone or has no session
-left makes a login of its own and says next to nothing about it; CLIENT_OPTIONS take that way out from under it.
+Only the master's `connect` logs in. By default, a client whose master has ended or has no session left makes a
+separate login with hardly a message; CLIENT_OPTIONS prevent that.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
 from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import client_error, client_failed
-from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_as
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_hosts_name
 from luigi_sshjob.ssh.transports.openssh.client import MuxClient
-from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, effective, spawn
+from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, resolved_config, spawn
 from luigi_sshjob.ssh.transports.openssh.control_master import ControlMaster
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 
 class OpenSSHTransport:
-    """How one destination is reached by the ssh of this machine; see `Transport`."""
+    """Access to one destination with the ssh of this machine; see `Transport`."""
 
     shared = True
 
@@ -46,27 +46,32 @@ class OpenSSHTransport:
         self.session_limiter = SessionLimiter(self.directory, self.key, settings.max_sessions)
 
     def argv(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs `command` over the master, which is there then; it cannot log in itself."""
+        """The command line that runs `command` over the master; connects first, as ssh then cannot log in."""
         self.master.connect()
         return self._client_argv(command)
 
     def _client_argv(self, command: Sequence[str]) -> list[str]:
-        options = ["-t"] if self.destination.tty else ["-T"]
         return [
             *self.master.ssh_argv(),
             *CLIENT_OPTIONS,
-            "-o",
-            "ClearAllForwardings=yes",
-            *options,
+            *("-o", "ClearAllForwardings=yes"),
+            "-t" if self.destination.tty else "-T",
             self.destination.reference,
             *command,
         ]
 
-    def popen(self, command: Sequence[str], *, deadline: float | None = None, **kwargs: Any) -> MuxClient:
-        """A client of the shared connection. Raises `HostUnreachable` when there was no session in time."""
+    def popen(
+        self,
+        command: Sequence[str],
+        *,
+        deadline: float | None = None,
+        session_limiter: SessionLimiter | None = None,
+        **kwargs: Any,
+    ) -> MuxClient:
+        """A client of the shared connection. Raises `HostUnreachable` if no session is free until `deadline`."""
         self.master.connect()
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
-        slot = self.session_limiter.acquire(deadline=until, host=str(self.destination))
+        slot = (session_limiter or self.session_limiter).acquire(deadline=until, host=str(self.destination))
         master = self.master.identity()
         try:
             client = spawn(self.destination, MuxClient, self._client_argv(command), **kwargs)
@@ -77,13 +82,13 @@ class OpenSSHTransport:
         return client
 
     @contextlib.contextmanager
-    def forwarded(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[int]:
-        """While the block runs, the master listens on the port; no login, no session, no process."""
+    def forward_port(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[int]:
+        """The master listens on the port while the block runs; needs no login, session or process."""
         local_port = local_port or _free_port()
-        there = f"[{remote_host}]" if ":" in remote_host else remote_host
-        forwarding = f"127.0.0.1:{local_port}:{there}:{remote_port}"
+        host = f"[{remote_host}]" if ":" in remote_host else remote_host
+        forwarding = f"127.0.0.1:{local_port}:{host}:{remote_port}"
         self.master.connect()
-        with self.master.held():
+        with self.master.keep_open():
             self.master.control("forward", forwarding)
             try:
                 yield local_port
@@ -92,31 +97,31 @@ class OpenSSHTransport:
                     self.master.control("cancel", forwarding)
 
     def route(self) -> Route:
-        """Where ssh would connect to, by its own word (`ssh -G`)."""
-        found = effective(self.destination, self.settings)
-        jump, proxy = found.get("proxyjump", "none"), found.get("proxycommand", "none")
+        """The address that ssh would connect to (`ssh -G`)."""
+        config = resolved_config(self.destination, self.settings)
+        jump, proxy = config.get("proxyjump", "none"), config.get("proxycommand", "none")
         through = "" if proxy == "none" else "a ProxyCommand"
-        hostname, port = found.get("hostname", self.destination.host), int(found.get("port", "22"))
+        hostname, port = config.get("hostname", self.destination.host), int(config.get("port", "22"))
         return Route(
             hostname=hostname,
             port=port,
-            username=found.get("user", ""),
-            # an alias stands for the port too
-            known_as=found.get("hostkeyalias") or known_as(hostname, port),
+            username=config.get("user", ""),
+            # known_hosts has an alias without a port
+            known_as=config.get("hostkeyalias") or known_hosts_name(hostname, port),
             through=through if jump == "none" else f"the jump host {jump}",
         )
 
     def connect(self) -> None:
-        """Logs in unless somebody has."""
+        """Log in unless there is a master."""
         self.master.connect()
 
-    def arrive(self) -> LoginInfo:
-        """Logs in unless there is a connection."""
-        return self.master.arrive()
+    def connect_verbose(self) -> LoginInfo:
+        """Log in unless there is a master."""
+        return self.master.connect_verbose()
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[OpenSSHTransport]:
-        """A master of its own, whose sessions are not counted among those of the shared one."""
+    def private_copy(self) -> Iterator[OpenSSHTransport]:
+        """A separate master, whose sessions do not count among those of the shared one."""
         if self.settings.existing_master == "require":
             raise ConfigurationError(
                 "existing_master is require, so there is no login but yours",
@@ -124,7 +129,7 @@ class OpenSSHTransport:
                 next_step="nothing: what needs another login is left out",
             )
         other = copy.copy(self)
-        other.master = self.master.apart()
+        other.master = self.master.private_copy()
         other.session_limiter = SessionLimiter(
             self.directory, Path(other.master.control_path).name, self.settings.max_sessions
         )
@@ -134,29 +139,28 @@ class OpenSSHTransport:
             other.close()
 
     def close(self) -> None:
-        """Ends the shared connection, for every process; running jobs are not touched."""
+        """End the shared connection, for all processes."""
         self.master.close()
 
-    def release(self) -> None:
-        """Nothing: the connection is everybody's, and ends by ControlPersist."""
+    def close_if_unused(self) -> None:
+        """Do nothing: the connection is shared, and ends by ControlPersist."""
 
-    def failure(self, process: Process, said: str) -> SSHJobError | None:
-        """The error for a client that has ended, or None where its status is its command's and its output whole."""
-        if process.returncode == 255 and client_failed(said):
-            return self.lost(said)
-        return None if self._whole(process) else self.lost(said)
+    def process_error(self, process: Process, stderr: str) -> SSHJobError | None:
+        """The error for an ended client, or None if its status is its command's and its output is complete."""
+        failed = process.returncode == 255 and client_failed(stderr)
+        return self.connection_error(stderr) if failed or not self._is_complete(process) else None
 
-    def _whole(self, client: Process) -> bool:
-        """Whether all that the command of an ended client wrote has reached us.
+    def _is_complete(self, client: Process) -> bool:
+        """Whether all output of an ended client's command has arrived.
 
-        A client hears the exit status from its master, which writes the output itself, into the client's pipe: where
-        it dies before the pipe has taken all, status 0 comes with an output that is cut short (OpenSSH 9.2).
+        The master sends the client the exit status, and writes the output into the client's pipe directly: if it
+        dies while that pipe is full, status 0 comes with truncated output (OpenSSH 9.2).
         """
         return not isinstance(client, MuxClient) or client.master == self.master.identity() is not None
 
-    def lost(self, said: str) -> SSHJobError:
-        """The error for a session that ended before its time, from what its client printed."""
-        return client_error(said, self.destination)
+    def connection_error(self, stderr: str) -> SSHJobError:
+        """The error for a session that ended too early, from its client's stderr."""
+        return client_error(stderr, self.destination)
 
 
 def _free_port() -> int:

@@ -11,8 +11,8 @@ import paramiko
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.ssh.local.runtime_dir import account
-from luigi_sshjob.ssh.transports.error_mapping import no_key_file
+from luigi_sshjob.ssh.local.runtime_dir import local_username
+from luigi_sshjob.ssh.transports.error_mapping import key_file_missing
 
 logger = logging.getLogger("luigi-interface")
 
@@ -45,11 +45,11 @@ def load_host_config(destination: Destination, settings: Settings) -> HostConfig
     if "include" in found:
         logger.warning("%s: paramiko does not follow the Include of the ssh configuration", destination)
     hostname, port = str(found["hostname"]), destination.port or int(found.get("port", "22"))
-    username = destination.username or found.get("user") or account()
+    username = destination.username or found.get("user") or local_username()
     alias = found.get("hostkeyalias")
     named = [destination.key_file] if destination.key_file else []
     if destination.key_file and not os.path.exists(os.path.expanduser(destination.key_file)):
-        raise no_key_file(destination)
+        raise key_file_missing(destination)
     return HostConfig(
         hostname=hostname,
         port=port,

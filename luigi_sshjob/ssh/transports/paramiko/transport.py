@@ -23,7 +23,7 @@ from luigi_sshjob.ssh.local.runtime_dir import runtime_dir
 from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import connection_lost
 from luigi_sshjob.ssh.transports.login import LoginCoordinator
-from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_as
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_hosts_name
 from luigi_sshjob.ssh.transports.paramiko.channel_process import ChannelProcess
 from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection
 from luigi_sshjob.ssh.transports.paramiko.host_config import load_host_config
@@ -57,11 +57,18 @@ class ParamikoTransport:
         self._lock = threading.Lock()
         _all.add(self)
 
-    def popen(self, command: Sequence[str], *, deadline: float | None = None, **kwargs: Any) -> ChannelProcess:
+    def popen(
+        self,
+        command: Sequence[str],
+        *,
+        deadline: float | None = None,
+        session_limiter: SessionLimiter | None = None,
+        **kwargs: Any,
+    ) -> ChannelProcess:
         """A session of this process's connection. Raises `SessionRefused` where the server has none left."""
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
         self._connected()
-        slot = self.session_limiter.acquire(deadline=until, host=str(self.destination))
+        slot = (session_limiter or self.session_limiter).acquire(deadline=until, host=str(self.destination))
         try:
             link, channel = self._session(until)
             line, tty = quoting.encode(" ".join(command)), self.destination.tty
@@ -79,38 +86,38 @@ class ParamikoTransport:
         )
 
     @contextlib.contextmanager
-    def forwarded(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[int]:
+    def forward_port(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[int]:
         """While the block runs, a thread of this process listens on the port."""
         link = self._connected()
         with link.in_use(), tunnel(link, self.destination, local_port, (remote_host, remote_port)) as port:
             yield port
 
-    def failure(self, process: Process, said: str) -> SSHJobError | None:
+    def process_error(self, process: Process, stderr: str) -> SSHJobError | None:
         """The error for a session whose connection broke."""
-        return self.lost(said) if isinstance(process, ChannelProcess) and process.broken else None
+        return self.connection_error(stderr) if isinstance(process, ChannelProcess) and process.broken else None
 
-    def lost(self, said: str) -> SSHJobError:
+    def connection_error(self, stderr: str) -> SSHJobError:
         """A broken connection: what the server refuses, it refuses in `popen`."""
-        return connection_lost(said, self.destination)
+        return connection_lost(stderr, self.destination)
 
     def route(self) -> Route:
         """Where it would connect to."""
         way = load_host_config(self.destination, self.settings)
         through = "a ProxyCommand" if way.proxy_command else ""
         through = f"the jump host {','.join(way.jumps)}" if way.jumps else through
-        return Route(way.hostname, way.port, way.username, known_as(way.key_name, way.key_port), through)
+        return Route(way.hostname, way.port, way.username, known_hosts_name(way.key_name, way.key_port), through)
 
     def connect(self) -> None:
         """Logs in unless this process has."""
         self._connected()
 
-    def arrive(self) -> LoginInfo:
+    def connect_verbose(self) -> LoginInfo:
         """Logs in unless this process has a connection."""
         there, began = self._alive(), time.monotonic()
         return self._connected().arrival(None if there else time.monotonic() - began)
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[ParamikoTransport]:
+    def private_copy(self) -> Iterator[ParamikoTransport]:
         """Another connection of this process, whose sessions are not counted among those of the others."""
         other = ParamikoTransport(self.destination, self.settings)
         other.session_limiter = SessionLimiter(
@@ -125,7 +132,7 @@ class ParamikoTransport:
         """Ends this process's connection; other processes keep theirs, and so does who is logging in."""
         self._end(_MOMENT)
 
-    def release(self) -> None:
+    def close_if_unused(self) -> None:
         """Ends the connection unless a session or a tunnel is open, or somebody is about to open one."""
         self._end(0, unless_used=True)
 
@@ -161,7 +168,7 @@ class ParamikoTransport:
     def _connected(self) -> ParamikoConnection:
         with self._lock:
             if not self._alive():
-                self._logins.make(self._alive, self._log_in)
+                self._logins.ensure(self._alive, self._log_in)
             assert self._link is not None
             return self._link
 

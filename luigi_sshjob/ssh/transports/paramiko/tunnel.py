@@ -12,7 +12,7 @@ import paramiko
 import sshtunnel
 
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.ssh.transports.error_mapping import no_tunnel
+from luigi_sshjob.ssh.transports.error_mapping import tunnel_failed
 from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, hang_up
 
 logger = logging.getLogger("luigi_sshjob.tunnel")
@@ -41,7 +41,7 @@ def tunnel(
         forwarder.start()
     except sshtunnel.BaseSSHTunnelForwarderError as error:
         forwarder.stop()
-        raise no_tunnel(f"127.0.0.1:{local_port}:{remote[0]}:{remote[1]}", str(error), destination) from error
+        raise tunnel_failed(f"127.0.0.1:{local_port}:{remote[0]}:{remote[1]}", str(error), destination) from error
     # a forked child must not keep the port open
     link.taken(forwarder)
     try:
