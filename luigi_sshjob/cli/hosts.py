@@ -8,17 +8,16 @@ from collections.abc import Sequence
 
 from luigi_sshjob import config
 from luigi_sshjob.errors import JobNotFound
-from luigi_sshjob.jobs import recent
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef
-from luigi_sshjob.jobs.recent import JobLocation
+from luigi_sshjob.jobs.recent import JobLocation, recent_locations
 from luigi_sshjob.targets.context import RemoteContext
 
 
 def sites(arguments: argparse.Namespace, host: str | None = None) -> list[HostJobs]:
     """Those of a host: below the directory that is named, else below [sshjob]'s and those used there lately; those of
     all hosts used lately where none is named."""
-    lately = recent.places()
+    lately = recent_locations()
     if host is None:
         known = [place for place in lately if arguments.base_dir in (None, place.base_dir)]
     else:

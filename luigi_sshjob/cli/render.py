@@ -90,7 +90,7 @@ def detail(standing: JobStatus) -> str:
 
 def record(listed: JobSummary) -> dict[str, Any]:
     """One attempt as a program reads it; times are seconds, sizes bytes."""
-    outcome = listed.standing.outcome
+    outcome = listed.status.outcome
     return {
         "host": listed.job.host,
         "job": listed.job.id,
@@ -98,9 +98,9 @@ def record(listed: JobSummary) -> dict[str, Any]:
         "attempt": listed.job.attempt,
         "directory": listed.job.directory,
         "state": listed.state.value,
-        "reason": listed.standing.reason,
+        "reason": listed.status.reason,
         "outcome": dataclasses.asdict(outcome) if outcome else None,
-        "progress": listed.standing.progress,
+        "progress": listed.status.progress,
         "last_line": listed.last_line,
         "collected_by": listed.collected or None,
         "submitted_ago": listed.submitted_ago,

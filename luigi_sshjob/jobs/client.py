@@ -31,7 +31,7 @@ _DOING = {
 }
 
 
-def whoami() -> str:
+def client_identity() -> str:
     """Who asks, from where: for records that people read."""
     return f"{local_username()}@{socket.gethostname()} (process {os.getpid()})"
 
@@ -124,13 +124,13 @@ class JobClient:
     def cancel(self, job: JobRef, grace: float) -> tuple[State, str]:
         """Asks the host to end the job, and says how and why so it stood then. To be repeated until it has ended."""
         # where there is no supervisor any more it takes as long as the killing
-        words = (job.directory, str(math.ceil(grace)), whoami())
+        words = (job.directory, str(math.ceil(grace)), client_identity())
         (part,) = self._check(job, "job_cancel", *words, dedicated_session=True).parts
         return State(part.value), quoting.decode(part.content)[:-1]
 
     def collect(self, job: JobRef) -> None:
         """Marks the outcome as taken over; the next `submit` is a new attempt."""
-        self._check(job, "job_collect", job.directory, whoami())
+        self._check(job, "job_collect", job.directory, client_identity())
 
     def remove(self, job: JobRef) -> None:
         """Removes a collected attempt, but not what a task shows as its output."""
@@ -215,7 +215,8 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
     left = [job for job, _ in jobs]
     with error_context("ending its jobs", host=connection.host), connection.dedicated_shell(deadline) as ask:
         cancel = {
-            job: request_text("job_cancel", job.directory, str(math.ceil(grace)), whoami()) for job, grace in jobs
+            job: request_text("job_cancel", job.directory, str(math.ceil(grace)), client_identity())
+            for job, grace in jobs
         }
         again = -math.inf
         while left and time.monotonic() < deadline:
@@ -228,7 +229,7 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
             left = [job for job, outcome in outcomes.items() if not outcome]
             # who ended it knows how it ended; running the task again means a new attempt
             ended = [job for job, outcome in outcomes.items() if outcome and outcome.state in ("cancelled", "lost")]
-            ask([request_text("job_collect", job.directory, whoami()) for job in ended])
+            ask([request_text("job_collect", job.directory, client_identity()) for job in ended])
             time.sleep(0.1 if left else 0)
     return left
 

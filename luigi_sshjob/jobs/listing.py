@@ -23,7 +23,7 @@ class JobSummary:
     """One attempt. Ages are seconds on the host's own clock, None where it could not tell."""
 
     job: JobRef
-    standing: JobStatus
+    status: JobStatus
     collected: str = ""
     """Who has taken its outcome over, empty while nobody has."""
     tail: str = ""
@@ -36,12 +36,12 @@ class JobSummary:
     @property
     def state(self) -> State:
         """How it stands."""
-        return self.standing.state
+        return self.status.state
 
     @property
-    def verdict(self) -> str:
+    def status_word(self) -> str:
         """One word: how it ended, or how it stands."""
-        outcome = self.standing.outcome
+        outcome = self.status.outcome
         return outcome.state if outcome else self.state.value
 
     @property
@@ -54,7 +54,7 @@ class JobSummary:
 class JobDetails:
     """All that a host keeps of one attempt but its environment."""
 
-    listed: JobSummary
+    summary: JobSummary
     command: str = ""
     diagnostics: str = ""
     """What the supervisor itself had to say."""
@@ -68,7 +68,7 @@ class JobDetails:
     processes: int = 0
 
 
-Ask = Callable[[Sequence[str]], list[Response]]
+SendRequests = Callable[[Sequence[str]], list[Response]]
 
 
 class JobListing:
@@ -78,22 +78,23 @@ class JobListing:
         self._connection = connection
         self._base = quoting.directory_word(base_dir)
 
-    def attempts(self) -> list[JobSummary]:
-        """Every attempt on the host, see `asking`."""
-        with self.asking() as ask:
-            return self.ask(ask)
+    def session(self, deadline: float | None = None) -> AbstractContextManager[SendRequests]:
+        """A session of its own for `attempts`, so that no request of a task waits for it.
 
-    def asking(self, deadline: float | None = None) -> AbstractContextManager[Ask]:
-        """A session of its own for `ask`, so that no task waits meanwhile; it also remembers when a scheduler was asked
-        last. `deadline` (`time.monotonic()`) is [sshjob]'s for a request unless given."""
+        The host remembers in it when it last queried a scheduler. `deadline` is in `time.monotonic()`, by default that
+        of one request.
+        """
         return self._connection.dedicated_shell(self._connection.request_deadline() if deadline is None else deadline)
 
-    def ask(self, ask: Ask) -> list[JobSummary]:
-        """Every attempt on the host."""
-        (answer,) = ask([request_text("job_survey", self._base)])
-        if answer.status != 0:
-            raise refused("job_survey", answer, self._connection.host)
-        return self._listed(answer.parts)
+    def attempts(self, send: SendRequests | None = None) -> list[JobSummary]:
+        """Every attempt on the host, read in the session of `send` or in a new one."""
+        if send is None:
+            with self.session() as send:
+                return self.attempts(send)
+        (response,) = send([request_text("job_survey", self._base)])
+        if response.status != 0:
+            raise refused("job_survey", response, self._connection.host)
+        return self._summaries(response.parts)
 
     def details(self, job: JobRef) -> JobDetails:
         """Of one that is there."""
@@ -103,7 +104,7 @@ class JobListing:
         layout = scripts.layout()
         disk = _number(values.get("kibibytes"))
         return JobDetails(
-            listed=self._listed(parts)[0],
+            summary=self._summaries(parts)[0],
             command=found.get(layout["SJ_COMMAND"], ""),
             diagnostics=found.get(layout["SJ_DIAGNOSTICS"], ""),
             working_directory=found.get("working_directory", ""),
@@ -121,14 +122,13 @@ class JobListing:
 
         Raises `JobError` for one that is not such; those named before it are gone then.
         """
-        with self.asking() as ask:
-            for job, answer in zip(
-                jobs, ask([request_text("job_discard", job.directory) for job in jobs]), strict=True
-            ):
-                if answer.status != 0:
-                    raise _refused(job, refused("job_discard", answer, self._connection.host))
+        with self.session() as send:
+            responses = send([request_text("job_discard", job.directory) for job in jobs])
+        for job, response in zip(jobs, responses, strict=True):
+            if response.status != 0:
+                raise _not_removed(job, refused("job_discard", response, self._connection.host))
 
-    def _listed(self, parts: Iterable[ResponsePart]) -> list[JobSummary]:
+    def _summaries(self, parts: Iterable[ResponsePart]) -> list[JobSummary]:
         found: dict[int, dict[str, ResponsePart]] = {}
         times, now = "", ""
         for part in parts:
@@ -137,14 +137,14 @@ class JobListing:
             else:
                 found.setdefault(part.index, {})[part.kind] = part
         known = _times(times)
-        return [self._one(each, known, _number(now)) for each in found.values() if "state" in each]
+        return [self._summary(each, known, _number(now)) for each in found.values() if "state" in each]
 
-    def _one(
+    def _summary(
         self, parts: Mapping[str, ResponsePart], times: Mapping[str, Mapping[str, int]], now: int | None
     ) -> JobSummary:
         directory = quoting.decode(parts["directory"].content)[:-1]
         _, key, attempt = directory.rsplit("/", 2)
-        standing = observation(parts, None)
+        status = observation(parts, None)
         files, layout = times.get(f"{key}/{attempt}", {}), scripts.layout()
 
         def ago(*names: str) -> float | None:
@@ -154,11 +154,11 @@ class JobListing:
         since = {State.ENDED: ("SJ_RECORD", "SJ_COLLECTED"), State.LOST: ("SJ_LOG",), State.CLAIMED: ("SJ_SPEC",)}
         return JobSummary(
             job=JobRef(self._connection.host, key, int(attempt), directory),
-            standing=standing,
+            status=status,
             collected=_collector(parts["collected"]) if "collected" in parts else "",
             tail=parts["tail"].content.decode("utf-8", "replace") if "tail" in parts else "",
             submitted_ago=ago("SJ_SPEC"),
-            since=ago(*since.get(standing.state, ("SJ_STARTED", "SJ_SPEC"))),
+            since=ago(*since.get(status.state, ("SJ_STARTED", "SJ_SPEC"))),
             collected_ago=ago("SJ_COLLECTED"),
         )
 
@@ -182,7 +182,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() else None
 
 
-def _refused(job: JobRef, error: RemoteCommandFailed) -> JobError:
+def _not_removed(job: JobRef, error: RemoteCommandFailed) -> JobError:
     return JobError(
         f"the attempt was not removed: {error.problem}",
         host=job.host,

@@ -39,7 +39,7 @@ def checked_base_dir(base_dir: Any) -> str:
     """Raises `ConfigurationError` for what is no path. "" would be the host's root directory."""
     if not isinstance(base_dir, str) or not base_dir or "\0" in base_dir:
         raise ConfigurationError(
-            f"base_dir is no path: {base_dir!r}", next_step="name a directory of the account on the host"
+            f"base_dir must be a path: {base_dir!r}", next_step="name a directory of the account on the host"
         )
     return base_dir
 

@@ -37,7 +37,7 @@ class JobLocation:
         return cls(str(destination), base_dir, destination.key_file, destination.transport, destination.sshpass)
 
 
-def note(place: JobLocation) -> None:
+def remember(place: JobLocation) -> None:
     """Remembers it, at most once an hour. What cannot be written is not remembered: it is only a convenience."""
     now = time.time()
     with _lock, contextlib.suppress(OSError, RuntimeError):
@@ -55,7 +55,7 @@ def note(place: JobLocation) -> None:
         _write(sorted(known.items(), key=lambda item: -item[1])[:_KEPT])
 
 
-def places() -> list[JobLocation]:
+def recent_locations() -> list[JobLocation]:
     """Of the last month, the latest first."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         lately = [(at, place) for place, at in _read().items() if time.time() - at < _LATELY]

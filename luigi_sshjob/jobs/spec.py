@@ -55,21 +55,21 @@ class JobSpec:
             raise ConfigurationError(
                 f"time_limit and kill_grace must be finite and not negative: {self.time_limit} and {self.kill_grace}",
                 job=self.key,
-                next_step="give seconds, 0 for no limit",
+                next_step="use seconds, 0 for no limit",
             )
         codes = tuple(self.success_exit_codes)
         if not codes or not all(isinstance(code, int) and 0 <= code <= 255 for code in codes):
             raise ConfigurationError(
-                f"success_exit_codes are no exit codes: {codes!r}",
+                f"success_exit_codes must be integers from 0 to 255: {codes!r}",
                 job=self.key,
-                next_step="give whole numbers from 0 to 255",
+                next_step="use integers from 0 to 255",
             )
         names = [output.variable for output in self.outputs]
         if len(set(names)) != len(names):
             raise ConfigurationError(
                 f"two outputs would share a variable: {', '.join(sorted(names))}",
                 job=self.key,
-                next_step="give the outputs keys that differ in letters or digits",
+                next_step="use keys that differ in letters or digits",
             )
         self.spec_text()  # raises UnsafeValue for a path that no shell can be given
 
@@ -113,37 +113,37 @@ class JobSpec:
 def _check_command(command: Any) -> None:
     if not isinstance(command, str) or not command.strip():
         raise ConfigurationError(
-            f"the command is no text: {command!r}",
-            next_step="let command() return the text of a script, or its #! line and all",
+            f"command() must return a script as a str: {command!r}",
+            next_step="return the text of a script",
         )
     first_line, _, _ = command.lstrip().partition("\n")
     if first_line.startswith("#!") and (not command.startswith("#!") or first_line.endswith("\r")):
         raise ConfigurationError(
-            f"the command's #! line is not at its very beginning, or ends in a carriage return: {first_line!r}",
+            f"the #! line of the command is not its first line, or ends in a carriage return: {first_line!r}",
             next_step='begin the text with #! (textwrap.dedent, and a backslash after the opening """, help)',
         )
     if "\0" in command:
-        raise ConfigurationError("the command contains a NUL byte", next_step="take it out: no shell reads past it")
+        raise ConfigurationError("the command contains a NUL byte", next_step="remove it: shells stop reading there")
 
 
 def _check_variable(name: Any, value: Any) -> None:
     # the value may be a secret: it is in no message
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"this is no name of an environment variable: {name!r}",
-            next_step="use letters, digits and _, no digit first",
+            f"invalid name of an environment variable: {name!r}",
+            next_step="use letters, digits and _; do not begin with a digit",
         )
     if name in _SHELL_OWNED or name.startswith(_RESERVED_PREFIX):
         raise ConfigurationError(
             f"this environment variable cannot be set for a job: {name}",
-            next_step="use another name: shells own this one, or luigi_sshjob does",
+            next_step="use another name: some shells make this one read-only, or luigi_sshjob sets it",
         )
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"the value of an environment variable is no str: {name} is a {type(value).__name__}",
-            next_step="make it a str",
+            f"the value of an environment variable must be a str: {name} is {type(value).__name__}",
+            next_step="convert the value to str",
         )
     if "\0" in value:
         raise ConfigurationError(
-            f"the value of an environment variable contains a NUL byte: {name}", next_step="take it out"
+            f"the value of an environment variable contains a NUL byte: {name}", next_step="remove the NUL byte"
         )

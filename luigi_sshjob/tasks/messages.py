@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from luigi_sshjob.tasks.job import Job
-from luigi_sshjob.tasks.status import standing
+from luigi_sshjob.tasks.status import describe_status
 from luigi_sshjob.text import format_duration, printable_line
 
 _LINES = 10
@@ -20,7 +20,7 @@ _UNDERSTOOD = f"""\
   cancel   end the job with all its processes"""
 
 
-def answer(message: str, find: Callable[[], Job]) -> str:
+def reply_to_message(message: str, find: Callable[[], Job]) -> str:
     """What the job that `find` finds has to say to that. Its host is asked once, but "cancel" waits for the job's end.
 
     Raises what `find` and the methods of `Job` do.
@@ -32,7 +32,7 @@ def answer(message: str, find: Callable[[], Job]) -> str:
         job = find()
         seen = job.look()
         age = "" if seen.running_for is None else f" for {format_duration(seen.running_for)}"
-        return "\n".join(standing(job.ref, seen, age))
+        return "\n".join(describe_status(job.ref, seen, age))
     if word == "cancel" and not arguments:
         job = find()
         return f"{job.id} {job.cancel()}"

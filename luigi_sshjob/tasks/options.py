@@ -79,10 +79,10 @@ def remote_context(task: luigi.Task) -> RemoteContext:
         if isinstance(error, SSHJobError):
             raise
         raise ConfigurationError(
-            f"ssh_options is no dict of options: it is a {type(ssh_options).__name__}",
+            f"ssh_options must be a dict, not {type(ssh_options).__name__}",
             host=str(host),
             job=task.task_id,
-            next_step="give keywords of luigi.contrib.ssh.RemoteContext and their values",
+            next_step="use the keywords of luigi.contrib.ssh.RemoteContext",
         ) from None
 
 
@@ -99,7 +99,7 @@ def checked_environment(value: Any) -> dict[str, str]:
         return dict(value or {})
     except (TypeError, ValueError):
         raise ConfigurationError(
-            f"environment is no dict: it is a {type(value).__name__}", next_step="give a dict of str to str"
+            f"environment must be a dict, not {type(value).__name__}", next_step="use a dict of str to str"
         ) from None
 
 
@@ -148,15 +148,15 @@ class _Attributes:
         except (TypeError, ValueError):
             pass
         raise ConfigurationError(
-            f"a time of the task is no number: {name} is {value!r}",
-            next_step="give seconds as a number, or a timedelta",
+            f"invalid time in a task attribute: {name} is {value!r}",
+            next_step="use seconds as a number, or a timedelta",
         ) from None
 
     def _poll_interval(self) -> float:
         seconds = self._seconds("poll_interval")
         if not seconds > 0:
             raise ConfigurationError(
-                f"the task's poll_interval is not above 0: {seconds}", next_step="give seconds above 0"
+                f"poll_interval must be greater than 0: {seconds}", next_step="use seconds greater than 0"
             )
         return seconds
 
@@ -164,7 +164,7 @@ class _Attributes:
         value = self.get(name)
         if value not in choices:
             raise ConfigurationError(
-                f"a policy of the task is none: {name} is {value!r}", next_step=f"use one of {', '.join(choices)}"
+                f"invalid value for a task attribute: {name} is {value!r}", next_step=f"use one of {', '.join(choices)}"
             )
         return str(value)
 
@@ -174,5 +174,5 @@ class _Attributes:
             return (codes,) if isinstance(codes, int) else tuple(codes)
         except TypeError:
             raise ConfigurationError(
-                f"success_exit_codes is no tuple: {codes!r}", next_step="give a tuple of whole numbers from 0 to 255"
+                f"success_exit_codes must be a tuple: {codes!r}", next_step="use a tuple of integers from 0 to 255"
             ) from None

@@ -21,24 +21,24 @@ def target_on(context: RemoteContext, path: str, format: Any = None) -> RemoteTa
     return RemoteTarget(path, context.host, format=format, **context.options)
 
 
-def made_by_command(declared: Any, context: RemoteContext) -> tuple[Output, ...]:
+def command_outputs(declared: Any, context: RemoteContext) -> tuple[Output, ...]:
     """The outputs on the host of `context`: SSHJOB_OUTPUT for one, _<KEY> added in a dict, _0, _1, … in a list."""
     if isinstance(declared, (list, tuple)) and len(declared) == 1:
         declared = declared[0]
     return tuple(Output(name, target.path) for name, target in _named(declared, _VARIABLE) if _on(target, context))
 
 
-def refuse_others(declared: Any, context: RemoteContext) -> None:
+def check_outputs(declared: Any, context: RemoteContext) -> None:
     """Raises `ConfigurationError` for an output that no command on that host can make."""
     for _, target in _named(declared, _VARIABLE):
         if not _on(target, context):
             raise ConfigurationError(
-                f"an output is not on the job's host as the task reaches it: {target!r}",
+                f"an output is not on the job's host: {target!r}",
                 next_step="make it with self.remote_target(path), or override run() to make it after super().run()",
             )
 
 
-def others(declared: Any, own: set[str]) -> tuple[Any, bool]:
+def split_outputs(declared: Any, own: set[str]) -> tuple[Any, bool]:
     """What is declared besides the files at the paths `own`, and whether those are declared at all."""
 
     def is_own(target: Any) -> bool:

@@ -1,6 +1,7 @@
-"""How many jobs a host may have at once: what a task asks of Luigi's scheduler as `resources`.
+"""Luigi resources that limit how many jobs run on a host at once.
 
-Luigi's scheduler counts a resource that it does not know as 1, so none may be asked for unless somebody wants a limit.
+A scheduler that has no limit for a resource assumes 1, so a task may only request a resource that the user has configured
+or a fraction of an implicit one.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ from luigi_sshjob import config
 from luigi_sshjob.destination import Destination
 
 
-def resources(host: Destination) -> dict[str, float]:
-    """The names of a host, one of each, that `[resources]` has, as this process sees it; and its share of the host,
-    where there is a `max_jobs`. Raises `ConfigurationError`.
+def host_resources(host: Destination) -> dict[str, float]:
+    """One of each name of the host in `[resources]`, and 1/`max_jobs` of an implicit resource if `max_jobs` is set.
 
-    The share needs no limit in the configuration of any scheduler, wherever that runs: so much of the 1 that there is.
+    The implicit resource has no limit in any scheduler's configuration, so its limit is 1 in each of them. Raises
+    `ConfigurationError`.
     """
     known = config.resources()
-    found: dict[str, float] = {name: 1 for name in names(host) if name in known}
+    found: dict[str, float] = {name: 1 for name in resource_names(host) if name in known}
     max_jobs = config.get_settings(host).max_jobs
     if max_jobs:
-        # the half is for the rounding of sums
-        found[f"sshjob.{names(host)[-1]}"] = 1 / (max_jobs + 0.5)
+        # the half keeps the rounded sum of max_jobs fractions below 1
+        found[f"sshjob.{resource_names(host)[-1]}"] = 1 / (max_jobs + 0.5)
     return found
 
 
-def names(host: Destination) -> list[str]:
-    """What a host is called in `[resources]`, the narrowest name first and the last without the account.
+def resource_names(host: Destination) -> list[str]:
+    """Names of a host in `[resources]`: the most specific first, the one without the account last.
 
-    A name of an INI file's key has no colon: it is `me@box_22` for me@box:22. Two accounts share the machine.
+    A key of an INI file cannot contain a colon, so me@box:22 is `me@box_22`. Two accounts share one machine.
     """
     machine = f"{host.host}:{host.port}" if host.port else host.host
     named = [f"{host.username}@{machine}", f"{host.username}@{host.host}"] if host.username else []

@@ -10,10 +10,9 @@ from typing import Any
 
 from luigi_sshjob import text
 from luigi_sshjob.errors import HostUnreachable, RemoteCommandFailed, SSHJobError
-from luigi_sshjob.jobs import recent
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
-from luigi_sshjob.jobs.recent import JobLocation
+from luigi_sshjob.jobs.recent import JobLocation, remember
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.tasks.options import JobOptions
@@ -27,7 +26,7 @@ _VERBS = {False: "submitted as", True: "attached to"}
 
 
 class JobRun:
-    """One run of a task: `submit`, then `observe` until the job has ended, then `finish`; all over if that returns False.
+    """One run of a task: `submit`, `observe` until the job has ended, `finish`; starts again if that returns False.
 
     `repeat` is the time in seconds after which an unchanged status is sent to the scheduler again. Raises
     `ConfigurationError` for a tracking URL that is not an address.
@@ -55,7 +54,7 @@ class JobRun:
         """Submits the job, or attaches to it; None where what it makes was made by another meanwhile."""
         # until the response arrives the newest attempt on the host is this run's, not that of an earlier one
         self.job = None
-        recent.note(JobLocation.of(self.options.context.destination, self.options.base_dir))
+        remember(JobLocation.of(self.options.context.destination, self.options.base_dir))
         submission = self.retry.call(lambda: self.jobs.client.submit(self.spec, lambda: not self._made()))
         job = self.job = submission.job
         if submission.done:

@@ -27,8 +27,8 @@ _WIDTH = 200
 class TaskStatus(Protocol):
     """The part of a task that its run reports to.
 
-    Luigi adds `set_status_message`, `set_progress_percentage`, `set_tracking_url` and `scheduler_messages` to it while a
-    worker runs it.
+    While a worker runs it, Luigi adds `set_status_message`, `set_progress_percentage`, `set_tracking_url` and
+    `scheduler_messages`.
     """
 
     task_id: str
@@ -92,7 +92,7 @@ class StatusReporter:
         self._silent_since = None
         # of an end there is more to say soon; a claim is taken up within a moment
         if not observation.state.final and (observation.state is not State.CLAIMED or now - self._since > _PAUSE):
-            self._say("standing", self._standing)
+            self._say("status", self._status)
 
     def report_unreachable(self, error: HostUnreachable) -> None:
         """Says that its host does not answer: at once, as it may take long until there is anything else to say."""
@@ -128,7 +128,7 @@ class StatusReporter:
             quiet = now - self._grew
             unchanged = (
                 f" (nothing new for {text_module.format_duration(quiet)})"
-                if quiet > _QUIET and kind == "standing"
+                if quiet > _QUIET and kind == "status"
                 else ""
             )
             text += ["", f"The last lines of its log{unchanged}:", *lines]
@@ -136,7 +136,7 @@ class StatusReporter:
             text += ["", "The whole log:", self._logs]
         self._tell("set_status_message", text_module.status("\n".join(text)))
 
-    def _standing(self) -> list[str]:
+    def _status(self) -> list[str]:
         if self._seen is None:
             return []
         passed = self._clock() - self._since
@@ -145,7 +145,7 @@ class StatusReporter:
             if self._exact
             else f" for at least {text_module.format_duration(passed)}"
         )
-        return standing(self._job, self._seen, age if self._exact or passed >= 1 else "")
+        return describe_status(self._job, self._seen, age if self._exact or passed >= 1 else "")
 
     def _silence(self, error: HostUnreachable) -> list[str]:
         passed = self._clock() - (self._silent_since or 0)
@@ -153,7 +153,7 @@ class StatusReporter:
         if self._seen is None:
             return [f"{self._job.host} {said}; the job waits to be submitted, or found there", error.problem]
         first = f"{self._job.host} {said}; what runs there goes on"
-        return [first, error.problem, "", "When it last did:", *self._standing()]
+        return [first, error.problem, "", "When it last did:", *self._status()]
 
     def _tell(self, method: str, value: object) -> None:
         # Luigi sets these on a task only while a worker runs it
@@ -166,7 +166,7 @@ class StatusReporter:
             logger.debug("the scheduler was not told %s: %s", method, error)
 
 
-def standing(job: JobRef, seen: JobStatus, age: str) -> list[str]:
+def describe_status(job: JobRef, seen: JobStatus, age: str) -> list[str]:
     """How a job stands, in lines; `age` says how long it has stood so."""
     if seen.outcome:
         return [f"{seen.outcome}", f"on {job.host}"]

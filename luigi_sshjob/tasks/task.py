@@ -12,7 +12,7 @@ import luigi
 
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import CommandMissing, HostUnreachable, JobNotFound
-from luigi_sshjob.jobs.client import whoami
+from luigi_sshjob.jobs.client import client_identity
 from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry
@@ -130,7 +130,7 @@ class RemoteJobTask(luigi.Task):
             f"a task must override command(): {type(self).__name__} does not",
             host=str(self.host),
             job=self.task_id,
-            next_step="let its command() return the text of a script",
+            next_step="return the text of a script from command()",
         )
 
     def output(self) -> Any:
@@ -156,7 +156,7 @@ class RemoteJobTask(luigi.Task):
         Understands "status", "tail 50" and "cancel", and says so to any other; override it to understand more. An error
         that it raises is the answer, too. With `luigi_sshjob.build` it is called by a thread that is not the main one.
         """
-        return messages.answer(str(message), lambda: self._find_job(brief=True))
+        return messages.reply_to_message(str(message), lambda: self._find_job(brief=True))
 
     def on_timeout(self, message: str) -> None:
         """Cancels the job when `worker_timeout` has passed and Luigi has ended the process that watched it."""
@@ -213,7 +213,7 @@ class RemoteJobTask(luigi.Task):
     def process_resources(self) -> dict[str, Any]:
         """Luigi's; with those that bound the jobs of the host, see `limits`. What `resources` says comes first."""
         try:
-            return {**resources.resources(self.remote_context.destination), **self.resources}
+            return {**resources.host_resources(self.remote_context.destination), **self.resources}
         except Exception:
             # Luigi asks where an error would end its worker, with all other tasks; the run meets with the same
             return self.resources
@@ -221,20 +221,20 @@ class RemoteJobTask(luigi.Task):
     def _job_spec(self, declared: JobOptions) -> JobSpec:
         key = job_key(self.task_id)
         paths = JobPaths(declared.base_dir, key)
-        made, shows_record = outputs.others(self.output(), {paths.published_record, paths.published_log})
+        made, shows_record = outputs.split_outputs(self.output(), {paths.published_record, paths.published_log})
         if type(self).run is RemoteJobTask.run:
-            outputs.refuse_others(made, declared.context)
+            outputs.check_outputs(made, declared.context)
         return JobSpec(
             key=key,
             command=self.command(),
             environment=options.checked_environment(self.environment),
             working_directory=str(self.working_directory or "~"),
-            outputs=outputs.made_by_command(made, declared.context),
+            outputs=outputs.command_outputs(made, declared.context),
             publish=shows_record,
             time_limit=declared.time_limit,
             kill_grace=declared.kill_grace,
             success_exit_codes=declared.success_exit_codes,
-            submitted_by=whoami(),
+            submitted_by=client_identity(),
             submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             launch=declared.launch_spec,
         )

@@ -16,7 +16,7 @@ from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.listing import JobListing
-from luigi_sshjob.jobs.recent import JobLocation, note, places
+from luigi_sshjob.jobs.recent import JobLocation, recent_locations, remember
 from luigi_sshjob.jobs.spec import JobSpec, Output
 
 from support import processes
@@ -83,13 +83,13 @@ def test_hosts_are_those_used_lately_and_one_that_is_away_hides_no_other(host, s
     assert main(["ls"]) == 3
     assert "no host was used lately from here\nNext: name one" in capsys.readouterr().err
     submit("Here", "exit 0", ended=True)
-    note(JobLocation(host.alias, BASE))
-    note(JobLocation("no-such-host.invalid", BASE))
+    remember(JobLocation(host.alias, BASE))
+    remember(JobLocation("no-such-host.invalid", BASE))
     assert main(["ls"]) == 3
     printed = capsys.readouterr()
     assert "Here/1" in printed.out
     assert "host no-such-host.invalid, while logging in: " in printed.err
-    assert [place.host for place in places()] == ["no-such-host.invalid", host.alias]
+    assert [place.host for place in recent_locations()] == ["no-such-host.invalid", host.alias]
 
 
 def test_a_job_is_found_wherever_it_was_submitted_to_lately(host, submit, asked):
@@ -97,7 +97,7 @@ def test_a_job_is_found_wherever_it_was_submitted_to_lately(host, submit, asked)
     connection = RemoteContext(host.alias).connection
     apart = f"{BASE}/apart"
     JobClient(connection, apart, get_launcher("nohup")).submit(JobSpec(key="Apart", command="echo found"))
-    note(JobLocation(host.alias, apart))
+    remember(JobLocation(host.alias, apart))
     processes.wait_until(lambda: asked("logs", host.alias, "Apart") == "found\n", "the log")
 
 

@@ -19,7 +19,7 @@ from luigi_sshjob import RemoteJobTask, RemoteTarget
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, JobFailed, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.jobs.model import Outcome, job_key
-from luigi_sshjob.jobs.recent import JobLocation, note, places
+from luigi_sshjob.jobs.recent import JobLocation, recent_locations, remember
 from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.local.file_lock import FileLock
@@ -112,12 +112,12 @@ def test_no_place_is_forgotten_by_many_threads_at_once_and_a_broken_list_is_made
     (tmp_path / "luigi-sshjob").mkdir()
     (tmp_path / "luigi-sshjob" / "hosts.json").write_text("[{]")
     noted = [JobLocation(f"box{number}", "~/jobs") for number in range(15)]
-    threads = [threading.Thread(target=note, args=(place,)) for place in noted]
+    threads = [threading.Thread(target=remember, args=(place,)) for place in noted]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(places()) == set(noted)
+    assert set(recent_locations()) == set(noted)
     assert [path.name for path in (tmp_path / "luigi-sshjob").iterdir()] == ["hosts.json"]
 
 

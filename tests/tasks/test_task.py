@@ -11,9 +11,9 @@ import pytest
 
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobFailed, JobNotFound
-from luigi_sshjob.jobs import recent
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.model import job_key
+from luigi_sshjob.jobs.recent import recent_locations
 
 from support import processes
 from support.luigi_command import ask, finished
@@ -37,7 +37,7 @@ def test_twenty_tasks_on_four_workers_cost_one_login(host, folder, start_luigi):
     assert host.run("cat", f"{folder}/sum") == "60\n"
     assert host.accepted_logins() == before + 1
     # for `luigi-sshjob ls` without a name
-    assert [place.host for place in recent.places()] == [host.alias]
+    assert [place.host for place in recent_locations()] == [host.alias]
 
 
 @pytest.mark.core

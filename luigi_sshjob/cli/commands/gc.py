@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json([each.job.id for each in removed])
     else:
         for each in removed:
-            print(f"{each.job.id} {each.verdict}, collected {age(each.collected_ago)} ago")
+            print(f"{each.job.id} {each.status_word}, collected {age(each.collected_ago)} ago")
     would = "would be removed" if arguments.dry_run else "removed"
     print(f"{len(removed)} {would}", file=sys.stderr)
     if waiting:

@@ -19,7 +19,7 @@ from luigi_sshjob.cli.hosts import sites
 from luigi_sshjob.cli.render import age, detail, plain, print_json, record, screen, show, styled
 from luigi_sshjob.errors import ConnectionFailed, JobNotFound, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.listing import Ask, JobSummary
+from luigi_sshjob.jobs.listing import JobSummary, SendRequests
 
 _DAY = 86400.0
 
@@ -77,13 +77,13 @@ class _Look:
         self._site = site
         self._deadline = deadline
         self._session = stack.enter_context(contextlib.ExitStack())
-        self._ask: Ask | None = None
+        self._ask: SendRequests | None = None
 
     def __call__(self) -> Attempts:
         try:
             if self._ask is None:
-                self._ask = self._session.enter_context(self._site.listing.asking(self._deadline))
-            return self._site.listing.ask(self._ask)
+                self._ask = self._session.enter_context(self._site.listing.session(self._deadline))
+            return self._site.listing.attempts(self._ask)
         except SSHJobError as error:
             if isinstance(error, ConnectionFailed):
                 self._session.close()
@@ -127,9 +127,9 @@ def _table(listed: list[JobSummary]) -> RenderableType:
     for each in listed:
         cells: list[RenderableType] = [
             Text(each.job.id),
-            styled(each.verdict, detail(each.standing)),
+            styled(each.status_word, detail(each.status)),
             Text(age(each.since) + (" ago" if each.state.final and each.since is not None else "")),
-            Text(plain(each.standing.progress)),
+            Text(plain(each.status.progress)),
             Text(plain(each.last_line)),
         ]
         table.add_row(*([Text(each.job.host)] if len(hosts) > 1 else []), *cells)

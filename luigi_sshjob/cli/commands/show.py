@@ -43,14 +43,14 @@ def _literal(value: Text | str) -> Text:
 
 
 def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
-    listed = details.listed
-    outcome = listed.standing.outcome
+    listed = details.summary
+    outcome = listed.status.outcome
     yield "Job", listed.job.id
     yield "Host", listed.job.host
     yield "Directory", Text(plain(listed.job.directory))
     since = age(listed.since)
     going = f" for {since}" if since and not listed.state.final else ""
-    yield "State", styled(listed.verdict, going + detail(listed.standing))
+    yield "State", styled(listed.status_word, going + detail(listed.status))
     by = f" by {details.submitted_by}" if details.submitted_by else ""
     at = f"at {details.submitted_at}{by}" if details.submitted_at else by
     ago = f", {age(listed.submitted_ago)} ago" if listed.submitted_ago is not None else ""
@@ -58,7 +58,7 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     if outcome and outcome.ended:
         yield "Ran", f"from {outcome.started} to {outcome.ended}" + (f", {since} ago" if since else "")
     yield "Collected", Text(f"by {plain(listed.collected)}" if listed.collected else "by nobody" if outcome else "")
-    yield "Progress", Text(plain(listed.standing.progress))
+    yield "Progress", Text(plain(listed.status.progress))
     yield "Command", _lines(details.command, _COMMAND_LINES, first=True)
     yield "Works in", Text(plain(details.working_directory))
     yield "Outputs", Text("\n".join(map(plain, details.outputs)))
@@ -69,7 +69,7 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
 
 
 def _resources(details: JobDetails) -> Iterator[str]:
-    outcome = details.listed.standing.outcome
+    outcome = details.summary.status.outcome
     if outcome and outcome.cpu_seconds is not None:
         yield f"CPU {outcome.cpu_seconds:g} s"
     if outcome and outcome.peak_memory is not None:
@@ -94,7 +94,7 @@ def _next_steps(site: HostJobs, job: JobRef, details: JobDetails) -> Iterator[st
     def how(verb: str) -> str:
         return site.client.command_line(verb, job)
 
-    listed = details.listed
+    listed = details.summary
     if not listed.state.final:
         yield {
             State.CLAIMED: "no supervisor has shown up yet; the task that waits for it starts one again",
@@ -114,7 +114,7 @@ def _next_steps(site: HostJobs, job: JobRef, details: JobDetails) -> Iterator[st
 
 def _record(details: JobDetails) -> dict[str, object]:
     return {
-        **record(details.listed),
+        **record(details.summary),
         "submitted_by": details.submitted_by,
         "submitted_at": details.submitted_at,
         "command": details.command,
@@ -125,5 +125,5 @@ def _record(details: JobDetails) -> dict[str, object]:
         "log_bytes": details.log_bytes,
         "disk_bytes": details.disk_bytes,
         "processes": details.processes,
-        "log_end": details.listed.tail,
+        "log_end": details.summary.tail,
     }

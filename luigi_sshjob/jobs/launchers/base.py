@@ -1,4 +1,4 @@
-"""What a launcher is: data, and how a task's wishes become text for the host."""
+"""What a launcher is: data, and the text that the host needs to start a job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class LaunchOptions:
-    """What a task says that is the launcher's business. Times are seconds; a `time_limit` of 0 is none."""
+    """A task's attributes that concern its launcher. Times are seconds; a `time_limit` of 0 is no limit."""
 
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     batch: int = 1
@@ -20,7 +20,7 @@ class LaunchOptions:
 
 @dataclasses.dataclass(frozen=True)
 class LaunchSpec:
-    """`lines` follow the launcher's name in the file `launch` of a job directory; `requeue`: it may be run again."""
+    """`lines` follow the launcher's name in the file `launch` of a job directory; `requeue` allows a second run."""
 
     lines: tuple[str, ...] = ()
     requeue: bool = False
@@ -28,14 +28,14 @@ class LaunchSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """`name` is what a task says; the agent's function `launch_<name>` in `remote/` does it."""
+    """Starts jobs with the function `launch_<name>` in `remote/`. Needs no options unless a subclass does."""
 
     name: str
     start_timeout: float
-    """Seconds after which a launch that shows no supervisor is repeated; harmless, as only one can win."""
+    """Seconds after which a launch is repeated if no supervisor has started; harmless, as only one can win."""
     launches: float = 6
-    """How often it is repeated before it is given up."""
+    """How many launches are tried."""
 
-    def launch(self, wishes: LaunchOptions) -> LaunchSpec:
-        """What the host needs to know. Raises `ConfigurationError` for wishes that cannot be met."""
+    def launch(self, options: LaunchOptions) -> LaunchSpec:  # noqa: ARG002 - the interface of all launchers
+        """Raises `ConfigurationError` for options that the launcher does not accept."""
         return LaunchSpec()

@@ -1,4 +1,4 @@
-"""A detached process on the host itself; needs nothing there."""
+"""A detached process on the host itself, which needs no other software."""
 
 from luigi_sshjob.jobs.launchers.base import Launcher
 

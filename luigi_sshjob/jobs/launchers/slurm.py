@@ -17,54 +17,59 @@ from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.remote import quoting
 
 _OPTION = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-# they say where the supervisor is, how its job is found again, or do something other than submit it
-_OURS = re.compile(
+# options that the package sets itself to find the supervisor and the job again, or that make sbatch not submit a job
+_RESERVED = re.compile(
     "array|batch|chdir|clusters?|error|gid|help|input|job-name|no-requeue|output|parsable|quiet|signal|test-only|uid|usage"
     "|verbose|version|wait|workdir|wrap"
 )
-# Slurm looks at time limits every half a minute, so its signal may come so many seconds early: sbatch(1), --signal
+# Slurm checks time limits every 30 seconds, so its signal may come up to 60 seconds early: sbatch(1), --signal
 _EARLY = 60
-_MARGIN = 10  # seconds for the record, behind the grace
+_MARGIN = 10  # seconds for writing the exit record, after the grace
 
 
 @dataclasses.dataclass(frozen=True)
 class SlurmLauncher(Launcher):
-    """A launcher whose wishes are sbatch's long options."""
+    """A launcher whose options_ are sbatch's long options."""
 
-    def launch(self, wishes: LaunchOptions) -> LaunchSpec:
-        """Requeuing is off unless asked for: a job runs once. Raises `ConfigurationError` and `UnsafeValue`."""
-        if not isinstance(wishes.options, Mapping):
-            raise _wrong(f"sbatch_options is no dict: {wishes.options!r}", "give a dict of sbatch's long options")
-        options = {
-            _name(name): value for name, value in wishes.options.items() if value is not None and value is not False
+    def launch(self, options: LaunchOptions) -> LaunchSpec:
+        """Disables requeuing unless `sbatch_options` ask for it. Raises `ConfigurationError` and `UnsafeValue`."""
+        if not isinstance(options.options, Mapping):
+            raise _invalid(
+                f"sbatch_options must be a dict: {options.options!r}", "give a dict of sbatch's long options"
+            )
+        given = {
+            _name(name): value for name, value in options.options.items() if value is not None and value is not False
         }
-        requeue = options.pop("requeue", False) is not False
-        warning = math.ceil(wishes.kill_grace) + _MARGIN
-        if wishes.time_limit and "time" not in options:
-            # the supervisor keeps the limit to the second; Slurm's own must not come before
-            options["time"] = math.ceil((wishes.time_limit + warning + _EARLY) / 60)
+        requeue = given.pop("requeue", False) is not False
+        warning = math.ceil(options.kill_grace) + _MARGIN
+        if options.time_limit and "time" not in given:
+            # the supervisor enforces the limit to the second; Slurm's own must not come first
+            given["time"] = math.ceil((options.time_limit + warning + _EARLY) / 60)
         words = [f"--signal=B:USR1@{warning}", "--requeue" if requeue else "--no-requeue"]
-        words += [f"--{name}" if value is True else f"--{name}={_text(name, value)}" for name, value in options.items()]
-        if not (isinstance(wishes.batch, int) and wishes.batch >= 1):
-            raise _wrong(
-                f"batch is no number of jobs: {wishes.batch!r}", "give how many jobs may go into one array, 1 for none"
+        words += [f"--{name}" if value is True else f"--{name}={_text(name, value)}" for name, value in given.items()]
+        if not (isinstance(options.batch, int) and options.batch >= 1):
+            raise _invalid(
+                f"batch must be a positive integer: {options.batch!r}",
+                "give how many jobs may become one array, 1 for no array",
             )
         quoted = " ".join(quoting.quote(word) for word in words)
-        return LaunchSpec((str(math.ceil(wishes.interval)), str(wishes.batch), quoted), requeue)
+        return LaunchSpec((str(math.ceil(options.interval)), str(options.batch), quoted), requeue)
 
 
-# sbatch itself tries again for a while; how long a cluster that does not answer is waited for is the task's to say
+# sbatch itself retries for a while; after that unreachable_timeout limits how long a task waits for the cluster
 SLURM = SlurmLauncher(name="slurm", start_timeout=30.0, launches=math.inf)
 
 
 def _name(name: Any) -> str:
     option = name.replace("_", "-") if isinstance(name, str) else ""
     if not _OPTION.fullmatch(option):
-        raise _wrong(f"this is no long option of sbatch: {name!r}", 'write it without dashes in front: "cpus-per-task"')
-    if _OURS.fullmatch(option):
-        raise _wrong(
+        raise _invalid(
+            f"invalid name of an sbatch option: {name!r}", 'write it without dashes in front: "cpus-per-task"'
+        )
+    if _RESERVED.fullmatch(option):
+        raise _invalid(
             f"this sbatch option cannot be set for a job: {option}",
-            "leave it out: luigi_sshjob needs it for itself, or it does not submit a job",
+            "leave it out: luigi_sshjob sets it itself, or sbatch would not submit a job",
         )
     return option
 
@@ -74,15 +79,15 @@ def _text(name: str, value: Any) -> str:
         # whole minutes are the finest unit that every version counts in
         value = math.ceil(value.total_seconds() / 60)
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise _wrong(
-            f"an sbatch option cannot have a value of this kind: {name} {value!r}",
+        raise _invalid(
+            f"invalid value for an sbatch option: {name} {value!r}",
             "give a str, a number, True, None or a timedelta",
         )
     text = str(value)
     if not text.strip() or not text.isprintable():
-        raise _wrong(f"the value of an sbatch option is not one line of text: {name} {text!r}", "give one line of text")
+        raise _invalid(f"invalid value for an sbatch option: {name} {text!r}", "give one line of text")
     return text
 
 
-def _wrong(problem: str, next_step: str) -> ConfigurationError:
+def _invalid(problem: str, next_step: str) -> ConfigurationError:
     return ConfigurationError(problem, next_step=next_step)

@@ -7,13 +7,15 @@ from datetime import timedelta
 
 import pytest
 
+from luigi_sshjob.config.schema import LAUNCHERS
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.launchers import registry
 from luigi_sshjob.jobs.launchers.base import LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 
 
-def words(**wishes):
-    _, _, quoted = get_launcher("slurm").launch(LaunchOptions(**wishes)).lines
+def words(**options):
+    _, _, quoted = get_launcher("slurm").launch(LaunchOptions(**options)).lines
     return shlex.split(quoted)
 
 
@@ -70,3 +72,7 @@ def test_a_batch_that_is_no_number_of_jobs_is_refused(batch):
 
 def test_on_the_host_itself_the_options_of_sbatch_mean_nothing():
     assert get_launcher("nohup").launch(LaunchOptions(options={"partition": "gpu"}, batch=9)) == LaunchSpec()
+
+
+def test_the_configuration_accepts_exactly_the_registered_launchers():
+    assert registry.NAMES == LAUNCHERS

@@ -87,8 +87,8 @@ class SlurmBench(Bench):
         return JobMonitor(self.control, Retry(60), poll_interval=0.3, start_timeout=3, launches=100)
 
     def submit(self, command: str, *, options=None, batch=1, time_limit=0, kill_grace=2, **request):
-        wishes = LaunchOptions(options or {}, batch, time_limit, kill_grace, self.interval)
-        launch = get_launcher("slurm").launch(wishes)
+        launch_options = LaunchOptions(options or {}, batch, time_limit, kill_grace, self.interval)
+        launch = get_launcher("slurm").launch(launch_options)
         return super().submit(command, launch=launch, time_limit=time_limit, kill_grace=kill_grace, **request)
 
     def submit_many(self, count, command):
