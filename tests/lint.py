@@ -1,56 +1,80 @@
-"""Checks of `tox -e lint` that no linter has: refused words, the size of modules, section comments.
-
-The words are those of a translated text; each has a standard term, which docs/contributing.rst names.
-"""
+"""Checks of `tox -e lint` that no other linter offers: refused words, section comments, the size of modules."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+TEXT = {".cff", ".cfg", ".ini", ".md", ".py", ".rst", ".sh", ".toml", ".yaml", ".yml"}
 LONGEST_MODULE = 250  # lines
 LONGEST_TEST = 400  # lines
 
-REFUSED = re.compile(
-    r"\b(?:(?i:whoever|anew|of[ _]ours|is[ _]nobody's|in[ _]vain|so[ _]many|so[ _]long[ _]as|taken[ _]over|for[ _]ever"
-    r"|told[ _]from|by[ _]itself|as[ _]ever|mends?|mended|stands|beside|such[ _]a[ _]one|what[ _]is[ _]there)"
-    # not Python's `is None`
-    r"|[Ii]s[ _]none|[Aa]re[ _]none)\b"
-)
-SECTION = re.compile(r"^\s*# ?[-=]{2,} ")
+REFUSED = {
+    "whoever": "the caller, the process, the client",
+    "anew": "again",
+    "is none": "does not exist, is invalid, is missing",
+    "are none": "do not exist, are invalid, are missing",
+    "of ours": "of this package",
+    "is nobody's": "is unknown, is unused",
+    "in vain": "without success",
+    "so many": "up to N",
+    "so long as": "while",
+    "taken over": "collected",
+    "for ever": "forever, without a limit",
+    "told from": "distinguished from",
+    "by itself": "automatically, on its own",
+    "as ever": "as before",
+    "mend": "fix",
+    "mends": "fixes",
+    "mended": "fixed",
+    "stands": "is",
+    "beside": "next to, compared with",
+    "such a one": "name it",
+    "what is there": "name it",
+}
+# The first letter may be a capital; the others may not, because of Python's `is None`.
+_REFUSED = re.compile(rf"\b(?:{'|'.join(f'(?i:{word[0]}){word[1:]}' for word in REFUSED)})\b".replace(" ", "[ _]"))
+_SECTION = re.compile(r"^\s*# ?[-=]{2,} ")
 
 
 def main() -> int:
-    """Print each finding as `path:line: what is wrong`; exit status 1 where there is one."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    paths = [ROOT / name for name in listed.stdout.splitlines() if name.endswith((".py", ".sh", ".rst"))]
-    findings = [finding for path in paths if path.is_file() and path != Path(__file__) for finding in check(path)]
+    """Print each finding as `path:line: problem`; the exit status is 1 if there are any."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    paths = [ROOT / name for name in listed.stdout.splitlines() if Path(name).suffix in TEXT or name == ".ci/run"]
+    findings = [
+        f"{path.relative_to(ROOT)}:{finding}"
+        for path in paths
+        if path.is_file() and path != Path(__file__)
+        for finding in check(path)
+    ]
     print("\n".join(findings) or "no findings")
     return bool(findings)
 
 
-def check(path: Path) -> list[str]:
-    """The findings of one file."""
-    name = path.relative_to(ROOT)
+def check(path: Path) -> Iterator[str]:
+    """Yield the findings in one file."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    findings = [
-        f"{name}:{number}: refused words: {', '.join(found.group() for found in REFUSED.finditer(line))}"
-        for number, line in enumerate(lines, 1)
-        if REFUSED.search(line)
-    ]
-    if path.suffix == ".py" or name.parts[0] == "luigi_sshjob":
-        findings += [
-            f"{name}:{number}: a section comment: make it a module of its own"
-            for number, line in enumerate(lines, 1)
-            if SECTION.match(line)
-        ]
-    longest = LONGEST_TEST if name.parts[0] == "tests" else LONGEST_MODULE
-    if path.suffix == ".py" and len(lines) > longest:
-        findings.append(f"{name}:{len(lines)}: over {longest} lines: split it by subject")
-    return findings
+    folder = path.relative_to(ROOT).parts[0]
+    code = path.suffix == ".py" or folder == "luigi_sshjob"
+    for number, line in enumerate(lines, 1):
+        for match in _REFUSED.finditer(line):
+            word = match.group().lower().replace("_", " ")
+            yield f"{number}: refused words {word!r}: write {REFUSED[word]}"
+        if code and _SECTION.match(line):
+            yield f"{number}: section comment: move the section to its own module"
+    longest = LONGEST_TEST if folder == "tests" else LONGEST_MODULE
+    if code and len(lines) > longest:
+        yield f"{len(lines)}: more than {longest} lines: split it by subject"
 
 
 if __name__ == "__main__":
