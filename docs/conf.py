@@ -1,4 +1,4 @@
-"""Sphinx's settings. Nothing here reaches the network."""
+"""Configuration of Sphinx. Nothing here needs the network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "luigi_sshjob"
-author = "the authors of luigi_sshjob"
+author = "luigi_sshjob maintainers"
 extensions = ["sphinx.ext.autodoc", "from_code"]
 exclude_patterns = ["_build"]
-# in docstrings `x` is code
+# `x` in docstrings is code
 default_role = "literal"
-# two dashes begin an option
+# would change the two dashes of an option
 smartquotes = False
 
 html_theme = "furo"
@@ -27,9 +27,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 nitpicky = True
-# What is documented elsewhere: Luigi's and Python's own, and the insides of this package that a signature names.
+# Not documented here: names of Luigi and Python, and private modules that appear in signatures.
 nitpick_ignore_regex = [
     ("py:.*", r"(luigi|io|collections|contextlib|subprocess|datetime|typing)\..*"),
-    ("py:.*", r"luigi_sshjob\.(ssh|control|monitor|streams|writer|progress|job\.JobRef|job\.State|errors\.Error$).*"),
+    ("py:.*", r"luigi_sshjob\.(ssh|jobs|targets|tasks|worker)\..*"),
     ("py:.*", r"((Remote)?CalledProcessError|Exception|ValueError|Any|Sequence|Iterator|Iterable|Callable)"),
 ]
