@@ -1,11 +1,12 @@
-"""`overridable`: how `RemoteJobTask` declares an attribute and its default."""
+"""The attributes of `RemoteJobTask`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["overridable"]
+__all__ = ["TaskAttributes", "overridable"]
 
 if TYPE_CHECKING:
     # To a type checker a property may be overridden by a class attribute, a property or a Luigi parameter. An annotated
@@ -23,3 +24,93 @@ else:
 
         def __get__(self, task: Any, owner: type) -> Any:
             return self._default(task)
+
+
+class TaskAttributes:
+    """Each may be overridden by a class attribute, a property or a Luigi parameter.
+
+    None means the setting in `[sshjob]`. Times are seconds or a timedelta.
+    """
+
+    task_id: str
+    task_family: str
+
+    @overridable
+    def host(self) -> str | None:
+        """The host: an alias of ssh's configuration, or user@host:port."""
+        return None
+
+    @overridable
+    def ssh_options(self) -> Mapping[str, Any]:
+        """Keyword arguments of `RemoteContext`."""
+        return {}
+
+    @overridable
+    def transport(self) -> str | None:
+        """The transport: "openssh" or "paramiko"."""
+        return None
+
+    @overridable
+    def environment(self) -> Mapping[str, str]:
+        """Environment variables of the command. Never shown, logged or passed as an argument."""
+        return {}
+
+    @overridable
+    def working_directory(self) -> str:
+        """The directory in which the command starts, by default the account's home directory."""
+        return "~"
+
+    @overridable
+    def success_exit_codes(self) -> int | Iterable[int]:
+        """The exit codes that mean success."""
+        return (0,)
+
+    @overridable
+    def time_limit(self) -> float | timedelta | None:
+        """The host ends a job that runs longer; 0 is no limit."""
+        return None
+
+    @overridable
+    def kill_grace(self) -> float | timedelta | None:
+        """The time between TERM and KILL when a job is ended."""
+        return None
+
+    @overridable
+    def cleanup(self) -> str | None:
+        """When an attempt is removed from the host: "never", "on_success" or "always"."""
+        return None
+
+    @overridable
+    def on_worker_exit(self) -> str | None:
+        """What happens to the job when its worker ends: "leave" or "cancel"."""
+        return None
+
+    @overridable
+    def poll_interval(self) -> float | timedelta | None:
+        """The longest pause between two looks at the job."""
+        return None
+
+    @overridable
+    def base_dir(self) -> str | None:
+        """The directory on the host that job directories are made in."""
+        return None
+
+    @overridable
+    def launcher(self) -> str | None:
+        """How jobs are started: "nohup" on the host itself, "slurm" on the cluster whose login node the host is."""
+        return None
+
+    @overridable
+    def sbatch_options(self) -> Mapping[str, Any]:
+        """Long options of sbatch, like {"partition": "gpu", "mem": "8G", "exclusive": True}; only used with slurm."""
+        return {}
+
+    @overridable
+    def batch(self) -> int:
+        """Up to how many jobs that wait to be submitted with the same options become one job array."""
+        return 1
+
+    @overridable
+    def tracking_url(self) -> str | None:
+        """The address that luigid's page links to, see `TrackingUrl`; "" for none, or for one that the task sets."""
+        return None

@@ -1,4 +1,4 @@
-"""Completeness of many tasks at a time."""
+"""Completeness of many tasks with one request for each host."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from luigi_sshjob.targets.target import RemoteTarget
 
 
 class RemoteBulkComplete:
-    """Mixin for tasks with remote outputs: a range of them (`luigi.tools.range`) is looked for in one request a host.
+    """Mixin for tasks with remote outputs that makes ranges of them (`luigi.tools.range`) fast.
 
-    Goes before the task in the list of bases. A task is complete where all of its `output()` exists, be it remote or
-    not. Raises what `RemoteFileSystem.exists_many` raises.
+    List it before the task class. A task is complete if all targets of its `output()` exist, remote or not. Raises the
+    errors of `RemoteFileSystem.exists_many`.
     """
 
     output: Any
 
     @classmethod
     def bulk_complete(cls, parameter_tuples: Iterable[Any]) -> list[Any]:
-        """Those of the parameters whose tasks are complete, see `luigi.Task.bulk_complete`."""
-        wanted = list(parameter_tuples)
-        outputs = [flatten(_task(cls, parameters).output()) for parameters in wanted]
-        there = _existing([target for targets in outputs for target in targets])
+        """The parameters of those tasks that are complete, see `luigi.Task.bulk_complete`."""
+        candidates = list(parameter_tuples)
+        outputs = [flatten(_task(cls, parameters).output()) for parameters in candidates]
+        existing = _existing([target for targets in outputs for target in targets])
         return [
             parameters
-            for parameters, targets in zip(wanted, outputs, strict=True)
-            if targets and all(id(target) in there for target in targets)
+            for parameters, targets in zip(candidates, outputs, strict=True)
+            if targets and all(id(target) in existing for target in targets)
         ]
 
 
 def _task(cls: Any, parameters: Any) -> Any:
-    # what Luigi's own MixinNaiveBulkComplete takes
+    # the forms that Luigi's own MixinNaiveBulkComplete accepts
     if isinstance(parameters, (list, tuple)):
         return cls(*parameters)
     return cls(**parameters) if isinstance(parameters, Mapping) else cls(parameters)
 
 
 def _existing(targets: list[Target]) -> set[int]:
-    """The ids of those that exist."""
-    remote: dict[Any, tuple[RemoteFileSystem, list[RemoteTarget]]] = {}
-    there = set()
+    """The ids of the targets that exist."""
+    by_host: dict[Any, tuple[RemoteFileSystem, list[RemoteTarget]]] = {}
+    existing = set()
     for target in targets:
         if isinstance(target, RemoteTarget):
-            remote.setdefault(target.fs.remote_context, (target.fs, []))[1].append(target)
+            by_host.setdefault(target.fs.remote_context, (target.fs, []))[1].append(target)
         elif target.exists():
-            there.add(id(target))
-    for files, ours in remote.values():
-        found = files.exists_many([target.path for target in ours])
-        there |= {id(target) for target, exists in zip(ours, found, strict=True) if exists}
-    return there
+            existing.add(id(target))
+    for filesystem, on_host in by_host.values():
+        found = filesystem.exists_many([target.path for target in on_host])
+        existing |= {id(target) for target, exists in zip(on_host, found, strict=True) if exists}
+    return existing

@@ -1,4 +1,4 @@
-"""`Job`: one attempt on its host, as users hold it."""
+"""`Job`: the handle of one attempt."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
-from luigi_sshjob.tasks.log_lines import last_state
+from luigi_sshjob.tasks.log_lines import final_text
 from luigi_sshjob.tasks.outputs import target_on
 
-_TAIL = 256  # bytes of the log that are read for each line
+_BYTES_PER_LINE = 256  # of the log that `tail` reads
 
 
 class Job:
-    """The handle of one attempt. Holds nothing but names: all it tells is asked of the host."""
+    """The handle of one attempt. It holds no state: each method sends a request to the host."""
 
     def __init__(self, ref: JobRef, context: RemoteContext, jobs: HostJobs, retry: Retry):
         self.ref = ref
@@ -37,7 +37,7 @@ class Job:
 
     @property
     def log(self) -> RemoteTarget:
-        """All that the command wrote on standard output and standard error, bytes as they came."""
+        """Standard output and standard error of the command, unchanged."""
         return self._file("SJ_LOG")
 
     @property
@@ -46,34 +46,34 @@ class Job:
         return self._file("SJ_EXIT_CODE")
 
     def outcome(self) -> Outcome | None:
-        """How it ended, None while it has not. Raises `HostUnreachable` where the host does not say."""
-        return self._jobs.client.look(self.ref).outcome
+        """How the job ended; None while it runs. Raises `HostUnreachable` if the host does not respond."""
+        return self.look().outcome
 
     def look(self) -> JobStatus:
-        """How it stands, without its log. Raises as `outcome`."""
+        """The current status, without the log. Raises the errors of `outcome`."""
         return self._jobs.client.look(self.ref)
 
     def tail(self, lines: int = 10) -> list[str]:
-        """The last lines of its log as it is now; fewer where they are longer than 256 bytes on average. Of each up to
-        2,000 characters, bytes that are not UTF-8 as U+FFFD.
+        """The last lines of the log so far, each cut to 2,000 characters, with U+FFFD for bytes that are not UTF-8.
 
-        Raises as `outcome`, and `RemoteCommandFailed` where cleanup has removed the log.
+        Returns fewer if they are longer than 256 bytes on average. Raises the errors of `outcome`, and
+        `RemoteCommandFailed` if cleanup has removed the log.
         """
-        most = max(lines * _TAIL, 1 << 14)
-        data = self._jobs.client.tail(self.ref, lines, most)
+        limit = max(lines * _BYTES_PER_LINE, 1 << 14)
+        data = self._jobs.client.tail(self.ref, lines, limit)
         found = data.decode("utf-8", "replace").removesuffix("\n").split("\n") if data else []
-        if len(data) == most:
-            # the beginning of the first one was not read
+        if len(data) == limit:
+            # the beginning of the first line was not read
             found[0] = f"…{found[0]}"
-        return [last_state(line) for line in found]
+        return [final_text(line) for line in found]
 
     @property
     def logs_command(self) -> str:
-        """What a person would type to see the whole log."""
+        """The command line that shows the whole log."""
         return self._jobs.client.command_line("logs", self.ref)
 
     def cancel(self) -> Outcome:
-        """Ends the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it is done."""
+        """End the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it has ended."""
         return self._jobs.cancel(self.ref, self._retry)
 
     def _file(self, name: str) -> RemoteTarget:

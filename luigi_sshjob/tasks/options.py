@@ -7,8 +7,6 @@ import math
 from datetime import timedelta
 from typing import Any
 
-import luigi
-
 from luigi_sshjob import config
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
@@ -17,6 +15,7 @@ from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.targets.context import RemoteContext
+from luigi_sshjob.tasks.attributes import TaskAttributes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,7 @@ class JobOptions:
     log_lines: int
 
     @classmethod
-    def of(cls, task: luigi.Task) -> JobOptions:
+    def of(cls, task: TaskAttributes) -> JobOptions:
         """Raises `ConfigurationError` for an attribute with an invalid value."""
         attributes = _Attributes(task)
         with error_context(host=str(attributes.context.destination), job=task.task_id):
@@ -62,17 +61,17 @@ class JobOptions:
         )
 
 
-def remote_context(task: luigi.Task) -> RemoteContext:
+def remote_context(task: TaskAttributes) -> RemoteContext:
     """How the task's host is reached."""
-    host, ssh_options, transport = (getattr(task, name) for name in ("host", "ssh_options", "transport"))
+    host, ssh_options = task.host, task.ssh_options
     if not host:
         raise ConfigurationError(
             f"the task has no host: {task.task_family}", job=task.task_id, next_step="set its attribute `host`"
         )
     try:
         options = {str(name): value for name, value in dict(ssh_options or {}).items()}
-        if transport:
-            options["transport"] = transport
+        if task.transport:
+            options["transport"] = task.transport
         with error_context(job=task.task_id):
             return RemoteContext(host, **options)
     except (TypeError, ValueError) as error:
@@ -86,7 +85,7 @@ def remote_context(task: luigi.Task) -> RemoteContext:
         ) from None
 
 
-def job_paths(task: luigi.Task) -> JobPaths:
+def job_paths(task: TaskAttributes) -> JobPaths:
     """The paths of the task's jobs on its host; reads no other attributes than these need."""
     attributes = _Attributes(task)
     with error_context(host=str(attributes.context.destination), job=task.task_id):
@@ -104,7 +103,7 @@ def checked_environment(value: Any) -> dict[str, str]:
 
 
 class _Attributes:
-    def __init__(self, task: luigi.Task):
+    def __init__(self, task: TaskAttributes):
         self._task = task
         self.context = remote_context(task)
         self._settings = config.get_settings(self.context.destination)
@@ -120,8 +119,8 @@ class _Attributes:
             base_dir=self.get("base_dir"),
             launcher=get_launcher(self.get("launcher")),
             launch_options=LaunchOptions(
-                options=self._own("sbatch_options") or {},
-                batch=self._own("batch"),
+                options=self._task.sbatch_options or {},
+                batch=self._task.batch,
                 time_limit=time_limit,
                 kill_grace=kill_grace,
                 interval=self._settings.scheduler_interval,
@@ -135,9 +134,6 @@ class _Attributes:
             tracking_url=self.get("tracking_url"),
             log_lines=self._settings.log_lines,
         )
-
-    def _own(self, name: str) -> Any:
-        return getattr(self._task, name)
 
     def _seconds(self, name: str) -> float:
         value = self.get(name)
@@ -169,7 +165,7 @@ class _Attributes:
         return str(value)
 
     def _exit_codes(self) -> tuple[int, ...]:
-        codes = self._own("success_exit_codes")
+        codes = self._task.success_exit_codes
         try:
             return (codes,) if isinstance(codes, int) else tuple(codes)
         except TypeError:

@@ -1,4 +1,4 @@
-"""From what a task declares as `output()` to the variables in which its command finds where to write."""
+"""Maps a task's `output()` to the SSHJOB_OUTPUT variables of its command."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def target_on(context: RemoteContext, path: str, format: Any = None) -> RemoteTa
 
 
 def command_outputs(declared: Any, context: RemoteContext) -> tuple[Output, ...]:
-    """The outputs on the host of `context`: SSHJOB_OUTPUT for one, _<KEY> added in a dict, _0, _1, … in a list."""
+    """The outputs on the host of `context`: SSHJOB_OUTPUT for one, with _<KEY> in a dict and _0, _1, … in a list."""
     if isinstance(declared, (list, tuple)) and len(declared) == 1:
         declared = declared[0]
     return tuple(Output(name, target.path) for name, target in _named(declared, _VARIABLE) if _on(target, context))
 
 
 def check_outputs(declared: Any, context: RemoteContext) -> None:
-    """Raises `ConfigurationError` for an output that no command on that host can make."""
+    """Raises `ConfigurationError` for an output on another host, where the command cannot make it."""
     for _, target in _named(declared, _VARIABLE):
         if not _on(target, context):
             raise ConfigurationError(
@@ -39,7 +39,7 @@ def check_outputs(declared: Any, context: RemoteContext) -> None:
 
 
 def split_outputs(declared: Any, own: set[str]) -> tuple[Any, bool]:
-    """What is declared besides the files at the paths `own`, and whether those are declared at all."""
+    """The outputs other than the job's own files at the paths `own`, and whether there are any of the latter."""
 
     def is_own(target: Any) -> bool:
         return getattr(target, "path", None) in own

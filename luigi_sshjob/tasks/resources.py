@@ -1,6 +1,6 @@
 """Luigi resources that limit how many jobs run on a host at once.
 
-A scheduler that has no limit for a resource assumes 1, so a task may only request a resource that the user has configured
+A scheduler assumes a limit of 1 for a resource without one, so a task may only request resources that are configured,
 or a fraction of an implicit one.
 """
 

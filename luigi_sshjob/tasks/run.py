@@ -1,6 +1,6 @@
-"""Submits a task's job, reports on it and collects its outcome; waits for nothing but the host's responses.
+"""Submits a task's job, reports on it and collects its outcome.
 
-`RemoteJobTask.run` waits for the job in between; worker/job_runner.py does that for many tasks at once.
+Nothing here waits for the job to end: `RemoteJobTask.run` does, and worker/job_runner.py for many tasks at once.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _VERBS = {False: "submitted as", True: "attached to"}
 class JobRun:
     """One run of a task: `submit`, `observe` until the job has ended, `finish`; starts again if that returns False.
 
-    `repeat` is the time in seconds after which an unchanged status is sent to the scheduler again. Raises
-    `ConfigurationError` for a tracking URL that is not an address.
+    An unchanged status is sent to the scheduler again after `repeat` seconds. Raises `ConfigurationError` for an
+    invalid tracking URL.
     """
 
     def __init__(
@@ -51,58 +51,60 @@ class JobRun:
         self._logs = ""
 
     def submit(self) -> JobRef | None:
-        """Submits the job, or attaches to it; None where what it makes was made by another meanwhile."""
+        """Submit the job, or attach to it; None if another run of the task has made the outputs meanwhile."""
         # until the response arrives the newest attempt on the host is this run's, not that of an earlier one
         self.job = None
         remember(JobLocation.of(self.options.context.destination, self.options.base_dir))
         submission = self.retry.call(lambda: self.jobs.client.submit(self.spec, lambda: not self._made()))
         job = self.job = submission.job
         if submission.done:
-            logger.info("%s: %s on %s has made it meanwhile", self._task, job.id, job.host)
+            logger.info("%s: %s on %s has made its outputs meanwhile", self._task, job.id, job.host)
             return None
         logger.info("%s: %s %s on %s", self._task, _VERBS[submission.attached], job.id, job.host)
         self._attached = submission.attached
         self._logs = self.jobs.client.command_line("logs", job)
         self._reporter = self._reporter_of(job)
         url = self._tracking.of(job) if self._tracking else None
-        # an earlier run of the task may have taken what the page offers, see tracking.py
+        # an earlier run of the task may have left another URL on the page, see tracking.py
         if url or submission.attached or job.attempt > 1:
             self._reporter.track(url)
         return job
 
-    def observe(self, observation: JobStatus) -> None:
-        """Says what is new of the job."""
+    def observe(self, status: JobStatus) -> None:
+        """Report a new status of the job."""
         assert self._reporter
-        self._reporter.observe(observation)
+        self._reporter.observe(status)
 
     def report_unreachable(self, error: HostUnreachable) -> None:
-        """Says that the host does not answer for now, also before the job is there."""
+        """Report that the host does not respond, even before the job has been submitted."""
         if self._reporter is None:
             self._reporter = self._reporter_of(JobRef(self.jobs.host, self.spec.key, 0, ""))
         self._reporter.report_unreachable(error)
 
     def has_messages(self) -> bool:
-        """Whether luigid has sent any that were not answered."""
+        """Whether messages from luigid's page wait for a response."""
         messages = self._messages()
         return messages is not None and not messages.empty()
 
     def answer_messages(self) -> None:
-        """Has the task answer what luigid has sent."""
+        """Respond to the messages from luigid's page."""
         while self.has_messages():
             message = self._messages().get()
             try:
-                said = str(self._task.on_scheduler_message(message))
-            except Exception as error:  # whoever has asked waits for an answer, whatever it is
+                response = str(self._task.on_scheduler_message(message))
+            except Exception as error:  # noqa: BLE001 - users' code; the error is the response
                 logger.warning("%s: the message %r: %s", self._task, str(message), error)
-                said = str(error) if isinstance(error, SSHJobError) else f"{type(error).__name__}: {error}"
+                response = str(error) if isinstance(error, SSHJobError) else f"{type(error).__name__}: {error}"
             try:
-                message.respond(text.answer(said))
-            except Exception as error:  # a scheduler that is away for a moment must not cost the job its watcher
-                logger.warning("%s: the message %r was not answered: %s", self._task, str(message), error)
+                message.respond(text.answer(response))
+            except Exception as error:  # noqa: BLE001 - any failure of the scheduler; the job must not lose its watcher
+                logger.warning("%s: no response to the message %r was sent: %s", self._task, str(message), error)
 
     def finish(self, outcome: Outcome) -> bool:
-        """Takes the outcome over. False where it was an old success whose output somebody has removed since: a new run
-        is what they want to have. Raises `JobFailed` or `JobLost` for a bad end."""
+        """Collect the outcome; False for an old success whose outputs were removed since, which calls for a new run.
+
+        Raises `JobFailed` or `JobLost` if the job did not succeed.
+        """
         assert self._reporter
         assert self.job
         job = self.job
@@ -112,7 +114,7 @@ class JobRun:
         if self._attached and outcome.succeeded and self.retry.call(self._made) is False:
             return False
         cleanup = self.options.cleanup
-        # what a lost job left is all there is to find out why
+        # the files of a lost job are needed to find out why
         removed = outcome.succeeded if cleanup == "on_success" else cleanup == "always"
         removed = removed and outcome.state != "lost"
         if removed:
@@ -124,7 +126,7 @@ class JobRun:
         return True
 
     def cancel(self, reason: str) -> None:
-        """Ends the job, without waiting long for its host."""
+        """End the job, without waiting long for its host."""
         cancel_attempt(self.jobs, self.spec.key, self.job, reason)
 
     def _messages(self) -> Any:
@@ -134,7 +136,7 @@ class JobRun:
         return StatusReporter(self._task, job, self.options.log_lines, self._logs, self._repeat)
 
     def _made(self) -> bool | None:
-        """Whether all that the job makes is there; None for a job that makes nothing that could be looked for."""
+        """Whether all outputs of the job exist; None for a job without outputs."""
         paths = [output.path for output in self.spec.outputs]
         if self.spec.publish:
             paths.append(JobPaths(self.options.base_dir, self.spec.key).published_record)
@@ -144,19 +146,19 @@ class JobRun:
         try:
             self.retry.call(lambda: self.jobs.client.collect(job))
         except RemoteCommandFailed as error:
-            # the outcome stands, and is what there is to say; the next run will find and say it once more
+            # the outcome matters more than the mark; the next run finds and reports it again
             logger.warning("%s was not marked as collected: %s", job.id, error)
 
     def _remove(self, job: JobRef) -> None:
         try:
             self.retry.call(lambda: self.jobs.client.remove(job))
         except SSHJobError as error:
-            # the outcome stands; what is left behind is only space
+            # the outcome matters more than the space that is not freed
             logger.warning("%s was not removed: %s", job.id, error)
 
 
 def cancel_attempt(jobs: HostJobs, key: str, job: JobRef | None, reason: str) -> None:
-    """Ends an attempt unless it has ended, without waiting long for its host; by default the newest one."""
+    """End an attempt, by default the newest one, without waiting long for its host."""
     retry = jobs.brief_retry()
     job = job or retry.call(lambda: jobs.client.latest(key))
     if job and not retry.call(lambda: jobs.client.look(job)).state.final:

@@ -1,4 +1,4 @@
-"""What a running job shows: lines in Luigi's log, a status and a percentage on luigid's page."""
+"""Reports on a running job: lines in Luigi's log, a status message and a percentage on luigid's page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("luigi-interface")
 
 _PROGRESS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*(.*)")
 _PAUSE = 3.0  # seconds between two messages to the scheduler
-_QUIET = 60.0  # seconds after which it is worth a word that a log does not grow
+_QUIET = 60.0  # seconds without new log lines after which the status mentions it
 _STATUS_LINES = 8
 _WIDTH = 200
 
@@ -38,11 +38,11 @@ class TaskStatus(Protocol):
 
 
 class StatusReporter:
-    """Turns the observations of one job into messages.
+    """Turns the statuses of one job into messages to the scheduler.
 
-    Tells the scheduler what has changed, and how the time passes each `repeat` seconds, but nothing within three
-    seconds of the last, unless the host falls silent or the job has ended. `logs` is the command that shows the log,
-    `clock` tells seconds.
+    It sends a changed status, and an unchanged one every `repeat` seconds, but nothing within three seconds of the last
+    message unless the host has become unreachable or the job has ended. `logs` is the command line that shows the log;
+    `clock` returns seconds.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class StatusReporter:
         self._log = LogLines(lambda line: logger.info("[%s] %s", job.id, line), log_lines, f"all are in `{logs}`")
         self._repeat = repeat
         self._clock = clock
-        self._seen: JobStatus | None = None
+        self._status: JobStatus | None = None
         self._since = self._grew = clock()
         self._exact = False
-        self._silent_since: float | None = None
-        self._said_at = -math.inf
-        self._said: object = None
+        self._unreachable_since: float | None = None
+        self._sent_at = -math.inf
+        self._sent: object = None
         self._percentage: int | None = None
 
     @property
@@ -74,110 +74,103 @@ class StatusReporter:
         return tuple(self._log.tail)
 
     def track(self, url: str | None) -> None:
-        """Says where there is more to see of it, if anywhere."""
-        self._tell("set_tracking_url", url)
+        """Send the tracking URL, or clear it with None."""
+        self._send("set_tracking_url", url)
 
-    def observe(self, observation: JobStatus) -> None:
-        """Says what is new."""
+    def observe(self, status: JobStatus) -> None:
+        """Log new lines, and report the status."""
         now = self._clock()
-        if observation.log:
-            self._log.feed(observation.log)
+        if status.log:
+            self._log.feed(status.log)
             self._grew = now
-        if not observation.state.final and (self._seen is None or observation.state is not self._seen.state):
+        if not status.state.final and (self._status is None or status.state is not self._status.state):
             self._since, self._exact = now, False
-        if observation.running_for is not None:
-            # no clock is compared: that of the host has measured this time, ours measures what comes after it
-            self._since, self._exact = now - observation.running_for, True
-        self._seen = dataclasses.replace(observation, log=b"", running_for=None)
-        self._silent_since = None
-        # of an end there is more to say soon; a claim is taken up within a moment
-        if not observation.state.final and (observation.state is not State.CLAIMED or now - self._since > _PAUSE):
-            self._say("status", self._status)
+        if status.running_for is not None:
+            # no two clocks are compared: the host's measured this time, the local one measures from here on
+            self._since, self._exact = now - status.running_for, True
+        self._status = dataclasses.replace(status, log=b"", running_for=None)
+        self._unreachable_since = None
+        # an end is reported by `conclude`; a claimed job usually starts within a moment
+        if not status.state.final and (status.state is not State.CLAIMED or now - self._since > _PAUSE):
+            self._report("status", self._describe)
 
     def report_unreachable(self, error: HostUnreachable) -> None:
-        """Says that its host does not answer: at once, as it may take long until there is anything else to say."""
-        if self._silent_since is None:
-            self._silent_since = self._clock()
-            self._said_at = -math.inf
-        self._say("silence", lambda: self._silence(error))
+        """Report that the host does not respond, the first time at once."""
+        if self._unreachable_since is None:
+            self._unreachable_since = self._clock()
+            self._sent_at = -math.inf
+        self._report("unreachable", lambda: self._describe_unreachable(error))
 
     def finish(self) -> None:
-        """The log is at its end."""
+        """The log is complete."""
         self._log.finish()
 
     def conclude(self, outcome: Outcome, logs: str) -> None:
-        """Says how it ended: the last that is shown. `logs` is empty where there is no log any more."""
+        """Report the outcome, the last message of all. `logs` is empty if the log was removed."""
         self._logs = logs
-        self._said_at = -math.inf
+        self._sent_at = -math.inf
         ran = f" after {text_module.format_duration(self._clock() - self._since)}" if self._exact else ""
-        self._say("outcome", lambda: [f"{outcome}", f"on {self._job.host}{ran}"])
+        self._report("outcome", lambda: [f"{outcome}", f"on {self._job.host}{ran}"])
 
-    def _say(self, kind: str, head: Callable[[], list[str]]) -> None:
+    def _report(self, kind: str, head: Callable[[], list[str]]) -> None:
         now = self._clock()
         lines = [text_module.printable_line(line, _WIDTH) for line in self._log.last(_STATUS_LINES)]
-        news = (kind, self._seen, lines)
-        if now - self._said_at < (self._repeat if news == self._said else _PAUSE):
+        content = (kind, self._status, lines)
+        if now - self._sent_at < (self._repeat if content == self._sent else _PAUSE):
             return
-        self._said, self._said_at = news, now
-        percentage = _progress(self._seen.progress)[0] if self._seen else None
+        self._sent, self._sent_at = content, now
+        percentage = _progress(self._status.progress)[0] if self._status else None
         if percentage is not None and percentage != self._percentage:
             self._percentage = percentage
-            self._tell("set_progress_percentage", percentage)
+            self._send("set_progress_percentage", percentage)
         text = [text_module.printable_line(line, 5 * _WIDTH) for line in head()]
         if lines:
             quiet = now - self._grew
-            unchanged = (
-                f" (nothing new for {text_module.format_duration(quiet)})"
-                if quiet > _QUIET and kind == "status"
-                else ""
-            )
+            show_quiet = quiet > _QUIET and kind == "status"
+            unchanged = f" (nothing new for {text_module.format_duration(quiet)})" if show_quiet else ""
             text += ["", f"The last lines of its log{unchanged}:", *lines]
         if self._logs:
             text += ["", "The whole log:", self._logs]
-        self._tell("set_status_message", text_module.status("\n".join(text)))
+        self._send("set_status_message", text_module.status("\n".join(text)))
 
-    def _status(self) -> list[str]:
-        if self._seen is None:
+    def _describe(self) -> list[str]:
+        if self._status is None:
             return []
         passed = self._clock() - self._since
-        age = (
-            f" for {text_module.format_duration(passed)}"
-            if self._exact
-            else f" for at least {text_module.format_duration(passed)}"
+        age = f" for {'' if self._exact else 'at least '}{text_module.format_duration(passed)}"
+        return describe_status(self._job, self._status, age if self._exact or passed >= 1 else "")
+
+    def _describe_unreachable(self, error: HostUnreachable) -> list[str]:
+        passed = self._clock() - (self._unreachable_since or 0)
+        host = f"{self._job.host} " + (
+            f"has not responded for {text_module.format_duration(passed)}" if passed >= 1 else "does not respond"
         )
-        return describe_status(self._job, self._seen, age if self._exact or passed >= 1 else "")
+        if self._status is None:
+            return [f"{host}; the job will be submitted, or found, when it does", error.problem]
+        return [f"{host}; its jobs keep running", error.problem, "", "The last known status:", *self._describe()]
 
-    def _silence(self, error: HostUnreachable) -> list[str]:
-        passed = self._clock() - (self._silent_since or 0)
-        said = f"has not answered for {text_module.format_duration(passed)}" if passed >= 1 else "does not answer"
-        if self._seen is None:
-            return [f"{self._job.host} {said}; the job waits to be submitted, or found there", error.problem]
-        first = f"{self._job.host} {said}; what runs there goes on"
-        return [first, error.problem, "", "When it last did:", *self._status()]
-
-    def _tell(self, method: str, value: object) -> None:
-        # Luigi sets these on a task only while a worker runs it
-        tell = getattr(self._task, method, None)
-        if tell is None:
+    def _send(self, method: str, value: object) -> None:
+        send = getattr(self._task, method, None)
+        if send is None:
             return
         try:
-            tell(value)
-        except Exception as error:  # a scheduler that is away for a moment must not cost the job its watcher
-            logger.debug("the scheduler was not told %s: %s", method, error)
+            send(value)
+        except Exception as error:  # noqa: BLE001 - any failure of the scheduler; the job must not lose its watcher
+            logger.debug("%s was not sent to the scheduler: %s", method, error)
 
 
-def describe_status(job: JobRef, seen: JobStatus, age: str) -> list[str]:
-    """How a job stands, in lines; `age` says how long it has stood so."""
-    if seen.outcome:
-        return [f"{seen.outcome}", f"on {job.host}"]
-    percentage, doing = _progress(seen.progress)
-    progress = f"{percentage} % {doing}".rstrip() if percentage is not None else doing
-    lines = [f"{seen.state.value} on {job.host}{age}", seen.reason, progress]
+def describe_status(job: JobRef, status: JobStatus, age: str) -> list[str]:
+    """A job's status in lines; `age` is the text for how long it has had its state."""
+    if status.outcome:
+        return [f"{status.outcome}", f"on {job.host}"]
+    percentage, step = _progress(status.progress)
+    progress = f"{percentage} % {step}".rstrip() if percentage is not None else step
+    lines = [f"{status.state.value} on {job.host}{age}", status.reason, progress]
     return [text_module.printable_line(line, _WIDTH) for line in lines if line]
 
 
 def failure(job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> JobFailed:
-    """The error for a bad end; `logs` is the command that shows the whole log, empty where there is none any more."""
+    """The error for a job that failed; `logs` is the command that shows the log, empty if the log was removed."""
     last = "\n".join(f"  | {line}" for line in tail)
     whole = f"see the whole log with `{logs}`; " if logs else "cleanup has removed its log; "
     kind = JobLost if outcome.state == "lost" else JobFailed
@@ -194,5 +187,5 @@ def _progress(text: str) -> tuple[int | None, str]:
     match = _PROGRESS.fullmatch(text)
     if not match:
         return None, text
-    # bounded first: of a number too long for it float() makes infinity, which cannot be rounded
+    # limited before it is rounded: float() turns a very long number into infinity, which round() does not accept
     return round(min(100.0, float(match[1]))), match[2]

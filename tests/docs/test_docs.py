@@ -23,7 +23,7 @@ import luigi.worker
 import matrix
 import pytest
 
-from luigi_sshjob import RemoteContext, RemoteJobTask, config
+from luigi_sshjob import RemoteContext, config
 from luigi_sshjob.errors import ConnectionFailed
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.registry import get_launcher
@@ -31,7 +31,7 @@ from luigi_sshjob.jobs.model import Outcome, State
 from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.remote import scripts
 from luigi_sshjob.retry import Retry
-from luigi_sshjob.tasks.attributes import overridable
+from luigi_sshjob.tasks.attributes import TaskAttributes, overridable
 
 from support import processes
 from support.doc_examples import PAGES, ROOT, Block, blocks, first_column, text
@@ -283,7 +283,7 @@ def test_each_other_command_in_a_page_is_one():
 
 
 def test_the_tables_of_names_are_whole():
-    declared = [name for name, value in vars(RemoteJobTask).items() if isinstance(value, overridable)]
+    declared = [name for name, value in vars(TaskAttributes).items() if isinstance(value, overridable)]
     assert sorted(first_column("tasks.rst", "attribute")) == sorted(declared)
     assert sorted(first_column("job.rst", "file")) == sorted(scripts.layout().values())
     assert first_column("job.rst", "state") == [state.value for state in State]

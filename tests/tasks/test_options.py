@@ -248,7 +248,7 @@ def test_an_output_that_the_command_cannot_make_is_refused(luigi_cfg, target):
             super().run()
 
     with pytest.raises(ConfigurationError, match=r"not on the job's host[\s\S]*self.remote_target"):
-        Elsewhere().prepare_run().spec
+        Elsewhere().prepare_run()
     assert [output.path for output in MakesItItself().prepare_run().spec.outputs] == ["/data/x"]
 
 

@@ -134,7 +134,7 @@ def test_a_host_that_does_not_answer_is_said_and_so_it_is_to_who_asks(
 
     processes.wait_until(lambda: "working on it" in status(), "the status")
     proxy.silence()
-    said = rf"{host.alias} (does not|has not) answer.*; what runs there goes on\n.+\n\nWhen it last did:\nrunning"
+    said = rf"{host.alias} (does not|has not) respond.*; its jobs keep running\n.+\n\nThe last known status:\nrunning"
     processes.wait_until(lambda: re.match(said, status()), "the word of silence")
     (answer,) = answers(luigid, task_id, "tail 3")
     assert answer.startswith(f"host {host.alias}, job {task_id}/1, while ")
@@ -254,9 +254,9 @@ def test_a_silent_host_is_said_at_once_and_who_is_back_soon():
     recorder.now = 14.5
     reporter.observe(JobStatus(State.RUNNING))
     first, second, back = [said for _, said in recorder.told[1:]]
-    standing = "what runs there goes on\nthe wire is cut\n\nWhen it last did:\nrunning on box for 1 min"
-    assert first.startswith(f"box does not answer; {standing}")
-    assert second.startswith(f"box has not answered for 10 s; {standing}")
+    status = "its jobs keep running\nthe wire is cut\n\nThe last known status:\nrunning on box for 1 min"
+    assert first.startswith(f"box does not respond; {status}")
+    assert second.startswith(f"box has not responded for 10 s; {status}")
     assert back.startswith("running on box for 1 min 14 s")
     assert [now for now, _ in recorder.told] == [0, 1, 11, 14.5]
 
@@ -264,7 +264,7 @@ def test_a_silent_host_is_said_at_once_and_who_is_back_soon():
 def test_a_host_that_is_silent_from_the_beginning_is_said_too():
     recorder = Recorder()
     recorder.reporter().report_unreachable(HostUnreachable("no route"))
-    said = "box does not answer; the job waits to be submitted, or found there\nno route"
+    said = "box does not respond; the job will be submitted, or found, when it does\nno route"
     assert recorder.told == [(0.0, said)]
 
 

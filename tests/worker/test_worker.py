@@ -219,7 +219,7 @@ def test_tracking_url_and_messages_reach_the_other_side(luigid, start):
     assert re.fullmatch(rf"running on {task.host} for \d+ s", status)
     assert re.findall("^  (status|tail|tail N|cancel)   ", unknown, re.M) == ["status", "tail", "tail N", "cancel"]
     for refusal in refusals:
-        assert "is no number of lines from 1 to 500.\nThe whole log:\nluigi-sshjob logs " in refusal
+        assert "is not a number of lines from 1 to 500.\nThe whole log:\nluigi-sshjob logs " in refusal
     (end,) = answers(luigid, task.task_id, "cancel")
     assert end.startswith(f"{task.task_id}/1 was cancelled")
     assert "it was cancelled" in finished(process, 30)
