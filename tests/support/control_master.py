@@ -32,7 +32,7 @@ def break_connection(context: RemoteContext) -> None:
     if isinstance(transport, OpenSSHTransport):
         kill_master(context)
     else:
-        transport._link.transport.sock.shutdown(socket.SHUT_RDWR)
+        transport._connection.transport.sock.shutdown(socket.SHUT_RDWR)
 
 
 def exit_masters(runtime_dir: Path, host: Host) -> None:

@@ -105,6 +105,7 @@ class WaitLogger:
         self._next = time.monotonic() + 5
 
     def __call__(self) -> None:
+        """Log the message if it is due."""
         if time.monotonic() > self._next:
             self._next += 30
             logger.info("%s", self._message())

@@ -1,4 +1,4 @@
-"""Coordinates the logins of all processes of this account: one at a time, and no more than a single process would try."""
+"""Coordinates the logins of all processes of this account: one at a time, as few as a single process would make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every transport by its name. A new one is its own file, its name among the settings and its place here."""
+"""All transports by name. A new one needs its own package, its name in config/schema.py and an entry here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from luigi_sshjob.ssh.transports.openssh.transport import OpenSSHTransport
 
 def _paramiko(destination: Destination, settings: Settings) -> DiagnosableTransport:
     try:
-        # not above: it is an extra, and takes a while to import
-        from luigi_sshjob.ssh.transports.paramiko.transport import ParamikoTransport
+        from luigi_sshjob.ssh.transports.paramiko.transport import (  # noqa: PLC0415  # an extra, slow to import
+            ParamikoTransport,
+        )
     except ImportError as error:
         raise ConfigurationError(
             f"the transport paramiko needs what is not installed on this machine: {error}",
@@ -24,12 +25,12 @@ def _paramiko(destination: Destination, settings: Settings) -> DiagnosableTransp
     return ParamikoTransport(destination, settings)
 
 
-_Maker = Callable[[Destination, Settings], DiagnosableTransport]
-_TRANSPORTS: dict[str, _Maker] = dict(zip(TRANSPORTS, (OpenSSHTransport, _paramiko), strict=True))
+_Factory = Callable[[Destination, Settings], DiagnosableTransport]
+_TRANSPORTS: dict[str, _Factory] = dict(zip(TRANSPORTS, (OpenSSHTransport, _paramiko), strict=True))
 
 
 def transport_to(destination: Destination, settings: Settings) -> DiagnosableTransport:
-    """The transport that `ssh_options` name, else `[sshjob]`. Raises `ConfigurationError` for a name that is none."""
+    """The transport selected by `ssh_options`, or else by `[sshjob]`. Raises `ConfigurationError`."""
     name = destination.transport or settings.transport
     if name not in _TRANSPORTS:
         raise ConfigurationError(

@@ -42,7 +42,7 @@ class SessionLimiter:
         return self._max_sessions
 
     def acquire(self, *, deadline: float, host: str) -> FileLock:
-        """A free slot; raises `HostUnreachable` if there is none until `deadline` (`time.monotonic()`)."""
+        """A free slot; raises `HostUnreachable` if none is free until `deadline` (`time.monotonic()`)."""
         ticket = self._ticket()
         waiting = WaitLogger(lambda: f"{host}: waiting for one of {self.limit} sessions; all are in use")
         try:

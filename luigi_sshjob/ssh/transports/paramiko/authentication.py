@@ -1,4 +1,4 @@
-"""Who we are: keys from files and the agent, then a password or the answers to the host's questions."""
+"""Authentication: keys from files and the agent, then a password or responses to the host's prompts."""
 
 from __future__ import annotations
 
@@ -15,71 +15,71 @@ from luigi_sshjob.ssh.transports.paramiko.host_config import HostConfig
 
 
 class AuthenticationFailed(Exception):
-    """Says what was tried, in words for the user."""
+    """The methods that were tried, in the words of ssh(1) where `error_mapping` looks for them."""
 
 
 class Authentication(AuthStrategy):
-    """One login's; each factor that the host asks for, if it asks for several."""
+    """The authentication of one login, with each factor that the host requires."""
 
-    def __init__(self, way: HostConfig, destination: Destination):
+    def __init__(self, config: HostConfig, destination: Destination):
         super().__init__(ssh_config=paramiko.SSHConfig())
-        self._way = way
-        self._answer = _answerer(destination)
+        self._config = config
+        self._respond = _password_function(destination)
         self._tried: list[str] = []
         self._allowed: set[str] = set()
 
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
         """Raises `AuthenticationFailed`."""
-        done = AuthResult(strategy=self)
-        if self._passes(transport, "nothing", lambda: transport.auth_none(self._way.username)):
-            return done
+        success = AuthResult(strategy=self)
+        if self._try(transport, "none", lambda: transport.auth_none(self._config.username)):
+            return success
         agent = paramiko.Agent()
         try:
             for name, key in self._keys(agent.get_keys()):
                 if "publickey" not in self._allowed:
                     break
-                if self._passes(transport, name, functools.partial(transport.auth_publickey, self._way.username, key)):
-                    return done
+                if self._try(transport, name, functools.partial(transport.auth_publickey, self._config.username, key)):
+                    return success
         finally:
             agent.close()
-        if self._answer and self._with_answers(transport):
-            return done
+        if self._respond and self._try_password(transport):
+            return success
         raise AuthenticationFailed(
             f"Permission denied ({','.join(sorted(self._allowed)) or 'no method is left'}); "
             f"tried: {', '.join(self._tried[1:]) or 'nothing, as there is no key and no password'}"
         )
 
     def get_sources(self) -> Iterator[AuthSource]:
-        """Not asked: what comes next depends on what the host said to the last."""
+        """Unused: the next method depends on the host's response to the last."""
         return iter(())
 
-    def _with_answers(self, transport: paramiko.Transport) -> bool:
-        user = self._way.username
+    def _try_password(self, transport: paramiko.Transport) -> bool:
+        user = self._config.username
 
-        def answers(title: str, instructions: str, prompts: Sequence[tuple[str, bool]]) -> list[str]:
-            return [self._answered(prompt.strip() or title or instructions) for prompt, _ in prompts]
+        def respond(title: str, instructions: str, prompts: Sequence[tuple[str, bool]]) -> list[str]:
+            return [self._response(prompt.strip() or title or instructions) for prompt, _ in prompts]
 
-        # the one that can carry more than one question first, as ssh(1) does
-        ways: dict[str, Callable[[], list[str]]] = {
-            "keyboard-interactive": lambda: transport.auth_interactive(user, answers),
-            "password": lambda: transport.auth_password(user, self._answered(f"password of {user}"), fallback=False),
+        # as in ssh(1), first the method that allows more than one prompt
+        methods: dict[str, Callable[[], list[str]]] = {
+            "keyboard-interactive": lambda: transport.auth_interactive(user, respond),
+            "password": lambda: transport.auth_password(user, self._response(f"password of {user}"), fallback=False),
         }
         return any(
-            method in self._allowed and self._passes(transport, method, attempt) for method, attempt in ways.items()
+            method in self._allowed and self._try(transport, method, attempt) for method, attempt in methods.items()
         )
 
-    def _answered(self, question: str) -> str:
-        assert self._answer
+    def _response(self, prompt: str) -> str:
+        assert self._respond
         try:
-            return self._answer(question)
-        except Exception as error:  # a thread of paramiko asks, which an exception would end without a word
+            return self._respond(prompt)
+        except Exception as error:  # noqa: BLE001  # the user's function, called in a thread of paramiko
             self._tried.append(f"the password function ({error!r})")
             return ""
 
-    def _passes(self, transport: paramiko.Transport, name: str, attempt: Callable[[], list[str]]) -> bool:
+    def _try(self, transport: paramiko.Transport, name: str, attempt: Callable[[], list[str]]) -> bool:
         self._tried.append(name)
         try:
-            # what is left to do after a factor that was right
+            # the methods still required after a successful factor
             self._allowed = set(attempt())
             return not self._allowed
         except paramiko.BadAuthenticationType as error:
@@ -94,36 +94,36 @@ class Authentication(AuthStrategy):
             raise
         return False
 
-    def _keys(self, of_agent: Sequence[paramiko.AgentKey]) -> Iterator[tuple[str, paramiko.PKey]]:
-        """Those of the configuration first; for an encrypted one the agent's, which was given the passphrase."""
-        by_text = {key.get_base64(): key for key in of_agent}
+    def _keys(self, agent_keys: Sequence[paramiko.AgentKey]) -> Iterator[tuple[str, paramiko.PKey]]:
+        """Configured keys first; an encrypted one is used from the agent, which has been given the passphrase."""
+        by_text = {key.get_base64(): key for key in agent_keys}
         used = set()
-        for path in self._way.identities:
-            public = _public(path)
+        for path in self._config.identities:
+            public = _public_key(path)
             used.add(public)
             if public in by_text:
                 yield f"{path} (agent)", by_text[public]
-            elif key := self._from_file(path):
+            elif key := self._load_key(path):
                 yield path, key
-        if not self._way.only_these:
+        if not self._config.identities_only:
             for text, key in by_text.items():
                 if text not in used:
                     yield f"{key.comment or key.get_name()} (agent)", key
 
-    def _from_file(self, path: str) -> paramiko.PKey | None:
+    def _load_key(self, path: str) -> paramiko.PKey | None:
         if not os.path.exists(path):
             return None
         try:
             return paramiko.PKey.from_path(path)
         except (paramiko.SSHException, UnknownKeyType, OSError, ValueError, TypeError) as error:
-            # TypeError is what cryptography says of a key that wants a passphrase
+            # cryptography raises TypeError for a key that needs a passphrase
             encrypted = isinstance(error, (TypeError, paramiko.PasswordRequiredException))
-            why = "encrypted, and not in the agent: ssh-add it" if encrypted else str(error)
-            self._tried.append(f"{path} ({why})")
+            reason = "encrypted, and not in the agent: ssh-add it" if encrypted else str(error)
+            self._tried.append(f"{path} ({reason})")
             return None
 
 
-def _public(path: str) -> str:
+def _public_key(path: str) -> str:
     try:
         with open(f"{path}.pub", encoding="utf-8") as file:
             return file.read().split()[1]
@@ -131,8 +131,8 @@ def _public(path: str) -> str:
         return ""
 
 
-def _answerer(destination: Destination) -> Callable[[str], str] | None:
-    """How the host's questions are answered: by the user's function, or from SSHPASS as sshpass -e does."""
+def _password_function(destination: Destination) -> Callable[[str], str] | None:
+    """The user's function, or one that returns SSHPASS for every prompt, as sshpass -e does."""
     if destination.password:
         return destination.password
     if destination.sshpass and "SSHPASS" in os.environ:

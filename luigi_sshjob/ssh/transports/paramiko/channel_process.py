@@ -1,4 +1,4 @@
-"""A session's channel behind what `subprocess.Popen` would show: descriptors, a status, an end."""
+"""A session's channel with the interface of `subprocess.Popen`: descriptors, an exit status, a way to end it."""
 
 from __future__ import annotations
 
@@ -14,73 +14,67 @@ from typing import Any
 
 import paramiko
 
+from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.local.file_lock import FileLock
-from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, hang_up
-from luigi_sshjob.ssh.transports.paramiko.pipes import FdSet, pump_end, write_all
+from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, close_quietly
+from luigi_sshjob.ssh.transports.paramiko.pipes import FdSet, Streams, write_all
 
 _CHUNK = 1 << 18  # bytes
-_NO_STATUS = 255  # as ssh's, where the server told none
-_BROKEN = (OSError, EOFError, paramiko.SSHException)  # what paramiko raises where there is no connection any more
+_NO_STATUS = 255  # as ssh's, if the server sent none
+_BROKEN = (OSError, EOFError, paramiko.SSHException)  # raised by paramiko on a closed connection
 
 
 class ChannelProcess:
-    """Runs `line` in the session `channel`; threads carry bytes between it and the pipes or files it is given.
+    """Runs the shell text `args` in the session `channel`; threads copy bytes between it and the `streams`.
 
-    Takes of Popen's keywords those that have a meaning here: stdin, stdout, stderr, bufsize, text, encoding, errors
-    and universal_newlines. Occupies `slot` until it has ended. Raises `ConnectionLost` where it was not begun.
+    Holds `slot` until it has ended. Raises `ConnectionLost` if the command was not started before `deadline`.
     """
 
     pid = None
 
     def __init__(
         self,
-        link: ParamikoConnection,
+        connection: ParamikoConnection,
         channel: paramiko.Channel,
         args: Sequence[str],
-        line: bytes,
         slot: FileLock,
+        streams: Streams,
         *,
         deadline: float,
         tty: bool = False,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        **how: Any,
     ):
         self.args = args
         self.returncode: int | None = None
         self.broken = False
-        """Whether the connection ended before the command had."""
-        self._short = False
-        self._link = link
+        """Whether the connection ended before the command."""
+        self._truncated = False
+        self._connection = connection
         self._channel = channel
         self._slot: FileLock | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._ends = FdSet()
+        self._fds = FdSet()
         try:
-            # before the command begins: what it writes must have somewhere to go
-            self.stdin, source = pump_end(self._ends, subprocess.DEVNULL if stdin is None else stdin, "r", **how)
-            self.stdout, output = pump_end(self._ends, stdout, "w", default=1, **how)
-            joined = stderr == subprocess.STDOUT
-            stderr = subprocess.DEVNULL if joined else stderr
-            self.stderr, errors = pump_end(self._ends, stderr, "w", default=2, **how)
-            self._ended_pipe, self._end_mark = self._ends.pipe()
-            channel.set_combine_stderr(joined)
-            # as ssh does: on a terminal nothing would arrive as it was sent
-            self._begin(line, tty and source >= 0 and os.isatty(source), deadline)
+            # before the command starts, because its output needs a destination
+            self.stdin, source = streams.open_stdin(self._fds)
+            self.stdout, output = streams.open_stdout(self._fds)
+            self.stderr, errors = streams.open_stderr(self._fds)
+            self._end_reader, self._end_writer = self._fds.pipe()
+            channel.set_combine_stderr(streams.combined)
+            # as ssh -t does, only if the input is a terminal: a terminal would change the bytes
+            self._exec(quoting.encode(" ".join(args)), tty and source >= 0 and os.isatty(source), deadline)
         except BaseException:
-            self._ends.close()
-            hang_up(channel)
+            self._fds.close()
+            close_quietly(channel)
             raise
         self._slot = slot
-        self._outputs = 1 if joined else 2
-        self._carrying = self._outputs + 1
-        link.taken(self)
-        self._start(self._send, source)
-        self._start(self._receive, channel.recv, output)
-        if not joined:
-            self._start(self._receive, channel.recv_stderr, errors)
+        self._open_outputs = 1 if streams.combined else 2
+        self._running_pumps = self._open_outputs + 1
+        connection.acquire(self)
+        self._start_thread(self._pump_input, source)
+        self._start_thread(self._pump_output, channel.recv, output)
+        if not streams.combined:
+            self._start_thread(self._pump_output, channel.recv_stderr, errors)
 
     def poll(self) -> int | None:
         """The exit status, or None while it runs."""
@@ -93,14 +87,14 @@ class ChannelProcess:
         assert self.returncode is not None
         return self.returncode
 
-    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
-        """Sends `input`, reads to the end; (output, errors), None for what is no pipe."""
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002  # Popen's
+        """Send `input` and read to the end; returns (stdout, stderr), None for a stream that is not a pipe."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        found: dict[str, Any] = {"stdout": None, "stderr": None}
+        output: dict[str, Any] = {"stdout": None, "stderr": None}
 
         def read(name: str, pipe: Any) -> None:
             with pipe:
-                found[name] = pipe.read()
+                output[name] = pipe.read()
 
         readers = [
             threading.Thread(target=read, args=(name, pipe), daemon=True)
@@ -120,26 +114,26 @@ class ChannelProcess:
             if reader.is_alive():
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
         self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return found["stdout"], found["stderr"]
+        return output["stdout"], output["stderr"]
 
-    def send_signal(self, number: int) -> None:
-        """Ends the session, whatever the signal: the host passes none on."""
+    def send_signal(self, number: int) -> None:  # noqa: ARG002  # Popen's
+        """End the session: servers do not forward signals."""
         self.kill()
 
     def terminate(self) -> None:
-        """Ends the session from this side, at once."""
+        """End the session immediately from this side."""
         self.kill()
 
     def kill(self) -> None:
-        """Ends the session from this side, at once; what it runs sees its input and output closed."""
-        self._settle(-signal.SIGKILL)
-        # says so to the server, for which a connection that is stuck would have to be waited for
-        self._start(hang_up, self._channel)
+        """End the session immediately from this side; the command sees its input and output closed."""
+        self._set_status(-signal.SIGKILL)
+        # in a thread, because this sends a message, which blocks on a stalled connection
+        self._start_thread(close_quietly, self._channel)
 
     def detach_after_fork(self) -> None:
-        """For a forked child: its copies of the descriptors lead nowhere."""
-        # those of the caller stay: he may be about to lend them to the process that this becomes
-        self._ends.detach_after_fork()
+        """Close a forked child's copies of the descriptors."""
+        # but not the pipes of the caller, who may be about to pass them to the program that the child executes
+        self._fds.detach_after_fork()
         self.returncode = _NO_STATUS
         self._slot = None
 
@@ -152,9 +146,9 @@ class ChannelProcess:
                 pipe.close()
         self.wait()
 
-    def _begin(self, line: bytes, tty: bool, deadline: float) -> None:
-        # paramiko waits for the server's word without end
-        timer = threading.Timer(max(0.1, deadline - time.monotonic()), hang_up, [self._channel])
+    def _exec(self, line: bytes, tty: bool, deadline: float) -> None:
+        # paramiko waits for the server's response without a timeout
+        timer = threading.Timer(max(0.1, deadline - time.monotonic()), close_quietly, [self._channel])
         timer.daemon = True
         timer.start()
         try:
@@ -162,73 +156,73 @@ class ChannelProcess:
                 self._channel.get_pty(os.environ.get("TERM", "dumb"))
             self._channel.exec_command(line)
         except _BROKEN as error:
-            raise self._link.lost(f"the session did not begin: {error}") from error
+            raise self._connection.connection_error(f"the session did not begin: {error}") from error
         finally:
             timer.cancel()
 
-    def _start(self, target: Callable[..., Any], *args: Any) -> None:
+    def _start_thread(self, target: Callable[..., Any], *args: Any) -> None:
         threading.Thread(target=target, args=args, name=f"sshjob {target.__name__}", daemon=True).start()
 
-    def _send(self, source: int) -> None:
-        # nobody reads any more, or there is no connection: the end says why
+    def _pump_input(self, source: int) -> None:
+        # if the command no longer reads, or the connection broke, the exit status shows it
         with contextlib.suppress(*_BROKEN):
-            while source >= 0 and self._await(source):
+            while source >= 0 and self._wait_readable(source):
                 data = os.read(source, _CHUNK)
                 if not data:
                     break
                 self._channel.sendall(data)
             self._channel.shutdown_write()
-        self._carried(source)
+        self._pump_ended(source)
 
-    def _await(self, source: int) -> bool:
+    def _wait_readable(self, source: int) -> bool:
         poller = select.poll()
         poller.register(source, select.POLLIN)
-        poller.register(self._ended_pipe, 0)
+        poller.register(self._end_reader, 0)
         return all(fd == source for fd, _ in poller.poll())
 
-    def _receive(self, receive: Callable[[int], bytes], sink: int) -> None:
-        while data := self._received(receive):
+    def _pump_output(self, receive: Callable[[int], bytes], sink: int) -> None:
+        while data := self._receive(receive):
             try:
                 if sink >= 0:
-                    write_all(sink, data, unless=self._ended_pipe)
+                    write_all(sink, data, unless=self._end_reader)
             except OSError:
-                # nobody wants it: the command is to see that too
-                hang_up(self._channel)
+                # the reader is gone, and the command must see that too
+                close_quietly(self._channel)
                 break
-        self._carried(sink)
+        self._pump_ended(sink)
         with self._lock:
-            self._outputs -= 1
-            last = not self._outputs
+            self._open_outputs -= 1
+            last = not self._open_outputs
         if last:
             self._finish()
 
-    def _received(self, receive: Callable[[int], bytes]) -> bytes:
+    def _receive(self, receive: Callable[[int], bytes]) -> bytes:
         try:
             return receive(_CHUNK)
         except _BROKEN:
-            # what is still in paramiko's buffer is lost
-            self._short = True
+            # the rest of paramiko's buffer is lost
+            self._truncated = True
             return b""
 
-    def _carried(self, fd: int) -> None:
-        self._ends.close(fd)
+    def _pump_ended(self, fd: int) -> None:
+        self._fds.close(fd)
         with self._lock:
-            self._carrying -= 1
-            last = not self._carrying
+            self._running_pumps -= 1
+            last = not self._running_pumps
         if last:
-            self._ends.close(self._ended_pipe)
+            self._fds.close(self._end_reader)
 
     def _finish(self) -> None:
         status = self._channel.recv_exit_status()
-        # a host may tell the status before the last of the output
+        # a server may send the status before the last of the output
         if (status < 0 or not self._channel.eof_received) and self.returncode is None:
-            # either a signal has ended it, or the connection has, of which the channels are told first
-            self._link.transport.join(0.5)
-            self._short = self._short or not self._link.alive
-        self.broken = self._short and self.returncode is None
-        self._settle(_NO_STATUS if status < 0 or self.broken else status)
+            # a signal ended the command, or the connection ended; its channels see that before its thread does
+            self._connection.transport.join(0.5)
+            self._truncated = self._truncated or not self._connection.alive
+        self.broken = self._truncated and self.returncode is None
+        self._set_status(_NO_STATUS if status < 0 or self.broken else status)
 
-    def _settle(self, status: int) -> None:
+    def _set_status(self, status: int) -> None:
         with self._lock:
             if self.returncode is not None:
                 return
@@ -236,6 +230,6 @@ class ChannelProcess:
             slot, self._slot = self._slot, None
         if slot:
             slot.release(remove=True)
-        self._link.given_back()
-        self._ends.close(self._end_mark)
+        self._connection.release()
+        self._fds.close(self._end_writer)
         self._ended.set()

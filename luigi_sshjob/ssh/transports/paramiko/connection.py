@@ -1,4 +1,4 @@
-"""One authenticated connection: its sessions, whether it still lives, and when it has been idle for too long."""
+"""One authenticated connection: its sessions, its keepalive, and its end when idle."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConnectionLost
 from luigi_sshjob.ssh.transports.error_mapping import connection_lost, session_refused
 from luigi_sshjob.ssh.transports.login_info import LoginInfo
-from luigi_sshjob.ssh.transports.paramiko.host_keys import shown
+from luigi_sshjob.ssh.transports.paramiko.host_keys import fingerprint
 
 logger = logging.getLogger("luigi-interface")
 
-# Kept for ever: what a forked child has of its parent's must not be tidied up, which would take locks that a thread
-# of the parent held.
-_of_a_parent: list[object] = []
+# Objects that a forked child inherited. Kept forever, because their finalizers would wait for locks that a thread of
+# the parent held during the fork.
+_inherited: list[object] = []
 
 
-def hang_up(channel: paramiko.Channel) -> None:
-    """Closes it, also where there is nobody left to be told so."""
+def close_quietly(channel: paramiko.Channel) -> None:
+    """Close a channel, ignoring a connection that is closed already."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         channel.close()
 
 
 class Tunnelable(Protocol):
-    """What a connection is made over, and ends with it."""
+    """What carries a connection and ends with it: a socket, a proxy command, or the connection to a jump host."""
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
 
     def detach_after_fork(self) -> None:
-        """For a forked child: lets go of it, without touching it."""
+        """Close a forked child's copies without sending anything."""
 
-    def said(self) -> str:
-        """What there is to add to an error."""
+    def stderr_text(self) -> str:
+        """What it wrote to stderr, for error messages."""
 
 
-class User(Protocol):
-    """What a forked child must not go on with."""
+class ForkAware(Protocol):
+    """A user of the connection with descriptors of its own."""
 
     def detach_after_fork(self) -> None:
-        """Lets go of it."""
+        """Close a forked child's copies."""
 
 
 class ParamikoConnection:
-    """Made by `log_in` over `hop`, which may be a link to a jump host."""
+    """The connection of `client`, which `log_in` made over `hop`."""
 
     def __init__(self, client: paramiko.SSHClient, destination: Destination, settings: Settings, hop: Tunnelable):
         transport = client.get_transport()
@@ -64,9 +64,9 @@ class ParamikoConnection:
         self._destination = destination
         self._settings = settings
         self._hop = hop
-        self._users: weakref.WeakSet[User] = weakref.WeakSet()
+        self._users: weakref.WeakSet[ForkAware] = weakref.WeakSet()
         self._channels: weakref.WeakSet[paramiko.Channel] = weakref.WeakSet()
-        self._open = 0
+        self._use_count = 0
         self._idle_since = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -74,22 +74,22 @@ class ParamikoConnection:
 
     @property
     def alive(self) -> bool:
-        """Whether nothing has been heard of its end."""
+        """Whether its end has not been noticed."""
         return self.transport.is_active()
 
     @property
     def used(self) -> bool:
         """Whether a session or a tunnel is open."""
-        return self._open > 0
+        return self._use_count > 0
 
-    def arrival(self, seconds: float | None) -> LoginInfo:
-        """What the login has shown, which took so long."""
+    def login_info(self, seconds: float | None) -> LoginInfo:
+        """Details of the login, which took `seconds`."""
         authentication, key = self.transport.auth_handler, self.transport.get_remote_server_key()
         return LoginInfo(
             seconds=seconds,
             method=(authentication and authentication.auth_method) or "",
-            host_key=shown(key),
-            # one that is not known is not taken otherwise
+            host_key=fingerprint(key),
+            # an unknown key is accepted in this case only
             trust="unchecked" if self._destination.no_host_key_check else "known",
             server=self.transport.remote_version.partition("-")[2].partition("-")[2].partition(" ")[0],
         )
@@ -101,56 +101,56 @@ class ParamikoConnection:
         except paramiko.ChannelException as error:
             raise session_refused(self._destination) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            # of refusals at the same time paramiko keeps the reason of one only
+            # of several refusals at the same time, paramiko keeps the reason of only one
             if self.alive and "Timeout" not in str(error):
                 raise session_refused(self._destination) from error
-            raise self.lost(str(error)) from error
+            raise self.connection_error(str(error)) from error
         self._channels.add(channel)
         return channel
 
-    def lost(self, said: str) -> ConnectionLost:
-        """The error for its end."""
-        return connection_lost(said, self._destination)
+    def connection_error(self, reason: str) -> ConnectionLost:
+        """The error for the end of this connection."""
+        return connection_lost(reason, self._destination)
 
     def channel_to(self, address: tuple[str, int], source: tuple[str, int], timeout: float) -> paramiko.Channel:
-        """A channel that the server connects to `address`; raises as paramiko does."""
+        """A channel that the server connects to `address`. Raises paramiko's exceptions."""
         channel = self.transport.open_channel("direct-tcpip", address, source, timeout=timeout)
         self._channels.add(channel)
         return channel
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """While the block runs it is not idle."""
-        self.taken()
+        """Keep the connection from being idle while the block runs."""
+        self.acquire()
         try:
             yield
         finally:
-            self.given_back()
+            self.release()
 
-    def taken(self, user: User | None = None) -> None:
-        """One more uses it, until `given_back`."""
+    def acquire(self, user: ForkAware | None = None) -> None:
+        """Count one more use, until `release`."""
         with self._lock:
-            self._open += 1
+            self._use_count += 1
             if user is not None:
                 self._users.add(user)
 
-    def given_back(self) -> None:
-        """One less uses it."""
+    def release(self) -> None:
+        """Count one use less."""
         with self._lock:
-            self._open -= 1
+            self._use_count -= 1
             self._idle_since = time.monotonic()
 
     def close(self) -> None:
-        """Ends it, with all that uses it."""
+        """End the connection, its sessions and its tunnels."""
         self._ended.set()
         self._client.close()
         self._hop.close()
 
     def detach_after_fork(self) -> None:
-        """For a forked child: closes its copies of the descriptors, and sends not a byte."""
-        # makes whatever still has it do nothing
+        """Close a forked child's copies of the descriptors without sending a byte."""
+        # makes every method of the remaining references do nothing
         self.transport.active = False  # type: ignore[attr-defined]
-        _of_a_parent.append((self._client, list(self._channels), list(self._users)))
+        _inherited.append((self._client, list(self._channels), list(self._users)))
         for channel in list(self._channels):
             channel.active = False
             channel.closed = True
@@ -159,35 +159,36 @@ class ParamikoConnection:
             user.detach_after_fork()
         self._hop.detach_after_fork()
 
-    def said(self) -> str:
-        """Nothing: it was made."""
+    def stderr_text(self) -> str:
+        """Nothing: as the connection to a jump host, it has no stderr."""
         return ""
 
     def _watch(self) -> None:
-        """ssh's ServerAliveInterval and ServerAliveCountMax; ControlPersist."""
+        """Implement ssh's ServerAliveInterval, ServerAliveCountMax and ControlPersist."""
         interval = self._settings.keepalive_interval
-        asked = time.monotonic()
+        last_keepalive = time.monotonic()
         while not self._ended.wait(min(1.0, interval or 1.0)) and self.alive:
             now = time.monotonic()
             with self._lock:
-                idle = not self._open and now - self._idle_since > self._settings.control_persist
+                idle = not self._use_count and now - self._idle_since > self._settings.control_persist
             if idle:
-                return self.close()
-            if interval and now - asked >= interval:
-                asked = now
-                self._ask_for_life(interval * self._settings.keepalive_count)
+                self.close()
+                return
+            if interval and now - last_keepalive >= interval:
+                last_keepalive = now
+                self._send_keepalive(interval * self._settings.keepalive_count)
 
-    def _ask_for_life(self, patience: float) -> None:
-        # a connection that says nothing is given up by closing its socket: closing it in order would wait for it
-        timer = threading.Timer(patience, self._cut)
+    def _send_keepalive(self, timeout: float) -> None:
+        # without a response the socket is closed: an orderly close would wait for the host
+        timer = threading.Timer(timeout, self._disconnect)
         timer.daemon = True
         timer.start()
         with contextlib.suppress(Exception):
             self.transport.global_request("keepalive@openssh.com", wait=True)
         timer.cancel()
 
-    def _cut(self) -> None:
-        logger.info("%s: the host has been silent for too long; the connection is given up", self._destination)
+    def _disconnect(self) -> None:
+        logger.info("%s: no response to keepalives; closing the connection", self._destination)
         with contextlib.suppress(OSError):
             sock: Any = self.transport.sock
             sock.shutdown(socket.SHUT_RDWR) if isinstance(sock, socket.socket) else sock.close()

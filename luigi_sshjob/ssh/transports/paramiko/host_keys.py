@@ -1,4 +1,4 @@
-"""Host keys: what known_hosts, see sshd(8), does not have, or has as revoked, is refused."""
+"""Host key verification: keys that known_hosts, see sshd(8), does not list or lists as revoked are refused."""
 
 from __future__ import annotations
 
@@ -12,71 +12,77 @@ import paramiko
 
 from luigi_sshjob.error_context import is_local
 
-_RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")  # the algorithms for a key of the last one's name
+_RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")  # signature algorithms of an ssh-rsa key
 
 
 class HostKeyRefused(Exception):
-    """Says why, in words for the user."""
+    """The reason, in the words of ssh(1) where `error_mapping` looks for them."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Known:
+class _KnownKey:
     kind: str
     text: str
     revoked: bool
 
 
 class HostKeys(paramiko.MissingHostKeyPolicy):
-    """What `files` have for `name`, as the client that connects is to ask: [host]:port unless the port is 22.
+    """The keys that `files` list for `name`, which is [host]:port unless the port is 22.
 
-    paramiko's own reader gives up at a line with a marker, and takes a pattern for a name.
+    paramiko's own parser stops at a line with a marker, and takes patterns literally.
     """
 
     def __init__(self, files: Iterable[str], name: str):
-        self._known = list(_lines(files, name))
+        self._known = list(_read_known_hosts(files, name))
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        """Asked for every host, as the client knows none. Raises `HostKeyRefused`."""
-        found = [known for known in self._known if known.text == key.get_base64()]
-        shows = f"it shows {shown(key)}"
-        if any(known.revoked for known in found):
-            raise HostKeyRefused(f"Host key verification failed: {shows}, which known_hosts has as revoked")
-        if found:
+    def missing_host_key(
+        self,
+        client: paramiko.SSHClient,  # noqa: ARG002  # paramiko's interface
+        hostname: str,
+        key: paramiko.PKey,
+    ) -> None:
+        """Verify a host's key; called for every host, as the client has no keys. Raises `HostKeyRefused`."""
+        matching = [known for known in self._known if known.text == key.get_base64()]
+        shown = f"it shows {fingerprint(key)}"
+        if any(known.revoked for known in matching):
+            raise HostKeyRefused(f"Host key verification failed: {shown}, which known_hosts lists as revoked")
+        if matching:
             return
         if any(known.kind == key.get_name() for known in self._known):
-            raise HostKeyRefused(f"The host key for {hostname} has changed: {shows}, and known_hosts has another")
-        raise HostKeyRefused(f"Host key verification failed: no such key of {hostname} is known; {shows}")
+            raise HostKeyRefused(f"The host key for {hostname} has changed: {shown}, and known_hosts lists another")
+        raise HostKeyRefused(f"Host key verification failed: no such key of {hostname} is known; {shown}")
 
     def preferred(self, algorithms: Iterable[str]) -> list[str]:
-        """Those first for which there is a key, so that the host shows that one."""
+        """`algorithms` with those of known keys first, so that the host shows a known key."""
         kinds = {known.kind for known in self._known if not known.revoked}
         names = kinds.union(_RSA) if "ssh-rsa" in kinds else kinds
         return sorted(algorithms, key=lambda algorithm: algorithm not in names)
 
 
 class AnyHostKey(HostKeys):
-    """For `no_host_key_check`: any key will do, and none is written down."""
+    """Accepts any key and stores none, for `no_host_key_check`."""
 
     def __init__(self) -> None:
         super().__init__((), "")
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        """Nothing."""
+        """Accept the key."""
 
 
-def _lines(files: Iterable[str], name: str) -> Iterator[_Known]:
+def _read_known_hosts(files: Iterable[str], name: str) -> Iterator[_KnownKey]:
     for path in files:
         try:
             with open(path, encoding="utf-8", errors="replace") as lines:
-                fields = [line.split() for line in lines]
+                entries = [line.split() for line in lines]
         except OSError as error:
             if is_local(error):
                 raise
             continue
-        for marker, names, *rest in (one if one[0].startswith("@") else ["", *one] for one in fields if len(one) > 2):
-            # the key of an authority is not the host's own
+        entries = [fields if fields[0].startswith("@") else ["", *fields] for fields in entries if len(fields) > 2]
+        for marker, names, *rest in entries:
+            # a @cert-authority key is not a host's own
             if marker in ("", "@revoked") and len(rest) > 1 and _matches(names, name):
-                yield _Known(rest[0], rest[1], marker == "@revoked")
+                yield _KnownKey(rest[0], rest[1], marker == "@revoked")
 
 
 def _matches(names: str, name: str) -> bool:
@@ -92,7 +98,7 @@ def _matches(names: str, name: str) -> bool:
     return found
 
 
-def shown(key: paramiko.PKey) -> str:
-    """As ssh-keygen -l shows it."""
+def fingerprint(key: paramiko.PKey) -> str:
+    """Type and fingerprint in the format of ssh-keygen -l."""
     digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
     return f"{key.get_name()} SHA256:{digest}"

@@ -1,7 +1,7 @@
-"""Sessions and tunnels of a connection that this process alone holds, made by paramiko and sshtunnel.
+"""The paramiko transport: sessions and tunnels of a connection that belongs to this process, by paramiko and sshtunnel.
 
-Other processes do not share it, as they share a ControlMaster; most of what they want they ask of the leader, whose
-one shell serves all. Whoever moves a file in bulk, or opens a tunnel, logs in itself.
+Unlike a ControlMaster it is not shared with other processes. Most of their requests go through the leader, whose one
+shell serves all; a process that transfers files in bulk or opens a tunnel logs in separately.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import paramiko
+
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, ConnectionLost, SSHJobError
-from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.local.runtime_dir import runtime_dir
 from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import connection_lost
@@ -28,15 +29,16 @@ from luigi_sshjob.ssh.transports.paramiko.channel_process import ChannelProcess
 from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection
 from luigi_sshjob.ssh.transports.paramiko.host_config import load_host_config
 from luigi_sshjob.ssh.transports.paramiko.login import log_in
+from luigi_sshjob.ssh.transports.paramiko.pipes import Streams
 from luigi_sshjob.ssh.transports.paramiko.tunnel import tunnel
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 from luigi_sshjob.ssh.transports.ssh_config import config_fingerprint
 
-_MOMENT = 1.0  # seconds
+_CLOSE_TIMEOUT = 1.0  # seconds
 
 
 class ParamikoTransport:
-    """How one destination is reached without any program of this machine; see `Transport`."""
+    """Access to one destination without an ssh program; see `Transport`."""
 
     shared = False
 
@@ -53,7 +55,7 @@ class ParamikoTransport:
         self.key = destination.key("paramiko", *config_fingerprint(settings.ssh_config))
         self.session_limiter = SessionLimiter(self.directory, self.key, settings.max_sessions)
         self._logins = LoginCoordinator(self.directory, self.key, destination, settings)
-        self._link: ParamikoConnection | None = None
+        self._connection: ParamikoConnection | None = None
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -65,20 +67,23 @@ class ParamikoTransport:
         session_limiter: SessionLimiter | None = None,
         **kwargs: Any,
     ) -> ChannelProcess:
-        """A session of this process's connection. Raises `SessionRefused` where the server has none left."""
+        """A session of this process's connection. Raises `SessionRefused` if the server has none left.
+
+        `kwargs` are those of `Streams`.
+        """
+        streams = Streams(**kwargs)
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
         self._connected()
         slot = (session_limiter or self.session_limiter).acquire(deadline=until, host=str(self.destination))
         try:
-            link, channel = self._session(until)
-            line, tty = quoting.encode(" ".join(command)), self.destination.tty
-            return ChannelProcess(link, channel, command, line, slot, deadline=until, tty=tty, **kwargs)
+            connection, channel = self._open_session(until)
+            return ChannelProcess(connection, channel, command, slot, streams, deadline=until, tty=self.destination.tty)
         except BaseException:
             slot.release(remove=True)
             raise
 
-    def argv(self, command: Sequence[str]) -> list[str]:
-        """There is none."""
+    def argv(self, command: Sequence[str]) -> list[str]:  # noqa: ARG002  # see Transport
+        """There is no such command."""
         raise ConfigurationError(
             "the transport paramiko runs no local command",
             host=str(self.destination),
@@ -87,38 +92,45 @@ class ParamikoTransport:
 
     @contextlib.contextmanager
     def forward_port(self, local_port: int, remote_host: str, remote_port: int) -> Iterator[int]:
-        """While the block runs, a thread of this process listens on the port."""
-        link = self._connected()
-        with link.in_use(), tunnel(link, self.destination, local_port, (remote_host, remote_port)) as port:
+        """A thread of this process listens on the port while the block runs."""
+        connection = self._connected()
+        remote = (remote_host, remote_port)
+        with connection.in_use(), tunnel(connection, self.destination, local_port, remote) as port:
             yield port
 
     def process_error(self, process: Process, stderr: str) -> SSHJobError | None:
         """The error for a session whose connection broke."""
-        return self.connection_error(stderr) if isinstance(process, ChannelProcess) and process.broken else None
+        broken = isinstance(process, ChannelProcess) and process.broken
+        return self.connection_error(stderr) if broken else None
 
     def connection_error(self, stderr: str) -> SSHJobError:
-        """A broken connection: what the server refuses, it refuses in `popen`."""
+        """The error for a broken connection; a refused session is an error of `popen`."""
         return connection_lost(stderr, self.destination)
 
     def route(self) -> Route:
-        """Where it would connect to."""
-        way = load_host_config(self.destination, self.settings)
-        through = "a ProxyCommand" if way.proxy_command else ""
-        through = f"the jump host {','.join(way.jumps)}" if way.jumps else through
-        return Route(way.hostname, way.port, way.username, known_hosts_name(way.key_name, way.key_port), through)
+        """The address that paramiko would connect to."""
+        config = load_host_config(self.destination, self.settings)
+        through = "a ProxyCommand" if config.proxy_command else ""
+        return Route(
+            hostname=config.hostname,
+            port=config.port,
+            username=config.username,
+            known_as=known_hosts_name(config.key_name, config.key_port),
+            through=f"the jump host {','.join(config.jumps)}" if config.jumps else through,
+        )
 
     def connect(self) -> None:
-        """Logs in unless this process has."""
+        """Log in unless this process has a connection."""
         self._connected()
 
     def connect_verbose(self) -> LoginInfo:
-        """Logs in unless this process has a connection."""
-        there, began = self._alive(), time.monotonic()
-        return self._connected().arrival(None if there else time.monotonic() - began)
+        """Log in unless this process has a connection."""
+        alive, began = self._alive(), time.monotonic()
+        return self._connected().login_info(None if alive else time.monotonic() - began)
 
     @contextlib.contextmanager
     def private_copy(self) -> Iterator[ParamikoTransport]:
-        """Another connection of this process, whose sessions are not counted among those of the others."""
+        """A separate connection, whose sessions do not count among those of the first."""
         other = ParamikoTransport(self.destination, self.settings)
         other.session_limiter = SessionLimiter(
             self.directory, f"{self.key}.{secrets.token_hex(2)}-", self.settings.max_sessions
@@ -129,54 +141,54 @@ class ParamikoTransport:
             other.close()
 
     def close(self) -> None:
-        """Ends this process's connection; other processes keep theirs, and so does who is logging in."""
-        self._end(_MOMENT)
+        """End this process's connection, unless a thread is logging in; other processes keep theirs."""
+        self._close(timeout=_CLOSE_TIMEOUT)
 
     def close_if_unused(self) -> None:
-        """Ends the connection unless a session or a tunnel is open, or somebody is about to open one."""
-        self._end(0, unless_used=True)
+        """End the connection unless a session or tunnel is open, or a thread is about to open one."""
+        self._close(timeout=0, unless_used=True)
 
     def detach_after_fork(self) -> None:
-        """For a forked child: lets go of the connection, without touching it. Its threads go on in the parent only."""
-        link, self._link = self._link, None
+        """Drop a forked child's copy of the connection, without sending anything. Its threads run in the parent."""
+        connection, self._connection = self._connection, None
         self._lock = threading.Lock()
-        if link:
-            link.detach_after_fork()
+        if connection:
+            connection.detach_after_fork()
 
-    def _end(self, patience: float, *, unless_used: bool = False) -> None:
-        # held for long by a login alone, which may take as long as a person's answer; the end of a process may not
-        if not self._lock.acquire(timeout=patience):
+    def _close(self, *, timeout: float, unless_used: bool = False) -> None:
+        # only a login holds the lock for long, perhaps until a person responds; the end of a process must not wait
+        if not self._lock.acquire(timeout=timeout):
             return
         try:
-            if self._link and not (unless_used and self._link.used):
-                self._link.close()
-                self._link = None
+            if self._connection and not (unless_used and self._connection.used):
+                self._connection.close()
+                self._connection = None
         finally:
             self._lock.release()
 
-    def _session(self, deadline: float) -> tuple[ParamikoConnection, Any]:
-        link = self._connected()
+    def _open_session(self, deadline: float) -> tuple[ParamikoConnection, paramiko.Channel]:
+        connection = self._connected()
         try:
-            return link, link.session(deadline)
+            return connection, connection.session(deadline)
         except ConnectionLost:
-            # it was dying when we looked; nothing has been asked of the host yet
-            if link.alive:
+            # it ended after the check; no request has been sent yet
+            if connection.alive:
                 raise
-        link = self._connected()
-        return link, link.session(deadline)
+        connection = self._connected()
+        return connection, connection.session(deadline)
 
     def _connected(self) -> ParamikoConnection:
         with self._lock:
             if not self._alive():
                 self._logins.ensure(self._alive, self._log_in)
-            assert self._link is not None
-            return self._link
+            assert self._connection is not None
+            return self._connection
 
     def _alive(self) -> bool:
-        return self._link is not None and self._link.alive
+        return self._connection is not None and self._connection.alive
 
     def _log_in(self) -> None:
-        self._link = log_in(self.destination, self.settings, self._logins.timeout)
+        self._connection = log_in(self.destination, self.settings, self._logins.timeout)
 
 
 _all: weakref.WeakSet[ParamikoTransport] = weakref.WeakSet()

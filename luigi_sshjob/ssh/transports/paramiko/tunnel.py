@@ -1,4 +1,4 @@
-"""A local port that leads into the host's network, by sshtunnel over the connection that is there."""
+"""Port forwarding by sshtunnel over an existing connection."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import sshtunnel
 
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.ssh.transports.error_mapping import tunnel_failed
-from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, hang_up
+from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, close_quietly
 
 logger = logging.getLogger("luigi_sshjob.tunnel")
-# its warnings are of itself, not of the tunnel
+# sshtunnel's warnings are about its own login, which is not used
 logger.setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
 def tunnel(
-    link: ParamikoConnection, destination: Destination, local_port: int, remote: tuple[str, int]
+    connection: ParamikoConnection, destination: Destination, local_port: int, remote: tuple[str, int]
 ) -> Iterator[int]:
-    """While the block runs, 127.0.0.1:`local_port` (0: a free one) leads to `remote` as the host sees it.
+    """Forward 127.0.0.1:`local_port` (0: a free port) to `remote`, as the host resolves it, while the block runs.
 
-    When it ends, also by an exception, so do the connections through it. Raises `ConnectionFailed`.
+    The connections through the tunnel end with the block. Raises `ConnectionFailed`.
     """
     forwarder = _Forwarder(
         (destination.host, destination.port or 22),
-        lent=_BorrowedTransport(link),
+        transport=_BorrowedTransport(connection),
         ssh_config_file=None,
         local_bind_address=("127.0.0.1", local_port),
         remote_bind_address=remote,
@@ -43,60 +43,64 @@ def tunnel(
         forwarder.stop()
         raise tunnel_failed(f"127.0.0.1:{local_port}:{remote[0]}:{remote[1]}", str(error), destination) from error
     # a forked child must not keep the port open
-    link.taken(forwarder)
+    connection.acquire(forwarder)
     try:
         yield int(forwarder.local_bind_ports[0])
     finally:
         forwarder.close_port()
         forwarder.stop()
-        link.given_back()
+        connection.release()
 
 
 class _BorrowedTransport:
-    """The connection as sshtunnel may use it: it is not sshtunnel's to close, the channels are."""
+    """The connection in the form sshtunnel needs: `close` ends the tunnel's channels, not the connection."""
 
-    def __init__(self, link: ParamikoConnection):
-        self._link = link
+    def __init__(self, connection: ParamikoConnection):
+        self._connection = connection
         self._channels: list[paramiko.Channel] = []
-        self._given_back = False
+        self._closed = False
 
     def is_active(self) -> bool:
-        return self._link.alive and not self._given_back
+        return self._connection.alive and not self._closed
 
     def open_channel(
-        self, kind: str, dest_addr: tuple[str, int], src_addr: tuple[str, int], timeout: float
+        self,
+        kind: str,  # noqa: ARG002  # paramiko's; sshtunnel opens direct-tcpip channels only
+        dest_addr: tuple[str, int],
+        src_addr: tuple[str, int],
+        timeout: float,
     ) -> paramiko.Channel:
-        channel = self._link.channel_to(dest_addr, src_addr, timeout)
-        self._channels = [*(one for one in self._channels if not one.closed), channel]
+        channel = self._connection.channel_to(dest_addr, src_addr, timeout)
+        self._channels = [*(each for each in self._channels if not each.closed), channel]
         return channel
 
     def close(self) -> None:
-        self._given_back = True
+        self._closed = True
         for channel in self._channels:
-            hang_up(channel)
+            close_quietly(channel)
 
     def stop_thread(self) -> None:
         pass
 
 
 class _Forwarder(sshtunnel.SSHTunnelForwarder):  # type: ignore[misc]  # it has no types
-    """sshtunnel's, without a login of its own: it knows neither jump hosts nor known_hosts nor questions."""
+    """sshtunnel without its own login, which supports no jump hosts, known_hosts or prompts."""
 
-    def __init__(self, *args: Any, lent: _BorrowedTransport, **kwargs: Any):
+    def __init__(self, *args: Any, transport: _BorrowedTransport, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._transport = lent
+        self._transport = transport
 
     @staticmethod
     def _consolidate_auth(**_: Any) -> tuple[None, list[Any]]:
         return None, []
 
     def close_port(self) -> None:
-        """Also for copies of its socket: a child that has just been forked may not have closed its own yet."""
+        """Shut down the listening sockets, also the copies in a child just forked that has not closed them yet."""
         for server in self._server_list:
             with contextlib.suppress(OSError):
                 server.socket.shutdown(socket.SHUT_RDWR)
 
     def detach_after_fork(self) -> None:
-        """For a forked child."""
+        """Close a forked child's copies."""
         for server in self._server_list:
             server.socket.close()
