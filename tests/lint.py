@@ -36,8 +36,8 @@ REFUSED = {
     "such a one": "name it",
     "what is there": "name it",
 }
-# The first letter may be a capital; the others may not, because of Python's `is None`.
-_REFUSED = re.compile(rf"\b(?:{'|'.join(f'(?i:{word[0]}){word[1:]}' for word in REFUSED)})\b".replace(" ", "[ _]"))
+# Only the first letter may be a capital, because of Python's `is None`. "If there is none" is good English.
+_REFUSED = re.compile(rf"\b(?<!there )(?:{'|'.join(f'(?i:{word[0]}){word[1:]}' for word in REFUSED)})\b".replace(" ", "[ _]"))
 _SECTION = re.compile(r"^\s*# ?[-=]{2,} ")
 
 

@@ -315,7 +315,7 @@ def test_the_readme_says_what_the_pages_say():
         assert (ROOT / page).is_file(), page
     rows = text("faults.rst").count("     - ``test_")
     assert f"has {rows} rows" in readme
-    figures = readme.partition("``tox -e bench`` printed")[2].partition("::\n\n")[2].partition("\nAll of it")[0]
+    figures = readme.partition("Output of ``tox -e bench``")[2].partition("::\n\n")[2].partition("\n`All figures")[0]
     assert figures.count("\n") > 10
     assert all(line in text("costs.rst") for line in figures.splitlines())
 
