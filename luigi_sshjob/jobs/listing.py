@@ -1,4 +1,4 @@
-"""What people ask about the jobs of a host: which there are, all that is known of one, and the end of what is left."""
+"""Listing, inspection and removal of jobs on a host."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ _TIME = re.compile(r"(\d+) (\S+/\d+)/([^/\s]+)")
 
 @dataclasses.dataclass(frozen=True)
 class JobSummary:
-    """One attempt. Ages are seconds on the host's own clock, None where it could not tell."""
+    """One attempt. Ages are seconds by the host's clock, None if unknown."""
 
     job: JobRef
     status: JobStatus
     collected: str = ""
-    """Who has taken its outcome over, empty while nobody has."""
+    """Who collected the outcome; empty if it was not collected."""
     tail: str = ""
-    """The end of its log."""
+    """The end of the log."""
     submitted_ago: float | None = None
     since: float | None = None
-    """How long it has stood as it does: since it was submitted, was started, or ended."""
+    """Age of the current state: since the submission, the start or the end."""
     collected_ago: float | None = None
 
     @property
     def state(self) -> State:
-        """How it stands."""
+        """The state in its status."""
         return self.status.state
 
     @property
     def status_word(self) -> str:
-        """One word: how it ended, or how it stands."""
+        """The outcome in one word, or the state if the job has not ended."""
         outcome = self.status.outcome
         return outcome.state if outcome else self.state.value
 
     @property
     def last_line(self) -> str:
-        """Of its log, the last that is not blank."""
+        """The last line of the log that is not blank."""
         return next((line.strip() for line in reversed(re.split(r"[\r\n]+", self.tail)) if line.strip()), "")
 
 
 @dataclasses.dataclass(frozen=True)
 class JobDetails:
-    """All that a host keeps of one attempt but its environment."""
+    """Everything that a host stores about one attempt except its environment."""
 
     summary: JobSummary
     command: str = ""
     diagnostics: str = ""
-    """What the supervisor itself had to say."""
+    """What the supervisor wrote on stderr."""
     working_directory: str = ""
     time_limit: int | None = None
     submitted_by: str = ""
@@ -97,7 +97,7 @@ class JobListing:
         return self._summaries(response.parts)
 
     def details(self, job: JobRef) -> JobDetails:
-        """Of one that is there."""
+        """All details of an attempt."""
         parts = self._connection.request("job_show", job.directory).parts
         found = {part.kind: quoting.decode(part.content).removesuffix("\n") for part in parts}
         values = {part.kind: part.value for part in parts}
@@ -118,9 +118,9 @@ class JobListing:
         )
 
     def discard(self, jobs: Sequence[JobRef]) -> None:
-        """Removes attempts that have ended and were collected, with all that is kept of them but published outputs.
+        """Remove collected attempts with all their files except published outputs.
 
-        Raises `JobError` for one that is not such; those named before it are gone then.
+        Raises `JobError` for an attempt that was not collected; those before it have been removed then.
         """
         with self.session() as send:
             responses = send([request_text("job_discard", job.directory) for job in jobs])
@@ -164,7 +164,7 @@ class JobListing:
 
 
 def _times(text: str) -> dict[str, dict[str, int]]:
-    """By KEY/ATTEMPT, then by the file's name."""
+    """Modification times by KEY/ATTEMPT and file name."""
     times: dict[str, dict[str, int]] = {}
     for line in text.splitlines():
         match = _TIME.fullmatch(line)
@@ -174,8 +174,8 @@ def _times(text: str) -> dict[str, dict[str, int]]:
 
 
 def _collector(mark: ResponsePart) -> str:
-    # of a full disk the mark is empty
-    return quoting.decode(mark.content).strip().removeprefix("collected_by: ") or "somebody"
+    # on a full disk the mark is an empty file
+    return quoting.decode(mark.content).strip().removeprefix("collected_by: ") or "unknown"
 
 
 def _number(text: str | None) -> int | None:
@@ -187,5 +187,5 @@ def _not_removed(job: JobRef, error: RemoteCommandFailed) -> JobError:
         f"the attempt was not removed: {error.problem}",
         host=job.host,
         job=job.id,
-        next_step=f"look with `luigi-sshjob show {job.host} {job.id}`; what was removed before it is gone",
+        next_step=f"see `luigi-sshjob show {job.host} {job.id}`; the attempts before it have been removed",
     )

@@ -1,4 +1,4 @@
-"""Jobs as data: where one lies on its host, how it stands, how it ended. No I/O."""
+"""Jobs as data: paths, states, statuses and outcomes. No I/O."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from luigi_sshjob.remote import quoting, scripts
 
 
 class JobPaths:
-    """Every path of a job, the only place on this side that joins one. The names are `remote/common/layout.sh`'s."""
+    """All paths of a job. Nothing else joins them; the file names are those of `remote/common/layout.sh`."""
 
     def __init__(self, base_dir: str, key: str):
         self.task_directory = posixpath.join(quoting.below_home(checked_base_dir(base_dir)), "jobs", key)
 
     @property
     def published_record(self) -> str:
-        """The exit record of the attempt that succeeded; exists on success only."""
+        """The exit record of the attempt that succeeded, if one did."""
         return posixpath.join(self.task_directory, scripts.layout()["SJ_RECORD"])
 
     @property
     def published_log(self) -> str:
-        """The log of the attempt that succeeded."""
+        """The log of the attempt that succeeded, if one did."""
         return posixpath.join(self.task_directory, scripts.layout()["SJ_LOG"])
 
     @staticmethod
     def in_directory(directory: str, name: str) -> str:
-        """A file of one attempt by its name in the layout, SJ_LOG say."""
+        """A file of one attempt, by its name in the layout, such as SJ_LOG."""
         return posixpath.join(directory, scripts.layout()[name])
 
 
 def checked_base_dir(base_dir: Any) -> str:
-    """Raises `ConfigurationError` for what is no path. "" would be the host's root directory."""
+    """Raises `ConfigurationError` unless it is a path. An empty one would be the host's root directory."""
     if not isinstance(base_dir, str) or not base_dir or "\0" in base_dir:
         raise ConfigurationError(
             f"base_dir must be a path: {base_dir!r}", next_step="name a directory of the account on the host"
@@ -45,7 +45,7 @@ def checked_base_dir(base_dir: Any) -> str:
 
 
 def job_key(task_id: str) -> str:
-    """A Luigi task id as a directory's name: the same for the same id, different for another, at most 150 bytes."""
+    """A Luigi task id as a directory name of at most 150 bytes, different for different ids."""
     safe = re.sub(r"[^A-Za-z0-9_.-]", "_", task_id).lstrip(".-") or "_"
     if safe == task_id and len(safe) <= 150:
         return safe
@@ -68,25 +68,25 @@ class JobRef:
 
     @property
     def id(self) -> str:
-        """What SSHJOB_ID is in the command, and what the command line takes."""
+        """SSHJOB_ID of the command; names the job on the command line."""
         return f"{self.key}/{self.attempt}"
 
 
 class State(enum.Enum):
-    """How an attempt stands, as its host sees it."""
+    """The state of an attempt as its host sees it."""
 
-    CLAIMED = "claimed"  # submitted, no supervisor has shown up yet
-    QUEUED = "queued"  # a scheduler has it
+    CLAIMED = "claimed"  # submitted, the supervisor has not started yet
+    QUEUED = "queued"  # in the queue of a scheduler
     RUNNING = "running"
-    UNSUPERVISED = "unsupervised"  # the supervisor is gone, the command is not
+    UNSUPERVISED = "unsupervised"  # the supervisor died, the command is still running
     ENDED = "ended"  # there is an exit record
     LOST = "lost"
     ELSEWHERE = "elsewhere"  # on another machine that shares the directory
-    UNKNOWN = "unknown"  # the directory cannot be seen now
+    UNKNOWN = "unknown"  # the directory cannot be read now
 
     @property
     def final(self) -> bool:
-        """Nothing will change any more."""
+        """Whether the state will not change any more."""
         return self in (State.ENDED, State.LOST)
 
 
@@ -94,11 +94,11 @@ class State(enum.Enum):
 class Outcome:
     """How an attempt ended: succeeded, failed, killed (by a signal), timed_out, cancelled or lost.
 
-    `exit_code` follows the shell, 128 + number for a signal; `signal` is the name of the one that ended the command,
-    empty for a command's own `exit 137`. `exit_code` is None for a lost job. `log_bytes` is the length of the whole
-    log; times are the host's own, in UTC; `cpu_seconds` is user and system time together; `peak_memory` is that of the
-    largest process in bytes, None where the host has no time(1) that tells. `scheduler` is a scheduler's own word for
-    an end that came from it, Slurm's NODE_FAIL or PREEMPTED say, REFUSED where it did not take the job.
+    `exit_code` is that of a shell, 128 + number for a signal, and None for a lost job. `signal` is the name of the
+    signal that ended the command, empty for its own `exit 137`. `log_bytes` is the size of the whole log. Times are UTC by the
+    host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in bytes, None if
+    the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job, such as Slurm's
+    NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job.
     """
 
     state: str
@@ -114,21 +114,21 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """The command ended with one of the success exit codes, and its outputs are in place."""
+        """Whether the command ended with a success exit code and its outputs were published."""
         return self.state == "succeeded"
 
     @classmethod
     def lost(cls, reason: str) -> Outcome:
-        """For an attempt without an exit record."""
+        """The outcome of an attempt without an exit record."""
         return cls("lost", reason=reason)
 
     @classmethod
     def parse(cls, record: str) -> Outcome | None:
-        """From the text of an exit record; None where it is none. A number that is none is left out."""
+        """Parse the text of an exit record; None if it is not one. Invalid numbers are ignored."""
         fields: dict[str, str] = {}
         for line in record.split("\n"):
             name, _, value = line.partition(": ")
-            # the first counts: a line break inside a value cannot pass for a field
+            # only the first: a line break in a value must not add a field
             fields.setdefault(name, value)
         if "outcome" not in fields:
             return None
@@ -167,22 +167,22 @@ def _kibibytes(text: str) -> int | None:
 
 
 def _cpu_seconds(times: str) -> float | None:
-    # as the shells' `times` prints: 0m1.25s 0m0.02s
+    # the format of `times` in a shell: 0m1.25s 0m0.02s
     found = re.findall(r"(\d+)m(\d+(?:\.\d+)?)s", times)
     return round(sum(int(minutes) * 60 + float(seconds) for minutes, seconds in found), 2) if found else None
 
 
 @dataclasses.dataclass(frozen=True)
 class JobStatus:
-    """What one look at one job brought."""
+    """The status of a job in one response of its host."""
 
     state: State
     reason: str = ""
     outcome: Outcome | None = None
     progress: str = ""
     log: bytes = b""
-    """The bytes of the log behind the offset that was asked for, as many as fitted."""
+    """The bytes of the log after the requested offset, up to the size limit of a response."""
     more: bool = False
-    """Whether that was not all there was."""
+    """Whether the log has more bytes than that."""
     running_for: int | None = None
-    """Seconds since it began, by its host's own clock; None where that does not say."""
+    """Seconds since it started, by the host's clock; None if unknown."""

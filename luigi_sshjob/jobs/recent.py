@@ -1,4 +1,4 @@
-"""The hosts that this account has used lately, for `luigi-sshjob ls` without a name. Kept below $XDG_STATE_HOME."""
+"""The hosts that this account has used recently, for `luigi-sshjob ls` without a host. Stored in $XDG_STATE_HOME."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pathlib import Path
 from luigi_sshjob.destination import Destination
 
 _KEPT = 20
-_LATELY = 30 * 86400.0  # seconds
+_RECENT = 30 * 86400.0  # seconds
 _FRESH = 3600.0
 
-_noted: dict[tuple[Path, JobLocation], float] = {}
+_remembered: dict[tuple[Path, JobLocation], float] = {}
 _lock = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
 class JobLocation:
-    """Where jobs were submitted to, and how that is reached. Nothing that weakens a check is remembered."""
+    """A host and base directory, and the options to reach it except those that disable a check."""
 
     host: str
     base_dir: str
@@ -33,38 +33,38 @@ class JobLocation:
 
     @classmethod
     def of(cls, destination: Destination, base_dir: str) -> JobLocation:
-        """As a task says it."""
+        """The location of the jobs on a destination."""
         return cls(str(destination), base_dir, destination.key_file, destination.transport, destination.sshpass)
 
 
-def remember(place: JobLocation) -> None:
-    """Remembers it, at most once an hour. What cannot be written is not remembered: it is only a convenience."""
+def remember(location: JobLocation) -> None:
+    """Store a location, at most once an hour. Errors are ignored, because the list is only a convenience."""
     now = time.time()
     with _lock, contextlib.suppress(OSError, RuntimeError):
-        noted = _file(), place
-        if now - _noted.get(noted, 0) < _FRESH:
+        entry = _file(), location
+        if now - _remembered.get(entry, 0) < _FRESH:
             return
-        _noted[noted] = now
+        _remembered[entry] = now
         try:
             known = _read()
-        except ValueError:  # it is written anew
+        except ValueError:  # not JSON: replace the file
             known = {}
-        if now - known.get(place, 0) < _FRESH:
+        if now - known.get(location, 0) < _FRESH:
             return
-        known[place] = now
+        known[location] = now
         _write(sorted(known.items(), key=lambda item: -item[1])[:_KEPT])
 
 
 def recent_locations() -> list[JobLocation]:
-    """Of the last month, the latest first."""
+    """The locations of the last 30 days, the most recent first."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):
-        lately = [(at, place) for place, at in _read().items() if time.time() - at < _LATELY]
-        return [place for _, place in sorted(lately, key=lambda item: -item[0])]
+        recent = [(at, location) for location, at in _read().items() if time.time() - at < _RECENT]
+        return [location for _, location in sorted(recent, key=lambda item: -item[0])]
     return []
 
 
 def _file() -> Path:
-    # the XDG Base Directory Specification; a relative path is to be ignored
+    # XDG Base Directory Specification: relative paths must be ignored
     state = os.environ.get("XDG_STATE_HOME", "")
     home = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
     return home / "luigi-sshjob" / "hosts.json"
@@ -77,7 +77,7 @@ def _read() -> dict[JobLocation, float]:
         return {}
     found = {}
     for entry in entries if isinstance(entries, list) else []:
-        # another version may have written it
+        # another version of the package may have written it
         with contextlib.suppress(TypeError, KeyError, AttributeError):
             found[JobLocation(**entry["place"])] = float(entry["at"])
     return found
@@ -86,11 +86,11 @@ def _read() -> dict[JobLocation, float]:
 def _write(entries: list[tuple[JobLocation, float]]) -> None:
     path = _file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # of two processes at once one is forgotten, until it is used again
+    # if two processes write at once, one location is lost until it is used again
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         aside.write_text(
-            json.dumps([{"place": dataclasses.asdict(place), "at": at} for place, at in entries], indent=1)
+            json.dumps([{"place": dataclasses.asdict(location), "at": at} for location, at in entries], indent=1)
         )
         aside.replace(path)
     finally:
@@ -98,7 +98,7 @@ def _write(entries: list[tuple[JobLocation, float]]) -> None:
 
 
 def _after_fork_in_child() -> None:
-    # another thread of the parent may have held it
+    # another thread of the parent may hold it
     global _lock
     _lock = threading.Lock()
 

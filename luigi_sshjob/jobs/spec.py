@@ -1,4 +1,4 @@
-"""What is asked of a host: checked before anything is sent, then written as the files of a job directory."""
+"""The specification of a job: validated before anything is sent, then written to files of the job directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from luigi_sshjob.jobs.model import digest
 from luigi_sshjob.remote import quoting
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# set by some shell itself and read-only there: an assignment would end the job before it began
+# read-only in some shell: an assignment would end the script that sets the environment
 _SHELL_OWNED = frozenset(
     ["BASHOPTS", "BASHPID", "BASH_VERSINFO", "EUID", "GROUPS", "KSH_VERSION", "PPID", "SHELLOPTS", "UID"]
 )
@@ -24,7 +24,7 @@ _RESERVED_PREFIX = "SSHJOB_"
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """A file or directory on the host that the command makes, at a temporary path until it has succeeded."""
+    """A file or directory that the command creates, at a temporary path until it has succeeded."""
 
     variable: str
     path: str
@@ -32,7 +32,7 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class JobSpec:
-    """What is asked for. Times are seconds; a `time_limit` of 0 is none."""
+    """A job to submit. Times are seconds; a `time_limit` of 0 is no limit."""
 
     key: str
     command: str
@@ -71,11 +71,11 @@ class JobSpec:
                 job=self.key,
                 next_step="use keys that differ in letters or digits",
             )
-        self.spec_text()  # raises UnsafeValue for a path that no shell can be given
+        self.spec_text()  # raises UnsafeValue for a path that cannot be quoted
 
     @property
     def digests(self) -> str:
-        """Of the command, and of all else that makes it another job. Tell whether a running attempt is this one."""
+        """Digests of the command, and of environment, directory and outputs, to recognize a running attempt."""
         circumstances = (
             sorted(self.environment.items()),
             self.working_directory,
@@ -84,12 +84,12 @@ class JobSpec:
         return f"{digest(self.command)} {digest(repr(circumstances))}"
 
     def spec_text(self) -> str:
-        """The file `spec`: read by people, sourced by the supervisor."""
+        """The file `spec`, which people read and the supervisor sources."""
         lines = [
             f"submitted_by={quoting.quote(self.submitted_by)}",
             f"submitted_at={quoting.quote(self.submitted_at)}",
             f"working_directory={quoting.quote_path(quoting.below_home(self.working_directory))}",
-            # POSIX sleep and the shells count in whole seconds
+            # sleep(1) of POSIX and the arithmetic of shells have no fractions
             f"time_limit={math.ceil(self.time_limit) or ''}",
             f"kill_grace={math.ceil(self.kill_grace)}",
             f"success_exit_codes={quoting.quote(' '.join(map(str, self.success_exit_codes)))}",
@@ -100,13 +100,13 @@ class JobSpec:
         for number, output in enumerate(self.outputs):
             path = quoting.below_home(output.path.rstrip("/") or "/")
             name = posixpath.basename(path)
-            # tools look at the end of a name; 255 bytes is the longest a name may be
+            # keeps the extension, which tools look at; a file name has at most 255 bytes
             suffix = f"-{number}.{name}" if len(quoting.encode(name)) <= 200 else f"-{number}"
             lines.append(f"output {output.variable} {quoting.quote_path(path)} {quoting.quote(suffix)}")
         return "\n".join(lines)
 
     def environment_text(self) -> str:
-        """The file `environment`: evaluated by the supervisor, then gone."""
+        """The file `environment`, which the supervisor evaluates and removes."""
         return "\n".join(f"export {name}={quoting.quote(value)}" for name, value in self.environment.items())
 
 
@@ -127,7 +127,7 @@ def _check_command(command: Any) -> None:
 
 
 def _check_variable(name: Any, value: Any) -> None:
-    # the value may be a secret: it is in no message
+    # the value may be a secret, so no message contains it
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"invalid name of an environment variable: {name!r}",
