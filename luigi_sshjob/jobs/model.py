@@ -95,10 +95,10 @@ class Outcome:
     """How an attempt ended: succeeded, failed, killed (by a signal), timed_out, cancelled or lost.
 
     `exit_code` is that of a shell, 128 + number for a signal, and None for a lost job. `signal` is the name of the
-    signal that ended the command, empty for its own `exit 137`. `log_bytes` is the size of the whole log. Times are UTC by the
-    host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in bytes, None if
-    the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job, such as Slurm's
-    NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job.
+    signal that ended the command, empty for its own `exit 137`. `log_bytes` is the size of the whole log. Times are
+    UTC by the host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in
+    bytes, None if the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job,
+    such as Slurm's NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job.
     """
 
     state: str
