@@ -14,7 +14,7 @@ from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State, checked_base_dir
-from luigi_sshjob.jobs.protocol import observation, offset_word, watch_words, watched
+from luigi_sshjob.jobs.protocol import offset_word, status_of, watch_words
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
@@ -76,7 +76,7 @@ class JobClient:
                 known = job.attempt
             elif digests == request.digests:
                 return Submission(job, attached=True)
-            elif self.look(job).state.final:
+            elif self.status(job).state.final:
                 self.collect(job)
             else:
                 raise self._mismatch(job, digests, request.digests)
@@ -90,17 +90,11 @@ class JobClient:
         parts = self._check(job, "job_relaunch", *words).parts
         return quoting.decode(parts[0].content)[:-1] if parts else ""
 
-    def poll(self, watched: Sequence[tuple[JobRef, int | None]]) -> list[JobStatus]:
-        """One look at all of them: each job with the offset in bytes from where its log is wanted, None for no log."""
-        words: list[str] = []
-        for job, offset in watched:
-            words += job.directory, offset_word(offset)
-        parts: list[dict[str, ResponsePart]] = [{} for _ in watched]
-        with error_context("asking how jobs stand", job=watched[0][0].id if len(watched) == 1 else None):
-            answer = self._connection.request("job_poll", *words)
-        for part in answer.parts:
-            parts[part.index][part.kind] = part
-        return [observation(found, offset) for found, (_, offset) in zip(parts, watched, strict=True)]
+    def status(self, job: JobRef, offset: int | None = None) -> JobStatus:
+        """Return the status of the job, with its log from `offset` (bytes) on, or without any log."""
+        with error_context("reading its status", job=job.id):
+            response = self._connection.request("job_status", job.directory, offset_word(offset))
+        return status_of(response, offset)
 
     def watch(self, job: JobRef, offset: int, known: State | None, *, more: bool, interval: float) -> JobStatus | None:
         """Waits until there is something to tell of a job that was `known` to stand so: with its log from `offset` on.
@@ -111,11 +105,7 @@ class JobClient:
         words = watch_words(job, offset, known, more)
         with error_context("watching it", job=job.id):
             answer = self._connection.watch(job.directory, *words, interval=interval, urgent=more)
-        return watched(answer, offset) if answer else None
-
-    def look(self, job: JobRef) -> JobStatus:
-        """How one job stands, without its log."""
-        return self.poll([(job, None)])[0]
+        return status_of(answer, offset) if answer else None
 
     def tail(self, job: JobRef, lines: int, most: int) -> bytes:
         """The last lines of its log as it is now, of `most` bytes at the end of it and no more."""
@@ -224,8 +214,8 @@ def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
             if (begin := time.monotonic()) >= again:
                 ask([cancel[job] for job in left])
                 again = time.monotonic() + max(1, 10 * (time.monotonic() - begin))
-            looks = ask([request_text("job_poll", job.directory, "-") for job in left])
-            outcomes = {job: watched(answer, 0).outcome for job, answer in zip(left, looks, strict=True)}
+            looks = ask([request_text("job_status", job.directory, "-") for job in left])
+            outcomes = {job: status_of(answer, 0).outcome for job, answer in zip(left, looks, strict=True)}
             left = [job for job, outcome in outcomes.items() if not outcome]
             # who ended it knows how it ended; running the task again means a new attempt
             ended = [job for job, outcome in outcomes.items() if outcome and outcome.state in ("cancelled", "lost")]

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
-from luigi_sshjob.jobs.protocol import observation
+from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.errors import refused
@@ -144,7 +144,7 @@ class JobListing:
     ) -> JobSummary:
         directory = quoting.decode(parts["directory"].content)[:-1]
         _, key, attempt = directory.rsplit("/", 2)
-        status = observation(parts, None)
+        status = parse_status(parts, None)
         files, layout = times.get(f"{key}/{attempt}", {}), scripts.layout()
 
         def ago(*names: str) -> float | None:

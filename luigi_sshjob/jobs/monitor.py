@@ -152,7 +152,7 @@ class JobMonitor:
         since = time.monotonic()
         while True:
             state, reason = self._patience.call(lambda: self._control.cancel(job, grace))
-            observation = self._patience.call(lambda: self._control.look(job))
+            observation = self._patience.call(lambda: self._control.status(job))
             outcome = observation.outcome
             if outcome:
                 if outcome.state in ("cancelled", "lost"):

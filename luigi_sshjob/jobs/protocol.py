@@ -22,12 +22,12 @@ def watch_words(job: JobRef, offset: int, known: State | None, more: bool) -> tu
     return job.directory, offset_word(offset), known.value if known else "", "yes" if more else ""
 
 
-def watched(answer: Response, offset: int) -> JobStatus:
-    """What a watch that was armed with `offset` has told."""
-    return observation({part.kind: part for part in answer.parts}, offset)
+def status_of(response: Response, offset: int | None) -> JobStatus:
+    """Parse a response about one job whose log was requested from `offset` on."""
+    return parse_status({part.kind: part for part in response.parts}, offset)
 
 
-def observation(found: Mapping[str, ResponsePart], offset: int | None) -> JobStatus:
+def parse_status(found: Mapping[str, ResponsePart], offset: int | None) -> JobStatus:
     """What the parts of an answer, by their kinds, tell of a job whose log was asked for from `offset` on."""
     state = State(found["state"].value)
     text = quoting.decode(found["state"].content).rstrip("\n")

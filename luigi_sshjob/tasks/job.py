@@ -51,7 +51,7 @@ class Job:
 
     def look(self) -> JobStatus:
         """The current status, without the log. Raises the errors of `outcome`."""
-        return self._jobs.client.look(self.ref)
+        return self._jobs.client.status(self.ref)
 
     def tail(self, lines: int = 10) -> list[str]:
         """The last lines of the log so far, each cut to 2,000 characters, with U+FFFD for bytes that are not UTF-8.

@@ -161,6 +161,6 @@ def cancel_attempt(jobs: HostJobs, key: str, job: JobRef | None, reason: str) ->
     """End an attempt, by default the newest one, without waiting long for its host."""
     retry = jobs.brief_retry()
     job = job or retry.call(lambda: jobs.client.latest(key))
-    if job and not retry.call(lambda: jobs.client.look(job)).state.final:
+    if job and not retry.call(lambda: jobs.client.status(job)).state.final:
         logger.info("%s on %s: cancelling, as %s", job.id, job.host, reason)
         logger.info("%s on %s %s", job.id, job.host, jobs.cancel(job, retry))

@@ -133,7 +133,7 @@ class JobWatcher:
     def _told(self, job: Watched, answer: Response | None) -> bool:
         """Passes the news on; says whether nothing more is to be told of the job."""
         try:
-            outcome = job.tracker.hear(protocol.watched(answer, job.tracker.offset) if answer else None)
+            outcome = job.tracker.hear(protocol.status_of(answer, job.tracker.offset) if answer else None)
             if outcome is None:
                 if job.tracker.should_relaunch():
                     job.relaunch()

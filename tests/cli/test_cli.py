@@ -34,7 +34,7 @@ def submit(host, luigi_cfg):
     def submit(key: str, command: str, ended: bool = False, **options):
         job = control.submit(JobSpec(key=key, command=command, **options)).job
         wanted = ("ended",) if ended else ("running", "ended")
-        processes.wait_until(lambda: control.look(job).state.value in wanted, "the job")
+        processes.wait_until(lambda: control.status(job).state.value in wanted, "the job")
         return job
 
     yield submit
@@ -289,7 +289,7 @@ def test_what_is_in_brackets_is_shown_as_it_is(host, luigi_cfg, asked):
     base = "~/.luigi-sshjob/[old] [/b]"
     control = JobClient(RemoteContext(host.alias).connection, base, get_launcher("nohup"))
     job = control.submit(JobSpec(key="Task", command="exit 0")).job
-    processes.wait_until(lambda: control.look(job).state.value == "ended", "the job")
+    processes.wait_until(lambda: control.status(job).state.value == "ended", "the job")
     text = asked("show", host.alias, "Task", "--base-dir", base)
     assert f"luigi-sshjob logs --base-dir '{base}' {host.alias} Task/1" in text
     host.run("rm", "-rf", ".luigi-sshjob")

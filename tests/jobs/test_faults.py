@@ -144,7 +144,7 @@ def test_a_restarted_sshd_costs_the_job_nothing(bench):
 @pytest.mark.timeout(240)
 def test_a_network_cut_of_a_minute_is_reported_as_nothing_and_the_job_goes_on(proxy, bench):
     job = bench.submit("echo before; sleep 20; echo in the dark").job
-    bench.control.look(job)
+    bench.control.status(job)
     proxy.silence()
     states, seen = set(), bytearray()
 
@@ -227,7 +227,7 @@ def test_the_record_of_a_cancelled_job_says_by_whom_and_by_what_signal(bench, co
 def test_a_command_that_ends_itself_on_term_keeps_its_own_exit_code(bench):
     job = bench.submit("trap 'sleep 0.5; exit 3' TERM; echo up; while :; do sleep 0.1; done").job
     bench.wait_for_file(f"{job.directory}/identity")
-    processes.wait_until(lambda: bench.control.poll([(job, 0)])[0].log == b"up\n", "the trap")
+    processes.wait_until(lambda: bench.control.status(job, 0).log == b"up\n", "the trap")
     outcome = bench.monitor.cancel(job, grace=10)
     assert (outcome.state, outcome.exit_code, outcome.signal) == ("cancelled", 3, "")
 
@@ -238,7 +238,7 @@ def test_a_time_limit_is_kept_with_nobody_connected(bench):
     bench.control._connection.transport.close()
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the job")
     assert not bench.running("sleep 300")
-    outcome = bench.control.look(job).outcome
+    outcome = bench.control.status(job).outcome
     assert (outcome.state, outcome.signal) == ("timed_out", "TERM")
 
 
@@ -375,7 +375,7 @@ def test_a_used_up_quota_makes_a_record_as_soon_as_there_is_room_and_no_success_
         wait_for_command(bench, "sleep 0.1")
         processes.wait_until(lambda: not bench.running("/command"), "the end of the command")
         time.sleep(2)
-        assert bench.control.look(job).state is State.RUNNING
+        assert bench.control.status(job).state is State.RUNNING
     outcome = bench.monitor.wait(job, lambda _: None)
     assert (outcome.state, outcome.exit_code) == ("failed", 5)
 

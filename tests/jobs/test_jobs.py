@@ -335,8 +335,8 @@ def test_a_dead_supervisor_is_lost_only_when_its_command_is_gone_too(bench):
     processes.wait_until(lambda: bench.running("sleep 321"), "the command")
     bench.host.run("kill", "-9", str(supervisor(bench)))
     # the kernel takes a moment
-    processes.wait_until(lambda: bench.control.look(job).state is not State.RUNNING, "the end of the supervisor")
-    assert bench.control.poll([(job, 0)])[0].state is State.UNSUPERVISED
+    processes.wait_until(lambda: bench.control.status(job).state is not State.RUNNING, "the end of the supervisor")
+    assert bench.control.status(job, 0).state is State.UNSUPERVISED
     assert bench.submit("sleep 321").attached
     command = [pid for pid, args in bench.host.processes() if "sleep 321" in args or args.endswith("/command")]
     bench.host.run("kill", "-9", *map(str, command))
@@ -361,11 +361,11 @@ def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(be
     old = bench.control.latest("Task")
     bench.host.run("kill", "-9", bench.host.run("sed", "-n", "s/pid: //p", f"{old.directory}/identity").strip())
     if not cleaned:
-        processes.wait_until(lambda: bench.control.look(old).state is State.LOST, "the end by the watchdog")
+        processes.wait_until(lambda: bench.control.status(old).state is State.LOST, "the end by the watchdog")
         assert not bench.running("sleep 361")
         return
     bench.host.run("kill", "-9", *(str(pid) for pid, args in bench.host.processes() if "sleep 361" in args))
-    processes.wait_until(lambda: bench.control.look(old).state is State.LOST, "the loss")
+    processes.wait_until(lambda: bench.control.status(old).state is State.LOST, "the loss")
     bench.control.collect(old)
     bench.survey.discard([old])
     new = bench.submit(bench.until_told()).job
@@ -425,7 +425,7 @@ def test_a_deleted_job_directory_is_lost_when_nothing_runs_any_more(bench):
     job = bench.submit(f"touch {there}; while [ -e {there} ]; do sleep 0.1; done").job
     bench.wait_for_file(there)
     bench.host.run("rm", "-rf", job.directory)
-    assert bench.control.look(job).state is State.UNSUPERVISED
+    assert bench.control.status(job).state is State.UNSUPERVISED
     with pytest.raises(RemoteCommandFailed, match="still run, whose directory was deleted"):
         bench.submit("true")
     bench.host.run("rm", there)
@@ -571,7 +571,7 @@ def test_removing_takes_a_collected_attempt_only(bench):
     # the log and the record go together
     assert bench.host.run("ls", "-A", job.directory) == "collected\n"
     # whoever else watches it still learns how it ended, and its number is not used again
-    assert bench.control.look(job).outcome.succeeded
+    assert bench.control.status(job).outcome.succeeded
     assert bench.submit("true").job.attempt == 2
 
 
@@ -607,14 +607,14 @@ def test_a_record_and_log_are_published_where_no_link_to_another_directory_can_b
 
 @pytest.mark.core
 @both_transports
-def test_one_request_asks_about_many_jobs(bench):
+def test_each_of_many_jobs_has_its_own_status_and_log(bench):
     jobs = []
     for number in range(5):
         bench.key = f"Task{number}"
         jobs.append(bench.submit(f"echo {number}; exit {number}").job)
     for job in jobs:
         bench.monitor.wait(job, lambda _: None)
-    observations = bench.control.poll([(job, 0) for job in jobs])
+    observations = [bench.control.status(job, 0) for job in jobs]
     assert [(o.outcome.exit_code, o.log) for o in observations] == [(n, b"%d\n" % n) for n in range(5)]
     assert {dataclasses.replace(each.job) for each in bench.survey.attempts()} == set(jobs)
 

@@ -67,7 +67,7 @@ def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
     host = far_side.host
     far_side.start(directory)
     processes.wait_until(lambda: far_side.running("sleep 421"), "the command")
-    poll = (quoting.Word("job_poll"), directory, "0")
+    poll = (quoting.Word("job_status"), directory, "0")
     running = far_side.call(poll, (quoting.Word("job_tail"), directory, "100", "1"))
     assert "state 0 running" in running
     assert 0 <= int(running.partition("token part seconds 0 ")[2].partition("\n")[0]) <= 20
@@ -200,14 +200,14 @@ def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkey
         return text.replace("/proc/", "/no-proc/").replace("ps -o lstart", f"{ps} -o lstart")
 
     files, agent = {name: elsewhere(text) for name, text in scripts.supervisor().items()}, elsewhere(scripts.agent())
-    monkeypatch.setattr(quoting, "supervisor", lambda: files)
-    monkeypatch.setattr(quoting, "agent", lambda: agent)
+    monkeypatch.setattr(scripts, "supervisor", lambda: files)
+    monkeypatch.setattr(scripts, "agent", lambda: agent)
     directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
     start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
     host.run("sh", "-c", f"LC_ALL=fr_FR.UTF-8 {start} </dev/null >/dev/null 2>&1 &")
     identity = f"test -s {directory}/identity && echo yes || true"
     processes.wait_until(lambda: bool(host.run("sh", "-c", identity)), "the supervisor")
-    poll = (quoting.Word("job_poll"), directory, "0")
+    poll = (quoting.Word("job_status"), directory, "0")
     state = far_side.call(poll)
     host.run("touch", f"{directory}/go")
     assert "state 0 running" in state
@@ -268,7 +268,8 @@ def test_an_error_does_not_end_the_agent(far_side):
     host.run("touch", f"{far_side.base}/file")
     answer = far_side.call(
         *((quoting.Word("job_submit"), f"{far_side.base}/file/x", "k", "nohup", "h", "0", "d", "s", "c", "e"),),
-        *((quoting.Word("job_poll"), f"{far_side.base}/file", "0", f"{far_side.base}/none/1", "7"),),
+        *((quoting.Word("job_status"), f"{far_side.base}/file", "0"),),
+        *((quoting.Word("job_status"), f"{far_side.base}/none/1", "7"),),
         *((quoting.Word("job_collect"), f"{far_side.base}/none", "me"),),
         *((quoting.Word("install_supervisor"), f"{far_side.base}/file", "h", "n", "t"),),
         *((quoting.Word("fs_commit"), f"{far_side.base}/none", f"{far_side.base}/x", "3"),),
@@ -285,7 +286,7 @@ def test_what_a_scheduler_says_is_read(far_side):
     host.run("sh", "-c", f"echo 12_3 >{directory}/scheduler_id")
     said = "12_3|PENDING|2030-01-01T10:00:00||Priority (and more)"
     queue = (quoting.Word("eval"), f"squeue() {{ echo '11|RUNNING|N/A|c1|None'; echo '{said}'; }}")
-    answer = far_side.call(queue, (quoting.Word("job_poll"), directory, "-"))
+    answer = far_side.call(queue, (quoting.Word("job_status"), directory, "-"))
     assert "state 0 queued\nSlurm job 12_3, Priority (and more), expected to start 2030-01-01T10:00:00\n" in answer
 
 
@@ -317,12 +318,13 @@ def test_an_end_that_left_no_record_gets_one_in_the_scheduler_s_words(far_side):
         rows += [f"echo '{number}|{row}'"] if row else []
     commands = "; ".join(rows)
     past = "sacct() { case $* in *--jobs=*3*) echo '3|CANCELLED by 1000||c1|None' ;; esac; }"
-    poll = (quoting.Word("job_poll"), *(word for place in places for word in (place, "-")))
+    looks = [(quoting.Word("job_status"), place, "-") for place in places]
     answer = far_side.call(
         (quoting.Word("eval"), f"squeue() {{ {commands}; }}; {past}; SJ_LATE_RECORD=0 SJ_LATER_RECORD=0"),
-        *[poll] * 3,
+        *looks * 3,
     )
-    assert [f"state {number} ended" in answer for number in range(len(ENDS))] == [True] * len(ENDS), answer
+    last = re.split(r"token end \d+ 0\n", answer)[-len(ENDS) - 1 : -1]
+    assert ["state 0 ended" in response for response in last] == [True] * len(ENDS), answer
     for place, (word, (_, outcome, code)) in zip(places, ENDS.items(), strict=True):
         record = host.run("cat", f"{place}/exit_record")
         assert f"\noutcome: {outcome}\nexit_code: {code}\n" in record

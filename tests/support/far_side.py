@@ -64,7 +64,7 @@ class FarSide:
     def outcome(self, directory: str) -> Outcome:
         """How it ended, as soon as no supervisor runs any more."""
         processes.wait_until(lambda: not self.running("supervise.sh"), "the end of the supervisor", 40)
-        answer = self.call((quoting.Word("job_poll"), directory, "0"))
+        answer = self.call((quoting.Word("job_status"), directory, "0"))
         assert "token part state 0 ended\n" in answer
         return Outcome.parse(answer.partition("token part state 0 ended\n")[2])
 

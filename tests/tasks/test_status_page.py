@@ -341,7 +341,7 @@ def test_the_time_a_job_has_run_is_told_by_the_host(bench):
     told: list[int] = []
 
     def two_seconds() -> bool:
-        told.append(bench.control.look(ref).running_for or 0)
+        told.append(bench.control.status(ref).running_for or 0)
         return told[-1] >= 2
 
     processes.wait_until(two_seconds, "two seconds there")

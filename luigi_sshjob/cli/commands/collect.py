@@ -35,7 +35,7 @@ def forget(arguments: argparse.Namespace) -> int:
 def _ended(arguments: argparse.Namespace) -> list[tuple[HostJobs, JobRef, Outcome]]:
     ended = []
     for site, job in find(arguments, arguments.jobs):
-        standing = site.client.look(job)
+        standing = site.client.status(job)
         if standing.outcome is None:
             raise JobError(
                 f"the job has not ended: it is {standing.state.value}",

@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = site.monitor().wait(job, lambda observation: _write(observation.log), offset=offset)
         print(f"{job.id} {plain(str(outcome))}", file=sys.stderr)
         return 0 if outcome.succeeded else 1
-    while piece := site.client.poll([(job, offset)])[0].log:
+    while piece := site.client.status(job, offset).log:
         _write(piece)
         offset += len(piece)
     return 0
@@ -51,7 +51,7 @@ def _beginning(site: HostJobs, job: JobRef, lines: int) -> int:
 def _read(site: HostJobs, job: JobRef, begin: int, end: int) -> bytes:
     found = b""
     while begin + len(found) < end:
-        piece = site.client.poll([(job, begin + len(found))])[0].log
+        piece = site.client.status(job, begin + len(found)).log
         if not piece:
             # somebody has made the log shorter
             break

@@ -2,17 +2,13 @@
 # Looking at jobs that were submitted, and ending them. As for those of submit.sh: each verb may be called again, and
 # answers in parts.
 
-# job_poll [DIR BLOCK]...: for each job its state, its progress, its exit record, and up to 1 MiB of its log from
-# that block of 1 KiB on, or nothing of it for "-". The blocks are counted by whoever asks: numbers end at 2 GiB in mksh.
-job_poll() {
+# job_status DIR BLOCK: the job's state, progress and exit record, and up to 1 MiB of its log from that block of 1 KiB on,
+# or no log for "-". The client counts the blocks, because numbers end at 2 GiB in mksh.
+job_status() {
   job_index=0
-  await_answer "$@"
-  while [ $# -ge 2 ]; do
-    job_state "$1"
-    tell_job "$1" "$2"
-    job_index=$((job_index + 1))
-    shift 2
-  done
+  await_answer "$1"
+  job_state "$1"
+  tell_job "$1" "$2"
 }
 
 # tell_job DIR BLOCK: the state comes first, the log after it: what was read of the log after the record

@@ -130,7 +130,7 @@ def test_a_job_runs_on_a_node_with_log_and_record_as_anywhere(slurm):
 
 
 def state(slurm, job):
-    return slurm.control.look(job)
+    return slurm.control.status(job)
 
 
 def ends(slurm, job):
@@ -145,11 +145,7 @@ def all_end(slurm, jobs, seconds=70):
     """Their outcomes, asked for all together."""
 
     def look():
-        ended.update(
-            (job, seen.outcome)
-            for job, seen in zip(jobs, slurm.control.poll([(job, None) for job in jobs]), strict=True)
-            if seen.outcome
-        )
+        ended.update((job, outcome) for job in jobs if (outcome := slurm.control.status(job).outcome))
         return len(ended) == len(jobs)
 
     ended = {}
@@ -275,7 +271,7 @@ def test_a_running_job_is_cancelled_with_its_grace(slurm):
     job, _ = running(slurm, command)
     outcome = slurm.monitor.cancel(job, 2)
     assert (outcome.state, outcome.reason.startswith("by ")) == ("cancelled", True)
-    assert slurm.control.poll([(job, 0)])[0].log.endswith(b"told\ndone\n")
+    assert slurm.control.status(job, 0).log.endswith(b"told\ndone\n")
     assert [call.split()[:2] for call in slurm.host.calls() if "scancel" in call] == [["scancel", "--batch"]]
 
 
