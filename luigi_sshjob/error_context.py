@@ -1,7 +1,4 @@
-"""Where errors learn what was being done, and where: the blocks that a request, a verb or a copy is done in.
-
-Also the one place where what this machine's system says becomes an error of ours.
-"""
+"""Context managers that add the host, job and action to errors, and translate `OSError`s of the local machine."""
 
 from __future__ import annotations
 
@@ -9,31 +6,28 @@ import contextlib
 import errno
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from luigi_sshjob.errors import FileMissing, LocalFileError, LocalResourceError, SSHJobError
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-# What the system says -> what a person can do about it.
-_REMEDIES = {
+_NEXT_STEPS = {
     errno.EMFILE: "raise the limit on open files (ulimit -n), or run fewer workers",
-    errno.ENFILE: "end what holds so many files open on this machine",
-    errno.ENOSPC: "make room on this machine",
-    errno.EDQUOT: "make room in your quota on this machine",
+    errno.ENFILE: "end a process that holds many open files on this machine",
+    errno.ENOSPC: "free disk space on this machine",
+    errno.EDQUOT: "free space in your quota on this machine",
     errno.ENOMEM: "free memory on this machine, or run fewer workers",
     errno.EAGAIN: "raise the limit on processes (ulimit -u), or run fewer workers",
-    errno.E2BIG: "a command line has an end: put the text in a file, or run it as a RemoteJobTask",
+    errno.E2BIG: "put the text in a file instead of a command line, or run it as a RemoteJobTask",
 }
 
 
 @contextlib.contextmanager
 def error_context(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
-    """Errors of ours that leave the block say this of themselves, but for what they know better."""
+    """Adds the action, host and job to errors of this package where they lack them."""
     try:
         yield
     except SSHJobError as error:
-        # a path may hold a line break, and worse
+        # a path may contain a line break or a control sequence
         doing = doing if doing.isprintable() else ascii(doing)
         error.host, error.job, error.doing = error.host or host, error.job or job, error.doing or doing
         raise
@@ -41,69 +35,84 @@ def error_context(doing: str = "", *, host: str | None = None, job: str | None =
 
 @contextlib.contextmanager
 def translate_os_errors(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
-    """As `error_context`; what this machine has against it, an `OSError`, leaves as a `LocalResourceError`."""
+    """Like `error_context`; also raises `LocalResourceError` in place of an `OSError`."""
     with error_context(doing, host=host, job=job):
         try:
             yield
         except SSHJobError:
             raise
         except OSError as error:
-            named = f" ({_named(error)})" if _named(error) else ""
+            named = f" ({_file_names(error)})" if _file_names(error) else ""
             raise LocalResourceError(
-                f"this machine does not allow it: {error.strerror or error}{named}", next_step=_remedy(error)
+                f"local operating system error: {error.strerror or error}{named}", next_step=_next_step(error)
             ) from error
 
 
-def describes(doing: str) -> Callable[[Method], Method]:
-    """For methods of what has a `_path` on the host of its `_connection`: their errors say so."""
+class RemotePath(Protocol):
+    """An object for one path on a host."""
 
-    def decorated(method: Method) -> Method:
+    host: str
+    path: str
+
+
+_Object = TypeVar("_Object", bound=RemotePath)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Method = Callable[Concatenate[_Object, _Arguments], _Result]
+
+
+def describes(
+    doing: str,
+) -> Callable[[_Method[_Object, _Arguments, _Result]], _Method[_Object, _Arguments, _Result]]:
+    """Decorator for methods of a `RemotePath`; adds the action, the path and the host to their errors."""
+
+    def decorate(method: _Method[_Object, _Arguments, _Result]) -> _Method[_Object, _Arguments, _Result]:
         @functools.wraps(method)
-        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with error_context(f"{doing} {self._path}", host=self._connection.host):
+        def wrapper(self: _Object, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            with error_context(f"{doing} {self.path}", host=self.host):
                 return method(self, *args, **kwargs)
 
-        return cast(Method, wrapped)
+        return wrapper
 
-    return decorated
+    return decorate
 
 
 @contextlib.contextmanager
 def translate_local_file_errors() -> Iterator[None]:
-    """What is wrong with a file of this machine leaves the block as a `FileError`, also Python's own kind of it."""
+    """Raises a `FileError` in place of an `OSError` of a local file."""
     try:
         yield
     except SSHJobError:
         raise
     except FileNotFoundError as error:
         raise FileMissing(
-            f"there is no such file on this machine: {_named(error)}",
+            f"no such file on this machine: {_file_names(error)}",
             path=str(error.filename),
             next_step="correct the local path",
         ) from error
     except OSError as error:
         raise LocalFileError(
-            f"a file of this machine cannot be read or written: {error.strerror or error}: {_named(error)}",
+            f"cannot read or write a local file: {error.strerror or error}: {_file_names(error)}",
             number=error.errno,
-            next_step=_remedy(error),
+            next_step=_next_step(error),
         ) from error
 
 
 def no_such_file(path: str) -> FileMissing:
-    """The error for one that the host does not have."""
+    """Returns the error for a file that does not exist on the host."""
     return FileMissing(
-        f"there is no such file on the host: {path}", path=path, next_step="correct the path, or make the file before"
+        f"no such file on the host: {path}", path=path, next_step="correct the path, or create the file first"
     )
 
 
 def is_local(error: BaseException) -> bool:
-    """Whether this machine has run out of something, so that nothing is said about any other."""
-    return isinstance(error, OSError) and error.errno in _REMEDIES and not isinstance(error, BlockingIOError)
+    """Whether the local machine lacks a resource, so that the error says nothing about the host."""
+    return isinstance(error, OSError) and error.errno in _NEXT_STEPS and not isinstance(error, BlockingIOError)
 
 
-def _remedy(error: OSError) -> str:
-    return _REMEDIES.get(error.errno or 0, "correct what the system names (path, permissions) and run it again")
+def _next_step(error: OSError) -> str:
+    return _NEXT_STEPS.get(error.errno or 0, "correct the path or its permissions, and run it again")
 
 
-def _named(error: OSError) -> str:
+def _file_names(error: OSError) -> str:
     return " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)

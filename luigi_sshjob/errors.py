@@ -1,10 +1,9 @@
-"""Every error of the package: what happened, on which host, to which job, and what to do next.
+"""The exceptions of this package: what failed, on which host, for which job, and what to do next.
 
-There is one class per decision a caller makes: mend the declaration (`ConfigurationError`), let a person
-mend the login (`LoginRefused`), wait (`HostUnreachable`), look at the job (`JobFailed` and its kin).
+There is one class for each decision that a caller may make: correct the declaration (`ConfigurationError`), have a
+person fix the login (`LoginRefused`), wait (`HostUnreachable`), or look at the job (`JobFailed` and related classes).
 
-Each sentence begins with words that never change, so that it is found in docs/errors.rst, which lists them all;
-what does change comes behind them.
+Each message begins with fixed words, so that it can be found in docs/errors.rst, which lists all of them.
 """
 
 from __future__ import annotations
@@ -19,12 +18,11 @@ Error = TypeVar("Error", bound="SSHJobError")
 
 
 class SSHJobError(Exception):
-    """Base of all errors of this package.
+    """Base class of all errors of this package.
 
-    `code` is for programs: a short name that stays the same when the text changes, empty where nothing branches on it.
-
-    `problem` is one sentence; `host`, `job`, what was being done (`doing`: "moving a/b") and `next_step` are shown with
-    it where they are known.
+    `problem` is one sentence. `host`, `job`, the current action (`doing`, for example "moving a/b") and `next_step` are
+    part of the message where they are known. `code` identifies the error to programs: it stays the same when the
+    message changes, and is empty if no code depends on it.
     """
 
     def __init__(
@@ -37,7 +35,7 @@ class SSHJobError(Exception):
         next_step: str = "",
         code: str = "",
     ):
-        # not super(): some have another base, whose constructor takes other things
+        # not super(): the second base of some subclasses has a constructor with other arguments
         Exception.__init__(self, problem)
         self.problem = problem
         self.host = host
@@ -53,22 +51,22 @@ class SSHJobError(Exception):
         return f"{text}\nNext: {self.next_step}" if self.next_step else text
 
     def __reduce__(self) -> Any:
-        # those with a second base would be made again by that one's constructor
-        return _again, (type(self), self._state())
+        # unpickling would call the constructor of a second base
+        return _rebuild, (type(self), self._state())
 
-    def again(self: Error, *, job: str | None = None, doing: str = "") -> Error:
-        """The same for somebody else who meets with it, on behalf of another job or of none."""
-        error: Error = _again(type(self), self._state())
+    def copy_for(self: Error, *, job: str | None = None, doing: str = "") -> Error:
+        """Returns a copy for another caller, with that caller's `job` and `doing`."""
+        error: Error = _rebuild(type(self), self._state())
         error.job, error.doing = job, doing
         return error
 
     def _state(self) -> dict[str, Any]:
-        # what OSError has is not in its __dict__
-        systems = {name: getattr(self, name) for name in ("errno", "filename") if getattr(self, name, None) is not None}
-        return {**self.__dict__, **systems}
+        # OSError does not keep its attributes in __dict__
+        own = {name: getattr(self, name) for name in ("errno", "filename") if getattr(self, name, None) is not None}
+        return {**self.__dict__, **own}
 
 
-def _again(kind: type[Error], state: dict[str, Any]) -> Error:
+def _rebuild(kind: type[Error], state: dict[str, Any]) -> Error:
     error = kind.__new__(kind)
     Exception.__init__(error, state["problem"])
     for name, value in state.items():
@@ -77,43 +75,43 @@ def _again(kind: type[Error], state: dict[str, Any]) -> Error:
 
 
 class ConfigurationError(SSHJobError, ValueError):
-    """A setting or a task's declaration cannot be used as it stands."""
+    """A setting or an attribute of a task is invalid."""
 
 
 class UnsafeValue(ConfigurationError):
-    """A path, name or value that no shell could be given safely (a NUL, say)."""
+    """A path, name or value that cannot be passed to a shell, for example because it contains a NUL byte."""
 
 
 class CommandMissing(ConfigurationError, NotImplementedError):
-    """A task that does not say what it runs."""
+    """The task does not implement `command()`."""
 
 
 class ConnectionFailed(SSHJobError):
-    """There is no connection to the host."""
+    """The connection to the host failed."""
 
 
 class LoginRefused(ConnectionFailed):
-    """Trying again cannot help: an unknown host name, a refused key, a changed host key."""
+    """A login failed for a reason that no retry can fix: an unknown host name, a refused key, a changed host key."""
 
 
 class LocalResourceError(ConnectionFailed):
-    """This machine, not the host, stands in the way: no room, no descriptor, no right to a file."""
+    """The local machine prevents the connection: a full disk, too many open files, missing permissions."""
 
 
 class HostUnreachable(ConnectionFailed):
-    """No connection for now. Says nothing about the jobs on the host."""
+    """The host cannot be reached at the moment. This says nothing about the jobs on it."""
 
 
 class ConnectionLost(HostUnreachable):
-    """An answer did not arrive whole: the connection broke, or the host did not answer in time."""
+    """No complete response arrived: the connection broke, or the host did not respond in time."""
 
 
 class SessionRefused(HostUnreachable):
-    """The server has no session left on the shared connection (sshd's MaxSessions)."""
+    """The server refused another session on the shared connection (MaxSessions of sshd)."""
 
 
 class RemoteCommandFailed(SSHJobError, RemoteCalledProcessError):
-    """A command ran on the host and failed. Also Luigi's `RemoteCalledProcessError`, as callers expect."""
+    """A command failed on the host. Also a `luigi.contrib.ssh.RemoteCalledProcessError`."""
 
     def __init__(self, problem: str, *, returncode: int = 1, cmd: Any = "", output: bytes | None = None, **where: Any):
         SSHJobError.__init__(self, problem, **where)
@@ -126,11 +124,11 @@ class RemoteCommandFailed(SSHJobError, RemoteCalledProcessError):
 
 
 class FileError(SSHJobError):
-    """Something about a file or directory. Each kind is also the exception that Luigi or Python has for it."""
+    """Base class of file errors. Each subclass is also the corresponding exception of Luigi or Python."""
 
 
 class FileMissing(FileError, FileNotFoundError):
-    """There is no such file, on the host or here. Also Python's `FileNotFoundError`."""
+    """The file does not exist, on the host or on the local machine. Also a `FileNotFoundError`."""
 
     def __init__(self, problem: str, *, path: str, **where: Any):
         SSHJobError.__init__(self, problem, **where)
@@ -140,7 +138,7 @@ class FileMissing(FileError, FileNotFoundError):
 
 
 class PathIsDirectory(FileError, IsADirectoryError):
-    """A directory where a file is wanted. Also Python's `IsADirectoryError`."""
+    """A directory was given in place of a file. Also an `IsADirectoryError`."""
 
     def __init__(self, problem: str, *, path: str, **where: Any):
         SSHJobError.__init__(self, problem, **where)
@@ -150,7 +148,7 @@ class PathIsDirectory(FileError, IsADirectoryError):
 
 
 class LocalFileError(FileError, OSError):
-    """A file or directory of this machine cannot be read or written. Also Python's `OSError`."""
+    """A local file or directory cannot be read or written. Also an `OSError`."""
 
     def __init__(self, problem: str, *, number: int | None = None, **where: Any):
         SSHJobError.__init__(self, problem, **where)
@@ -160,31 +158,31 @@ class LocalFileError(FileError, OSError):
 
 
 class PathExists(FileError, FileAlreadyExists):
-    """Also Luigi's `FileAlreadyExists`."""
+    """The path already exists. Also a `luigi.target.FileAlreadyExists`."""
 
 
 class ParentDirectoryMissing(FileError, MissingParentDirectory):
-    """Also Luigi's `MissingParentDirectory`."""
+    """The parent directory does not exist. Also a `luigi.target.MissingParentDirectory`."""
 
 
 class PathIsNotDirectory(FileError, NotADirectory):
-    """Also Luigi's `NotADirectory`."""
+    """The path exists and is not a directory. Also a `luigi.target.NotADirectory`."""
 
 
 class JobError(SSHJobError):
-    """Something about one job."""
+    """Base class of errors of a job."""
 
 
 class JobNotFound(JobError):
-    """The host has no such attempt."""
+    """The attempt does not exist on the host."""
 
 
 class JobMismatch(JobError):
-    """A running attempt of the same task was submitted with another command or environment."""
+    """An attempt of the same task is running that was submitted with another command or environment."""
 
 
 class JobFailed(JobError):
-    """The job ended, and not well. `outcome` is the `luigi_sshjob.jobs.model.Outcome`."""
+    """The job ended without success. `outcome` is the `luigi_sshjob.Outcome`."""
 
     def __init__(self, problem: str, *, outcome: Any = None, **where: Any):
         super().__init__(problem, **where)
@@ -192,4 +190,4 @@ class JobFailed(JobError):
 
 
 class JobLost(JobFailed):
-    """The job is gone without an exit record; nobody can say how it ended."""
+    """The job ended without an exit record, so its outcome is unknown."""

@@ -109,7 +109,7 @@ class HostOutage:
             error = self.error
             expired = time.monotonic() - max(since, self._since) > timeout
         if error is not None and (expired or self._closed):
-            raise error.again()
+            raise error.copy_for()
 
     def close(self) -> None:
         """Ends all waiting."""

@@ -23,13 +23,13 @@ def test_an_error_keeps_all_it_says_on_its_way_between_processes():
         errors.RemoteCommandFailed("it failed", returncode=3, cmd="x", output=b"y", host="box"),
         errors.CommandMissing("there is none"),
     ):
-        for same in (pickle.loads(pickle.dumps(error)), error.again(job=error.job, doing=error.doing)):
+        for same in (pickle.loads(pickle.dumps(error)), error.copy_for(job=error.job, doing=error.doing)):
             assert (type(same), str(same), vars(same)) == (type(error), str(error), vars(error))
             assert (getattr(same, "errno", 0), getattr(same, "filename", 0)) == (
                 getattr(error, "errno", 0),
                 getattr(error, "filename", 0),
             )
-        assert (error.again().job, error.again().doing) == (None, "")
+        assert (error.copy_for().job, error.copy_for().doing) == (None, "")
 
 
 def test_what_is_known_better_inside_is_not_said_again_outside():

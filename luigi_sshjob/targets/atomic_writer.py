@@ -22,11 +22,12 @@ class AtomicRemoteFile(io.BufferedWriter):
 
     def __init__(self, connection: Connection, path: str):
         self._connection = connection
+        self.host = connection.host
+        self.path = path
         folder = posixpath.dirname(path)
         self._writer = RemoteWriter(
             connection, scripts.transfer("take_file", quoting.quote_path(folder or ".")), folder, path
         )
-        self.path = self._path = path
         self.tmp_path = self._writer.temporary
         self._done = False
         super().__init__(self._writer, 1 << 16)

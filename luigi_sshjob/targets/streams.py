@@ -30,13 +30,14 @@ class RemoteReader(io.RawIOBase):
     def __init__(self, connection: Connection, path: str, offset: int = 0, *, tree: bool = False):
         super().__init__()
         self._connection = connection
-        self._path = path
+        self.host = connection.host
+        self.path = path
         self._open(offset, tree)
 
     @describes("reading")
     def _open(self, offset: int, tree: bool) -> None:
         self._ended = self._lent = False
-        word = quoting.quote_path(self._path)
+        word = quoting.quote_path(self.path)
         line = scripts.transfer("give_tree", word) if tree else scripts.transfer("give_file", word, str(offset + 1))
         self._connection.retry_once(lambda: self._begin(line))
 
@@ -99,7 +100,7 @@ class RemoteReader(io.RawIOBase):
         self._session.close()
         # busybox begins it in lower case
         if any(words in said.lower() for words in ("no such file", "nonexistent", "not found")):
-            return no_such_file(self._path)
+            return no_such_file(self.path)
         return RemoteCommandFailed(
             f"the file cannot be read: {said}",
             returncode=status,
@@ -118,7 +119,8 @@ class RemoteWriter(io.RawIOBase):
     def __init__(self, connection: Connection, line: str, folder: str, path: str):
         super().__init__()
         self._connection = connection
-        self._path = path
+        self.host = connection.host
+        self.path = path
         self._open(line, folder)
 
     @describes("writing")

@@ -195,5 +195,5 @@ class JobWatcher:
         for job in failed.values():
             # each has a job of its own to name
             job.failed(
-                error.again(job=job.tracker.job.id, doing="watching it") if isinstance(error, SSHJobError) else error
+                error.copy_for(job=job.tracker.job.id, doing="watching it") if isinstance(error, SSHJobError) else error
             )

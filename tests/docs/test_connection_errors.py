@@ -146,7 +146,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
         with_settings(command("true"), ssh_config="/nonexistent", transport="paramiko"),
     ),
     ("there is no such program on this machine", without_a_program),
-    ("this machine does not allow it", without_room),
+    ("local operating system error", without_room),
     ("the name service does not answer", without_a_name_service),
     ("no connection to the host", lambda _: RemoteContext("127.0.0.1:1").check_output(["true"])),
     ("all sessions on the shared connection stayed in use", with_all_sessions_in_use),
@@ -216,7 +216,7 @@ def test_a_process_that_may_open_no_more_files_is_told_so_and_waits_for_nothing(
     with few_descriptors(left), pytest.raises(LocalResourceError) as caught:
         files.exists("/")
     assert time.monotonic() - since < 10
-    assert_complete(caught.value, "this machine does not allow it")
+    assert_complete(caught.value, "local operating system error")
     assert "ulimit -n" in caught.value.next_step
     close_shells()
     assert files.exists("/")

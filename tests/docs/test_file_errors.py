@@ -60,8 +60,8 @@ WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], obje
     ("the host could not do it", "removing", lambda env, files: files.remove(f"{env.folder}/none")),
     ("the file cannot be written", "writing /proc/x", lambda env, files: files.writer("/proc/x")),
     ("the file cannot be read", "reading", lambda env, files: files.reader(env.folder)),
-    ("there is no such file on the host", "reading", lambda env, files: files.reader(f"{env.folder}/none")),
-    ("there is no such file on the host", "looking at", lambda env, files: files.mtime(f"{env.folder}/none")),
+    ("no such file on the host", "reading", lambda env, files: files.reader(f"{env.folder}/none")),
+    ("no such file on the host", "looking at", lambda env, files: files.mtime(f"{env.folder}/none")),
     ("this is a directory, which has no size", "", lambda env, files: files.size(env.folder)),
     ("it is a directory", "removing", lambda env, files: files.remove(env.folder, recursive=False)),
     (
@@ -80,12 +80,12 @@ WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], obje
         lambda env, files: files.mkdir("/etc/passwd"),
     ),
     (
-        "there is no such file on this machine",
+        "no such file on this machine",
         "putting",
         lambda env, files: files.put(env.tmp_path / "none", f"{env.folder}/x"),
     ),
     (
-        "a file of this machine cannot be read or written",
+        "cannot read or write a local file",
         "getting /etc/passwd to /dev/null/x",
         lambda env, files: files.get("/etc/passwd", "/dev/null/x"),
     ),
