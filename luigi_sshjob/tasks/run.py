@@ -96,7 +96,7 @@ class JobRun:
                 logger.warning("%s: the message %r: %s", self._task, str(message), error)
                 response = str(error) if isinstance(error, SSHJobError) else f"{type(error).__name__}: {error}"
             try:
-                message.respond(text.answer(response))
+                message.respond(text.escape_response(response))
             except Exception as error:  # noqa: BLE001 - any failure of the scheduler; the job must not lose its watcher
                 logger.warning("%s: no response to the message %r was sent: %s", self._task, str(message), error)
 

@@ -131,7 +131,7 @@ class StatusReporter:
             text += ["", f"The last lines of its log{unchanged}:", *lines]
         if self._logs:
             text += ["", "The whole log:", self._logs]
-        self._send("set_status_message", text_module.status("\n".join(text)))
+        self._send("set_status_message", text_module.escape_status("\n".join(text)))
 
     def _describe(self) -> list[str]:
         if self._status is None:

@@ -272,11 +272,11 @@ def test_what_a_terminal_or_a_browser_would_obey_is_shown_instead():
     line = "\x1b[1;31mred\x1b[0m\x1b(B \x07 \u202egnp.exe \x9b \ud800 tab\there \x1b]8;;http://x\x1b\\link"
     assert text_module.printable_line(line, 100) == r"red \x07 \u202egnp.exe \x9b \ud800 tab" + "\there link"
     assert text_module.printable_line("x" * 300, 200) == "x" * 200 + " … (100 more characters)"
-    assert text_module.answer("<b>&lt;\"'") == "&lt;b&gt;&amp;lt;\"'"
+    assert text_module.escape_response("<b>&lt;\"'") == "&lt;b&gt;&amp;lt;\"'"
     # nothing is put into what is harmless
     harmless = "a < b && c <3 -> x&y;z https://x/?a=1&b=2"
-    assert text_module.status(harmless) == harmless
-    assert text_module.status("<b></b><!--<?&lt;&#60;&copy") == (
+    assert text_module.escape_status(harmless) == harmless
+    assert text_module.escape_status("<b></b><!--<?&lt;&#60;&copy") == (
         "<\u2060b><\u2060/b><\u2060!--<\u2060?&\u2060lt;&\u2060#60;&\u2060copy"
     )
 
