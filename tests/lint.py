@@ -37,7 +37,9 @@ REFUSED = {
     "what is there": "name it",
 }
 # Only the first letter may be a capital, because of Python's `is None`. "If there is none" is good English.
-_REFUSED = re.compile(rf"\b(?<!there )(?:{'|'.join(f'(?i:{word[0]}){word[1:]}' for word in REFUSED)})\b".replace(" ", "[ _]"))
+_REFUSED = re.compile(
+    rf"\b(?<!there )(?:{'|'.join(f'(?i:{word[0]}){word[1:]}' for word in REFUSED)})\b".replace(" ", "[ _]")
+)
 _SECTION = re.compile(r"^\s*# ?[-=]{2,} ")
 
 

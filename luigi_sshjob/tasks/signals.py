@@ -1,4 +1,4 @@
-"""What becomes of a job when the process that watches it is told to end."""
+"""Cancels jobs before SIGTERM, Ctrl-C or the death of Luigi's worker ends this process."""
 
 from __future__ import annotations
 
@@ -15,106 +15,104 @@ from luigi_sshjob.errors import SSHJobError
 
 logger = logging.getLogger("luigi-interface")
 
-
-class _ToldToEnd(BaseException):
-    """SIGTERM, or the end of the worker that started this process."""
+_DEFAULT_HANDLERS: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 
 
-@contextlib.contextmanager
-def nothing_is_done() -> Iterator[Callable[[], None]]:
-    """The job goes on; the next run attaches to it."""
-    yield lambda: None
+class Terminated(BaseException):
+    """Raised in the main thread by SIGTERM, or when the worker that started this process has died."""
 
 
 @contextlib.contextmanager
-def cancelling(cancel: Callable[[], Any]) -> Iterator[Callable[[], None]]:
-    """SIGTERM, Ctrl-C or the death of Luigi's worker cancel the job before they end this process.
+def cancel_on_exit(cancel: Callable[[], Any]) -> Iterator[Callable[[], None]]:
+    """Calls `cancel` when SIGTERM, Ctrl-C or the death of Luigi's worker ends the block.
 
-    Yields a function to be called now and then: that the worker was killed outright is seen there, not signalled.
+    Yields a function that raises `Terminated` if the worker has died: no signal reports that it was killed, so the
+    block has to call it from time to time.
     """
-    # only the main thread may set, and gets, signals
-    signals = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _tell) if signals else None
+    # only the main thread may set signal handlers, and only there do they run
+    in_main_thread = _in_main_thread()
+    previous = signal.signal(signal.SIGTERM, _raise_terminated) if in_main_thread else None
     try:
         yield _check_worker
-    except (_ToldToEnd, KeyboardInterrupt) as told:
-        if signals:
-            # Luigi's worker says it once more when it ends itself
+    except (Terminated, KeyboardInterrupt) as reason:
+        if in_main_thread:
+            # Luigi's worker sends it again when it ends
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             cancel()
         except SSHJobError as error:
             logger.warning("the job was not cancelled: %s", error)
-        if signals and isinstance(told, _ToldToEnd):
-            # as if nobody had been in between
-            signal.signal(signal.SIGTERM, before)
-            os.kill(os.getpid(), signal.SIGTERM)
+        if in_main_thread and isinstance(reason, Terminated):
+            _terminate_process(previous)
         raise
     finally:
-        if signals:
-            signal.signal(signal.SIGTERM, before)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, previous)
 
 
-def _tell(number: int, frame: object) -> None:
-    raise _ToldToEnd
+class TerminationSignals:
+    """Turns SIGTERM and SIGINT into `Terminated` and KeyboardInterrupt in the main thread.
+
+    `check` raises the exception again, because Luigi and users' code may catch the first one: Luigi catches everything
+    that an event handler raises.
+    """
+
+    def __init__(self) -> None:
+        self._received: type[BaseException] | None = None
+        self._previous: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Sets the handlers, in the main thread only; a signal that already has a handler of its own keeps it."""
+        if not _in_main_thread():
+            return
+        for number, default in _DEFAULT_HANDLERS.items():
+            if signal.getsignal(number) is default:
+                self._previous[number] = signal.signal(number, self._receive)
+
+    def check(self) -> None:
+        """Raises the exception of the last signal again."""
+        if self._received:
+            raise self._received
+
+    def restore(self, reason: type[BaseException] | None) -> None:
+        """Restores the handlers; after `Terminated`, SIGTERM is ignored until `terminate_process`."""
+        for number, previous in self._previous.items():
+            ignored = number == signal.SIGTERM and reason is Terminated
+            signal.signal(number, signal.SIG_IGN if ignored else previous)
+
+    def terminate_process(self) -> None:
+        """Ends the process with SIGTERM, as the signal would have done without a handler."""
+        _terminate_process(self._previous[signal.SIGTERM])
+
+    def _receive(self, number: int, _frame: object) -> None:
+        self._received = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise self._received
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _raise_terminated(_number: int, _frame: object) -> None:
+    raise Terminated
 
 
 def _check_worker() -> None:
     worker = multiprocessing.parent_process()
     if worker is not None and not worker.is_alive():
-        raise _ToldToEnd
+        raise Terminated
 
 
-class ToldToEnd(BaseException):
-    """SIGTERM."""
-
-
-class TerminationSignals:
-    """Raises `ToldToEnd` or KeyboardInterrupt where the main thread is, and again with `attend`: Luigi catches all that
-    comes out of the handlers of an event, and so may what users have written.
-    """
-
-    def __init__(self) -> None:
-        self._told: type[BaseException] | None = None
-        self._before: dict[int, Any] = {}
-
-    def open(self) -> None:
-        """Others may have plans of their own with a signal; only the main thread may set, and gets, any."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number, usual in _USUAL.items():
-            if signal.getsignal(number) is usual:
-                self._before[number] = signal.signal(number, self._hear)
-
-    def attend(self) -> None:
-        """Raises once more what was raised."""
-        if self._told:
-            raise self._told
-
-    def deafen(self, kind: type[BaseException] | None) -> None:
-        """The worker ends, by an error of this kind: being told once is enough."""
-        for number, before in self._before.items():
-            once = number == signal.SIGTERM and kind is ToldToEnd
-            signal.signal(number, signal.SIG_IGN if once else before)
-
-    def end_as_told(self) -> None:
-        """Ends the process by SIGTERM, as if nobody had been in between."""
-        signal.signal(signal.SIGTERM, self._before[signal.SIGTERM])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def _hear(self, number: int, frame: object) -> None:
-        self._told = ToldToEnd if number == signal.SIGTERM else KeyboardInterrupt
-        raise self._told
-
-
-_USUAL: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+def _terminate_process(handler: Any) -> None:
+    signal.signal(signal.SIGTERM, handler)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _after_fork_in_child() -> None:
-    # the process of a local task ends as ever
-    for number, usual in _USUAL.items():
-        if getattr(signal.getsignal(number), "__func__", None) is TerminationSignals._hear:
-            signal.signal(number, usual)
+    # the process of a local task is ended by signals as Luigi expects
+    for number, default in _DEFAULT_HANDLERS.items():
+        if isinstance(getattr(signal.getsignal(number), "__self__", None), TerminationSignals):
+            signal.signal(number, default)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

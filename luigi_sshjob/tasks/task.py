@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -101,7 +102,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     def run(self) -> None:
         """Submit the job or attach to it, wait for its end and collect the outcome."""
-        tracking.take_over(self)
+        tracking.keep_task_settings(self)
         run = self.prepare_run()
         with _exit_policy(run) as check_worker:
 
@@ -160,8 +161,8 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
 def _exit_policy(run: JobRun) -> AbstractContextManager[Callable[[], None]]:
     if run.options.on_worker_exit == "cancel":
-        return signals.cancelling(lambda: run.cancel("its worker ends"))
-    return signals.nothing_is_done()
+        return signals.cancel_on_exit(lambda: run.cancel("its worker ends"))
+    return contextlib.nullcontext(lambda: None)
 
 
 @RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]

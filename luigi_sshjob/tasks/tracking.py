@@ -1,4 +1,4 @@
-"""The address of a page about a job, which luigid's page links to: `tracking_url` of [sshjob] or of a task."""
+"""The URL of a page about a job, to which luigid's page links: `tracking_url` in `[sshjob]` or of a task."""
 
 from __future__ import annotations
 
@@ -18,36 +18,28 @@ _FIELDS = ("host", "job", "id", "key", "attempt", "directory", "task_id")
 
 
 class TrackingUrl:
-    """A pattern with {host}, {job} or {id}, {key}, {attempt}, {directory} and {task_id}; `{{` and `}}` are braces.
+    """A URL with the fields {host}, {job} or {id}, {key}, {attempt}, {directory} and {task_id}; {{ and }} are braces.
 
-    `host` is its name alone, without an account or a port. Raises `ConfigurationError` for a pattern that cannot become
-    a web address.
+    `host` is the name of the host, without an account or a port. Raises `ConfigurationError` for an invalid pattern.
     """
 
     def __init__(self, pattern: str, host: str, task_id: str):
         self._host = host
         self._task_id = task_id
         try:
-            self._parts = list(string.Formatter().parse(pattern))
-            for _, field, form, conversion in self._parts:
-                if field is not None and (field not in _FIELDS or form or conversion):
-                    raise ValueError(f"what stands in its braces is {_between(field, form, conversion)!r}")
-            address = urllib.parse.urlsplit(self._filled(dict.fromkeys(_FIELDS, "x")))
-            if address.scheme not in ("http", "https") or not address.netloc:
-                raise ValueError("it does not begin with http:// or https:// and the name of a host")
-            if not pattern.isprintable() or " " in pattern:
-                raise ValueError("it has a space or another character in it that a web address cannot have")
+            self._parts = _parse(pattern)
+            _check_url(self._filled(dict.fromkeys(_FIELDS, "x")))
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError(
-                f"tracking_url cannot become a web address: {pattern!r}: {error}",
+                f"tracking_url is not a valid URL pattern: {pattern!r}: {error}",
                 host=host,
                 job=task_id,
-                next_step="write an address like http://grafana/d/node?var-host={host}&job={id}, with "
+                next_step="use a URL like http://grafana/d/node?var-host={host}&job={id}, with the fields "
                 + ", ".join(f"{{{field}}}" for field in _FIELDS),
             ) from None
 
     def of(self, job: JobRef) -> str:
-        """For this job of the task; every value is quoted as RFC 3986 wants it."""
+        """The URL for one job of the task; values are percent-encoded (RFC 3986)."""
         values = {
             "host": self._host,
             "job": job.id,
@@ -65,15 +57,35 @@ class TrackingUrl:
         return "".join(text + (values[field] if field is not None else "") for text, field, _, _ in self._parts)
 
 
-def _between(field: str, form: str | None, conversion: str | None) -> str:
+def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    parts = list(string.Formatter().parse(pattern))
+    for _, field, form, conversion in parts:
+        if field is not None and (field not in _FIELDS or form or conversion):
+            raise ValueError(f"unknown field {{{_source(field, form, conversion)}}}")
+    return parts
+
+
+def _check_url(url: str) -> None:
+    address = urllib.parse.urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.netloc:
+        raise ValueError("it must begin with http:// or https:// and a host name")
+    if not url.isprintable() or " " in url:
+        raise ValueError("it contains a space or an unprintable character")
+
+
+def _source(field: str, form: str | None, conversion: str | None) -> str:
     return field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
 
 
-def announce(reporter: TaskStatusReporter, task: Any, url: str | None) -> None:
-    """`task` is running and can be tracked there; None leaves that as it is."""
-    reporter._scheduler.add_task(
-        task_id=reporter._task_id,
-        worker=reporter._worker_id,
+def report_running(reporter: TaskStatusReporter, task: Any, url: str | None) -> None:
+    """Reports to the scheduler that `task` is running, with the settings that Luigi's reporter leaves out.
+
+    Luigi sends a tracking URL as an update of the task without its resources, priority and retry policy, and the
+    scheduler then resets these. None keeps the tracking URL.
+    """
+    reporter._scheduler.add_task(  # noqa: SLF001 - Luigi's, see tests/worker/test_luigi_internals.py
+        task_id=reporter._task_id,  # noqa: SLF001
+        worker=reporter._worker_id,  # noqa: SLF001
         status=RUNNING,
         tracking_url=url,
         accepts_messages=reporter.scheduler_messages is not None,
@@ -87,8 +99,8 @@ def announce(reporter: TaskStatusReporter, task: Any, url: str | None) -> None:
     )
 
 
-def take_over(task: Any) -> None:
-    """From now on, until its run ends, the task's `set_tracking_url` is `announce`."""
+def keep_task_settings(task: Any) -> None:
+    """Makes the task's `set_tracking_url` call `report_running` until the end of its run."""
     reporter = getattr(getattr(task, "set_tracking_url", None), "__self__", None)
     if isinstance(reporter, TaskStatusReporter):
-        task.set_tracking_url = partial(announce, reporter, task)
+        task.set_tracking_url = partial(report_running, reporter, task)

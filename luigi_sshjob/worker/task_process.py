@@ -18,7 +18,7 @@ from luigi.task import flatten
 from luigi.task_status import DONE, FAILED
 
 from luigi_sshjob.tasks.task import RemoteJobTask
-from luigi_sshjob.tasks.tracking import announce
+from luigi_sshjob.tasks.tracking import report_running
 from luigi_sshjob.worker.job_runner import JobRunner
 from luigi_sshjob.worker.main_thread import MainThreadQueue
 
@@ -39,7 +39,7 @@ class QueuedStatusReporter(luigi.worker.TaskStatusReporter):
 
     def update_tracking_url(self, tracking_url: str | None) -> None:
         """As Luigi's, see announcing.py."""
-        self._mailbox.post(self._id, "tracking URL", partial(announce, self, self._task, tracking_url))
+        self._mailbox.post(self._id, "tracking URL", partial(report_running, self, self._task, tracking_url))
 
     def update_status_message(self, message: str) -> None:
         """As Luigi's."""

@@ -15,7 +15,7 @@ from luigi.task_register import load_task
 
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.tasks.signals import TerminationSignals, ToldToEnd
+from luigi_sshjob.tasks.signals import Terminated, TerminationSignals
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import shutdown
 from luigi_sshjob.worker.main_thread import MainThreadQueue
@@ -48,7 +48,7 @@ class RemoteJobWorker(luigi.worker.Worker):
                 f"remote_jobs is no number of jobs: {remote_jobs!r}", next_step="give 0 or more jobs to be held at once"
             )
         self._rooms = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
-        self._ears = TerminationSignals()
+        self._signals = TerminationSignals()
         names = SchedulerProxy(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
         super().__init__(names, worker_id, worker_processes, assistant=assistant, **options)
         self._set_sum()
@@ -96,7 +96,7 @@ class RemoteJobWorker(luigi.worker.Worker):
 
     def end_if_told(self) -> None:
         """See `Capacity`."""
-        self._ears.attend()
+        self._signals.check()
 
     @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
     def set_worker_processes(self, n: int) -> None:
@@ -164,11 +164,11 @@ class RemoteJobWorker(luigi.worker.Worker):
     # -- the end
 
     def __enter__(self) -> Any:
-        self._ears.open()
+        self._signals.install()
         return super().__enter__()
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> Any:
-        self._ears.deafen(kind)
+        self._signals.restore(kind)
         self._leave(time.monotonic() + _FAREWELL)
         if kind is not None:
             # what is done at exit would wait longer for each host that does not answer
@@ -178,8 +178,8 @@ class RemoteJobWorker(luigi.worker.Worker):
                 thread.start()
             for thread in closing:
                 thread.join(1)
-        if kind is ToldToEnd:
-            self._ears.end_as_told()
+        if kind is Terminated:
+            self._signals.terminate_process()
         return super().__exit__(kind, value, traceback)
 
     def _leave(self, deadline: float) -> None:

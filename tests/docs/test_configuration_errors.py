@@ -63,7 +63,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("the section of a host has no name of one", section("sshjob.a b", kill_grace=1)),
     ("a section of the configuration is nobody's", section("sshjob:box", kill_grace=1)),
     ("an option has a value that cannot be", typed("--sshjob-kill-grace", "soon")),
-    ("tracking_url cannot become a web address", declared(tracking_url="gpu01/{host}")),
+    ("tracking_url is not a valid URL pattern", declared(tracking_url="gpu01/{host}")),
     ("remote_jobs is no number of jobs", lambda _: RemoteJobWorker("many")),
     ("there is no such ssh option", declared(ssh_options={5: 1})),
     ("the task has no host", declared(host=None)),

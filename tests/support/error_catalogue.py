@@ -68,7 +68,7 @@ NOT_FOR_USERS = frozenset(
         *(
             "LeaderGone",
             "LeaderMoved",
-            "_ToldToEnd",
+            "Terminated",
             "AuthenticationFailed",
             "HostKeyRefused",
             "TimeoutExpired",

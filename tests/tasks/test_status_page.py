@@ -306,7 +306,7 @@ def test_a_tracking_url_that_is_none_is_refused_before_anything_is_asked_of_the_
     # a name that nothing could be asked of
     with pytest.raises(
         ConfigurationError,
-        match=r"host nowhere\.invalid, job Odd_.*: tracking_url cannot .*\n*.*Next: ",
+        match=r"host nowhere\.invalid, job Odd_.*: tracking_url is not a valid URL pattern: .*\n*.*Next: ",
     ):
         Odd(host="nowhere.invalid", folder="x").run()
 
