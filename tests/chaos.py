@@ -24,7 +24,8 @@ from luigi_sshjob.ssh.connection import close_shells
 
 from support import docker_engine, processes
 from support.control_master import exit_masters
-from support.hosts import DockerHost, Host, LoopbackHost
+from support.hosts import DockerHost, Host
+from support.loopback_host import LoopbackHost
 from support.luigi_command import Luigi
 from support.sample_tasks import Restless
 

@@ -1,4 +1,4 @@
-"""One SSH host for the whole run, a Luigi configuration for each test, and a check that nothing is left."""
+"""Fixtures: one SSH host per run, one Luigi configuration per test, and a check for leaks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from support.control_master import end_masters
 from support.error_recorder import ErrorRecorder
 from support.exclusive import turn
 from support.far_side import SHELLS, FarSide
-from support.hosts import DockerHost, Host
+from support.hosts import DockerHost, Host, free_port
 from support.images import CHOSEN, MACHINES
 from support.jobs import Bench
 from support.luigi_command import Luigi
@@ -40,10 +40,10 @@ from support.settings import configure
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # a slow machine fails no example
+    # a slow machine must not fail an example
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")
-    # a shell's background job ignores Ctrl-C, and so would all that the tests start
+    # a background job of a shell ignores SIGINT, and so would its children
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(ErrorRecorder())
     session = config.stash[SESSION] = Session()
@@ -58,7 +58,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """A worker of pytest-xdist is told where its tests take their turns."""
+    """Pass the folder of the lock for exclusive tests to a worker of pytest-xdist."""
     node.workerinput["turns"] = str(node.config.stash[SESSION].root)
 
 
@@ -67,19 +67,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     worker = getattr(item.config, "workerinput", None)
     if worker is None:
         return (yield)
-    # before any time limit begins to run
+    # before the timeout of the test starts
     with turn(Path(worker["turns"]), alone=bool(item.get_closest_marker("alone"))):
         return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # while one runs alone the other workers have nothing to do: at the end there is nothing else to be done
+    # at the end, so that the other workers do not wait for exclusive tests
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
     no_docker = config.stash[SESSION].docker is None
     lacks = MACHINES[CHOSEN].lacks
     for item in items:
         if no_docker and item.get_closest_marker("needs_docker"):
-            item.add_marker(pytest.mark.skip(reason="needs a container, and no Docker engine answers"))
+            item.add_marker(pytest.mark.skip(reason="needs a container, and no Docker engine responds"))
         for missing in lacks & {what for marker in item.iter_markers("needs") for what in marker.args}:
             item.add_marker(pytest.mark.skip(reason=f"{CHOSEN} has no {missing}"))
 
@@ -96,7 +96,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A worker of pytest-xdist has ended, and said what its tests left behind."""
+    """Add the leaks that an ended worker of pytest-xdist reports."""
     leaks = getattr(node, "workeroutput", {}).get("leaks", [])
     node.config.stash[SESSION].leaks += [f"{node.gateway.id}: {leak}" for leak in leaks]
 
@@ -116,7 +116,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def host(pytestconfig: pytest.Config) -> Iterator[Host]:
-    """The SSH host of this run: a container where a Docker engine answers, else an sshd on this machine."""
+    """The SSH host of this run: a container, or an sshd on this machine without a Docker engine."""
     host = pytestconfig.stash[SESSION].make_host()
     host.start()
     yield host
@@ -125,7 +125,7 @@ def host(pytestconfig: pytest.Config) -> Iterator[Host]:
 
 @pytest.fixture(autouse=True, scope="session")
 def watched_folder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> None:
-    """A process that still works in a test's tmp_path after the session is a leak, too."""
+    """Report processes that still use a tmp_path after the session as leaks."""
     pytestconfig.stash[SESSION].folders.append(tmp_path_factory.getbasetemp())
 
 
@@ -138,7 +138,7 @@ class LuigiConfiguration:
 
 @pytest.fixture
 def transport(request: pytest.FixtureRequest) -> str:
-    """How hosts are reached; see `settings.both_transports`."""
+    """Name of the transport; see `settings.both_transports`."""
     return getattr(request, "param", "openssh")
 
 
@@ -146,15 +146,17 @@ def transport(request: pytest.FixtureRequest) -> str:
 def luigi_cfg(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host, transport: str, pytestconfig: pytest.Config
 ) -> Iterator[LuigiConfiguration]:
-    """A Luigi configuration, here and for child processes, whose [sshjob] leads to `host` and to a runtime
-    directory of its own. The ControlMasters in it are ended with the test."""
-    # Not in tmp_path, which is too long for a socket. mkdtemp makes it 0700.
+    """A Luigi configuration for this process and its children, with its own runtime directory.
+
+    The ControlMasters in that directory end with the test.
+    """
+    # not in tmp_path, which is too long for a socket
     runtime_dir = Path(tempfile.mkdtemp(prefix="r-", dir=pytestconfig.stash[SESSION].root))
     path = tmp_path / "luigi.cfg"
     path.write_text(f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={runtime_dir}\ntransport={transport}\n")
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
-    # Luigi reads that variable only when it is imported, and reload() only adds to its one parser.
+    # Luigi reads that variable only on import, and reload() only adds to its single parser
     parser = luigi.configuration.LuigiConfigParser
     monkeypatch.setattr(parser, "_config_paths", [str(path)])
     monkeypatch.setattr(parser, "_instance", None)
@@ -168,19 +170,17 @@ def luigi_cfg(
 
 @pytest.fixture
 def context(host: Host, luigi_cfg: LuigiConfiguration) -> RemoteContext:
-    """Of the host of this run."""
     return RemoteContext(host.alias)
 
 
 @pytest.fixture
 def files(host: Host, luigi_cfg: LuigiConfiguration) -> RemoteFileSystem:
-    """Those of the host of this run."""
     return RemoteFileSystem(host.alias)
 
 
 @pytest.fixture
 def folder(host: Host, luigi_cfg: LuigiConfiguration) -> Iterator[str]:
-    """A new folder on the host."""
+    """A new directory on the host."""
     path = host.run("mktemp", "-d").strip()
     yield path
     host.run("rm", "-rf", path)
@@ -188,19 +188,19 @@ def folder(host: Host, luigi_cfg: LuigiConfiguration) -> Iterator[str]:
 
 @pytest.fixture
 def proxy(host: Host, luigi_cfg: LuigiConfiguration, tmp_path: Path) -> Iterator[Proxy]:
-    """All connections to the host go through it."""
-    wire = Proxy((host.hostname, host.port))
-    ssh_config = tmp_path / "ssh_config_of_the_wire"
-    ssh_config.write_text(through(wire, host.ssh_config, host.port))
+    """A TCP proxy for all connections to the host."""
+    proxy = Proxy((host.hostname, host.port))
+    ssh_config = tmp_path / "ssh_config_of_the_proxy"
+    ssh_config.write_text(through(proxy, host.ssh_config, host.port))
     configure(ssh_config=ssh_config)
-    yield wire
-    wire.restore()
-    wire.close()
+    yield proxy
+    proxy.restore()
+    proxy.close()
 
 
 @pytest.fixture
 def bench(host: Host, luigi_cfg: LuigiConfiguration, request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """Jobs on the host of this run, in a directory of the test's own."""
+    """Jobs on the host of this run, in a directory for this test."""
     made = Bench(host, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
     yield made
     for each in made.survey.attempts():
@@ -213,7 +213,7 @@ def bench(host: Host, luigi_cfg: LuigiConfiguration, request: pytest.FixtureRequ
 def special_bench(
     luigi_cfg: LuigiConfiguration, pytestconfig: pytest.Config, tmp_path: Path
 ) -> Iterator[Callable[..., Bench]]:
-    """Makes jobs on a container of the test's own, with options of its own."""
+    """Returns a function that starts another container, with options, for jobs."""
     client = pytestconfig.stash[SESSION].docker
     hosts: list[DockerHost] = []
 
@@ -232,7 +232,7 @@ def special_bench(
 
 @pytest.fixture
 def text_folder(host: Host, luigi_cfg: LuigiConfiguration) -> Iterator[str]:
-    """A folder on the host, with a text of three words."""
+    """A directory on the host with a text of three words."""
     path = host.run("mktemp", "-d").strip()
     host.run("sh", "-c", f"echo three small words >{path}/text")
     yield path
@@ -241,7 +241,7 @@ def text_folder(host: Host, luigi_cfg: LuigiConfiguration) -> Iterator[str]:
 
 @pytest.fixture(params=["a process for each", "no process"])
 def remote_jobs(request: pytest.FixtureRequest) -> int | None:
-    """For how many jobs there is room in the worker itself; None for Luigi's own worker."""
+    """Number of jobs that the worker runs without a process; None for Luigi's worker."""
     return None if request.param == "a process for each" else 40
 
 
@@ -249,7 +249,7 @@ def remote_jobs(request: pytest.FixtureRequest) -> int | None:
 def start_luigi(
     luigi_cfg: LuigiConfiguration, tmp_path: Path, remote_jobs: int | None
 ) -> Iterator[Callable[..., Luigi]]:
-    """Starts the `luigi` command, or ours that holds the jobs; its log is `.log` of what is returned."""
+    """Returns a function that starts `luigi`, or `luigi-sshjob run` with `remote_jobs`."""
     started = []
 
     def start(*arguments: str) -> Luigi:
@@ -264,7 +264,7 @@ def start_luigi(
 
 @pytest.fixture
 def build(remote_jobs: int | None) -> Callable[..., Any]:
-    """`luigi.build`, or ours, with a scheduler in this process."""
+    """`luigi.build`, or `luigi_sshjob.build` with `remote_jobs`, with a local scheduler."""
 
     def build(*tasks: luigi.Task, **options: object) -> Any:
         if remote_jobs is None:
@@ -276,10 +276,8 @@ def build(remote_jobs: int | None) -> Callable[..., Any]:
 
 @pytest.fixture
 def luigid(tmp_path: Path) -> Iterator[int]:
-    """The port of a scheduler of this test's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Port of a luigid for this test."""
+    port = free_port()
     arguments = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(tmp_path / "state")]
     with (tmp_path / "luigid.log").open("wb") as log:
         process = subprocess.Popen(
@@ -301,7 +299,7 @@ def far_side(request, host):
         pytest.skip(f"there is no {argv[0]} on this host")
     folder = host.run("mktemp", "-d").strip()
     if request.param == "busybox":
-        # its own grep, wc, setsid, … too: they differ more than the shells do
+        # with busybox's grep, wc, setsid, …: they differ more than the shells do
         host.run("sh", "-c", f"mkdir {folder}/bin && busybox --install -s {folder}/bin")
         argv = ["env", f"PATH={folder}/bin", f"{folder}/bin/sh"]
     yield FarSide(host, argv, folder)

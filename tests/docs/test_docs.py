@@ -1,4 +1,4 @@
-"""What README.rst and docs/ say is so: every example is run, or at least taken by what it is for."""
+"""The examples and tables of README.rst and docs/ work and agree with the code."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ from luigi_sshjob.tasks.attributes import TaskAttributes, overridable
 
 from support import processes
 from support.doc_examples import PAGES, ROOT, Block, blocks, first_column, text
+from support.hosts import free_port
 from support.images import MACHINES
 from support.luigi_command import ask
 from support.settings import configure
 from support.terminal import Terminal
 
-# Not typed by a test: they would install something, begin what has tests of its own, or take long.
+# Commands that tests skip, because they install something, have their own tests, or take long.
 NOT_TYPED = re.compile(r"python3 -m venv|\. venv/|pip |tox |examples/quickstart\.sh|(DOCKER_HOST=\S+ )?tests/run\.sh")
 
-OPENSSHS = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED")
+MESSAGES_OF_SSH = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED")
 
-LUIGIS = {
+SECTIONS_OF_LUIGI = {
     "core": luigi.interface.core,
     "scheduler": luigi.scheduler.scheduler,
     "worker": luigi.worker.worker,
@@ -55,7 +56,7 @@ LUIGIS = {
 
 @pytest.fixture
 def myhost(host, luigi_cfg, tmp_path, monkeypatch) -> Iterator[str]:
-    """The host of this run by the name that it has in the pages; what an example leaves there is removed."""
+    """The host of this run under the name used in the pages; removes the files of the examples."""
     ssh_config = tmp_path / "ssh_config"
     ssh_config.write_text(host.ssh_config.read_text().replace(f"Host {host.alias}\n", "Host myhost\n"))
     configure(ssh_config=ssh_config)
@@ -75,10 +76,8 @@ def myhost(host, luigi_cfg, tmp_path, monkeypatch) -> Iterator[str]:
 
 @pytest.fixture
 def terminal(myhost, luigi_cfg, tmp_path) -> Iterator[Terminal]:
-    """With a luigi.cfg for what is typed there, and luigid at a port of its own: `.port`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """A terminal with its own luigi.cfg, and a port for luigid: `.port`."""
+    port = free_port()
     luigi_cfg.path.write_text(
         f"[core]\nlock_pid_dir={tmp_path}/lock\ndefault_scheduler_port={port}\n[retcode]\ntask_failed=30\n"
         f"[sshjob]\nssh_config={tmp_path}/ssh_config\nruntime_dir={luigi_cfg.runtime_dir}\n"
@@ -91,7 +90,7 @@ def terminal(myhost, luigi_cfg, tmp_path) -> Iterator[Terminal]:
 
 
 def command_parser():
-    """The one that docs/cli.rst is made from."""
+    """Return the parser that docs/cli.rst documents."""
     module, name = re.search(r"commands-of:: (\S+):(\S+)", text("cli.rst")).groups()
     return getattr(importlib.import_module(module), name)()
 
@@ -102,8 +101,10 @@ def subcommands() -> set[str]:
 
 
 def story(terminal: Terminal, page: str, folder: Path, hooks: dict[str, Callable[[], object]]) -> dict[str, str]:
-    """Does all that the page says, in its order: its files are written, its commands typed, its Python is run. A hook
-    is called before the command that begins with its name. Returns what each command printed."""
+    """Follow a page: write its files, type its commands and run its Python code, in order.
+
+    A hook is called before the command that begins with its name. Returns the output by command.
+    """
     printed = {}
     for block in blocks(page=page):
         if block.language == "python" and block.caption:
@@ -124,11 +125,11 @@ def story(terminal: Terminal, page: str, folder: Path, hooks: dict[str, Callable
 
 
 @pytest.mark.timeout(180)
-def test_the_tutorial_can_be_done_as_it_is_written(terminal, host, tmp_path):
+def test_the_tutorial_works_as_written(terminal, host, tmp_path):
     port = terminal.port
 
-    def appears(said: str) -> Callable[[], object]:
-        return lambda: processes.wait_until(lambda: said in terminal.said, said, 60)
+    def appears(text: str) -> Callable[[], object]:
+        return lambda: processes.wait_until(lambda: text in terminal.said, text, 60)
 
     printed = story(
         terminal,
@@ -158,7 +159,7 @@ def test_the_tutorial_can_be_done_as_it_is_written(terminal, host, tmp_path):
     assert [task["params"]["text"] for task in done.values()] == ["more.txt"]
 
 
-def test_the_example_of_the_readme_is_run_and_listed(terminal, host, tmp_path):
+def test_the_example_of_the_readme_runs_and_is_listed(terminal, host, tmp_path):
     host.run("mkdir", "books")
     host.run("sh", "-c", "echo call me Ishmael >books/moby-dick.txt")
     printed = story(terminal, "README.rst", tmp_path, {})
@@ -169,10 +170,10 @@ def test_the_example_of_the_readme_is_run_and_listed(terminal, host, tmp_path):
 @pytest.mark.parametrize(
     "page", sorted({block.page for block in blocks("python")} - {"README.rst", "tutorial.rst"}), ids=str
 )
-def test_python_in_a_page_runs_and_so_do_the_tasks_it_declares(page, myhost, monkeypatch):
+def test_python_examples_and_their_tasks_run(page, myhost, monkeypatch):
     module = types.ModuleType(f"page_{page.partition('.')[0]}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("getpass.getpass", lambda question: pytest.fail("nobody is here to be asked"))
+    monkeypatch.setattr("getpass.getpass", lambda prompt: pytest.fail("an example prompts for a password"))
     for block in blocks("python", page):
         known = set(vars(module))
         exec(compile(block.text, page, "exec"), vars(module))
@@ -182,7 +183,7 @@ def test_python_in_a_page_runs_and_so_do_the_tasks_it_declares(page, myhost, mon
 
 
 def try_task(declared: type[luigi.Task]) -> None:
-    """Runs it, if it has a value for each parameter; what is for a cluster is only made ready to be sent."""
+    """Run a task that needs no parameters; only prepare those for a cluster."""
     if any(parameter._default is luigi.parameter._no_value for _, parameter in declared.get_params()):
         return
     task = declared()
@@ -194,12 +195,12 @@ def try_task(declared: type[luigi.Task]) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("ini"), ids=lambda block: block.page)
-def test_a_configuration_in_a_page_is_accepted(block, luigi_cfg):
+def test_configuration_examples_are_valid(block, luigi_cfg):
     written = configparser.ConfigParser()
     written.read_string(block.text)
     for section in written.sections():
-        declared = LUIGIS.get(section) or (config.sshjob if section.partition(".")[0] == "sshjob" else None)
-        assert declared, f"nobody knows [{section}]"
+        declared = SECTIONS_OF_LUIGI.get(section) or (config.sshjob if section.partition(".")[0] == "sshjob" else None)
+        assert declared, f"unknown section: [{section}]"
         assert set(written[section]) <= {name for name, _ in declared.get_params()}
         for name, value in written[section].items():
             luigi.configuration.get_config().set(section, name, value)
@@ -210,7 +211,7 @@ def test_a_configuration_in_a_page_is_accepted(block, luigi_cfg):
 @pytest.mark.parametrize(
     "block", [block for block in blocks() if block.caption == "~/.ssh/config"], ids=lambda block: block.page
 )
-def test_an_ssh_configuration_in_a_page_is_one(block: Block, tmp_path):
+def test_ssh_configuration_examples_are_valid(block: Block, tmp_path):
     file = tmp_path / "config"
     file.write_text(block.text)
     for name in re.findall(r"^Host (\S+)$", block.text, re.MULTILINE):
@@ -218,8 +219,8 @@ def test_an_ssh_configuration_in_a_page_is_one(block: Block, tmp_path):
         assert ssh.returncode == 0, ssh.stderr
 
 
-def test_a_bastion_that_asks_for_a_factor_is_only_used_while_its_connection_is_open(host, luigi_cfg, tmp_path):
-    """As hpc.rst has it: the pipeline logs in on what is behind the bastion, and never on the bastion."""
+def test_a_bastion_with_a_second_factor_is_used_only_while_its_connection_is_open(host, luigi_cfg, tmp_path):
+    """The recipe of hpc.rst: the pipeline logs in behind the bastion, never on it."""
     (recipe,) = (block.text for block in blocks("none", "hpc.rst") if "gate-if-open" in block.text)
     inside = 22 if host.kind == "docker" else host.port
     for name, port in (("gate", host.port), ("login.cluster", inside)):
@@ -244,12 +245,12 @@ def test_a_bastion_that_asks_for_a_factor_is_only_used_while_its_connection_is_o
 
 
 def typed() -> list[list[str]]:
-    """The words of all commands in all pages."""
+    """Return the words of all commands in all pages."""
     return [shlex.split(command) for block in blocks("console") for command in block.commands]
 
 
 @pytest.mark.parametrize("words", [words[1:] for words in typed() if words[0] == "luigi-sshjob"], ids=" ".join)
-def test_a_luigi_sshjob_in_a_page_is_understood(words):
+def test_luigi_sshjob_examples_are_valid(words):
     if words[0] != "run":
         command_parser().parse_args(words)
         return
@@ -257,13 +258,13 @@ def test_a_luigi_sshjob_in_a_page_is_understood(words):
     assert {word for word in words if word.startswith("--")} <= known | {"--remote-jobs"}
 
 
-def test_each_subcommand_that_a_page_names_is_one():
+def test_each_subcommand_in_a_page_exists():
     named = {name for path in PAGES for name in re.findall(r"``luigi-sshjob ([a-z]+)", path.read_text())}
     assert {"ls", "logs", "kill", "run"} <= named
     assert named <= subcommands()
 
 
-def test_each_other_command_in_a_page_is_one():
+def test_each_other_command_in_a_page_exists():
     tox = configparser.ConfigParser()
     tox.read(ROOT / "tox.ini")
     environments = {section.removeprefix("testenv:") for section in tox.sections()} | {"py"} | set(matrix.cells())
@@ -282,12 +283,12 @@ def test_each_other_command_in_a_page_is_one():
     assert set(",".join(inline).split(",")) <= environments
 
 
-def test_the_tables_of_names_are_whole():
+def test_the_tables_of_names_are_complete():
     declared = [name for name, value in vars(TaskAttributes).items() if isinstance(value, overridable)]
     assert sorted(first_column("tasks.rst", "attribute")) == sorted(declared)
     assert sorted(first_column("job.rst", "file")) == sorted(scripts.layout().values())
     assert first_column("job.rst", "state") == [state.value for state in State]
-    # one that is not known is said as it is
+    # an unknown outcome prints its name
     assert all(str(Outcome(name, 1)) != name for name in first_column("job.rst", "outcome"))
     far_side = "".join(path.read_text() for path in (ROOT / "luigi_sshjob" / "remote").rglob("*.sh"))
     for variable in first_column("tasks.rst", "variable"):
@@ -297,19 +298,19 @@ def test_the_tables_of_names_are_whole():
     assert set(named) <= {name for name, _ in config.sshjob.get_params()}
 
 
-def test_the_sentences_in_troubleshooting_are_said_by_the_program():
+def test_the_messages_in_troubleshooting_exist():
     symptoms = "".join(re.findall(r"^   \* - (.+(?:\n {7}.+)*)", text("troubleshooting.rst"), re.MULTILINE))
     package = ROOT / "luigi_sshjob"
     source = "".join(path.read_text() for path in [*package.rglob("*.py"), *package.rglob("*.sh")])
-    # what a value is put into, and what is written in two pieces, may be anything
-    said = re.sub(r"\{[^{}\n]*\}|\$\{?\w+\}?|\" f?\"|\"\s+f?\"", "", source)
+    # without values, and with split strings joined
+    messages = re.sub(r"\{[^{}\n]*\}|\$\{?\w+\}?|\" f?\"|\"\s+f?\"", "", source)
     parts = [part.strip(" ,:") for name in re.findall(r"``(.+?)``", symptoms) for part in name.split("…")]
-    ours = [part for part in parts if part.count(" ") > 2 and part not in OPENSSHS]
-    assert len(ours) >= 8
-    assert [part for part in ours if part not in said] == []
+    quoted = [part for part in parts if part.count(" ") > 2 and part not in MESSAGES_OF_SSH]
+    assert len(quoted) >= 8
+    assert [part for part in quoted if part not in messages] == []
 
 
-def test_the_readme_says_what_the_pages_say():
+def test_the_readme_agrees_with_the_pages():
     readme = text("README.rst")
     for page in re.findall(r"<(docs/\S+?)>`_", readme):
         assert (ROOT / page).is_file(), page
@@ -320,7 +321,7 @@ def test_the_readme_says_what_the_pages_say():
     assert all(line in text("costs.rst") for line in figures.splitlines())
 
 
-def test_the_tables_of_what_is_supported_have_each_cell_of_the_matrix():
+def test_the_support_tables_have_each_cell_of_the_matrix():
     for name, summary in matrix.cells().items():
         assert name in matrix.GATES or f"   * - {summary}\n     - ``{name}``\n" in text("support.rst")
     hosts = [machine.summary for name, machine in MACHINES.items() if name != "clean"]

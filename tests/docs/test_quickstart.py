@@ -1,4 +1,4 @@
-"""The main job, as the README shows it."""
+"""examples/quickstart.sh, and the tests that pages name."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from support.error_catalogue import all_test_names
 
 LICENCES = Path("/usr/share/common-licenses")
 
-needs_licences = pytest.mark.skipif(not LICENCES.is_dir(), reason=f"there is no {LICENCES} on this machine")
+needs_licences = pytest.mark.skipif(not LICENCES.is_dir(), reason=f"no {LICENCES} on this machine")
 
 
-def checked(result: str) -> None:
-    """The report's own way to check one figure by hand gives that figure."""
+def check_result(result: str) -> None:
+    """Run the command with which the report lets users check one of its numbers."""
     most, command = re.search(r"^ +(\d+)  \w+$", result, re.MULTILINE)[1], result.strip().splitlines()[-1]
     by_hand = subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout
     assert by_hand.strip() == most
 
 
-def ours_in_tmp() -> list[str]:
+def files_in_tmp() -> list[str]:
     return sorted(name for name in os.listdir("/tmp") if name.startswith(("sshjob.", "luigi-sshjob")))
 
 
@@ -36,8 +36,8 @@ def ours_in_tmp() -> list[str]:
     not shutil.which("sshd", path="/usr/sbin") and os.environ.get("CI") != "true",
     reason="examples/quickstart.sh would install openssh-server",
 )
-def test_the_quickstart_runs_by_itself_and_leaves_nothing(tmp_path):
-    before = ours_in_tmp()
+def test_the_quickstart_runs_and_leaves_nothing(tmp_path):
+    before = files_in_tmp()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI", "PYTHON"))}
     done = subprocess.run(
         [ROOT / "examples" / "quickstart.sh"],
@@ -49,8 +49,8 @@ def test_the_quickstart_runs_by_itself_and_leaves_nothing(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "logins that sshd accepted for all of it: 1" in done.stdout
-    checked(done.stdout[: done.stdout.index("==> logins")])
-    assert ours_in_tmp() == before
+    check_result(done.stdout[: done.stdout.index("==> logins")])
+    assert files_in_tmp() == before
 
 
 @needs_licences
@@ -66,11 +66,11 @@ def test_the_same_pipeline_runs_on_any_host(host, luigi_cfg, tmp_path):
     )
     host.run("rm", "-rf", "luigi-sshjob-quickstart")
     assert "8 ran successfully" in done.stderr, done.stderr
-    checked((tmp_path / "result").read_text())
+    check_result((tmp_path / "result").read_text())
     assert host.accepted_logins() == before + 1
 
 
-def test_each_test_that_a_page_names_is_one():
+def test_each_test_in_a_page_exists():
     named = re.findall(r"``(test_\w+)``", "".join(path.read_text() for path in PAGES))
     assert len(named) > 70
     assert set(named) <= set(all_test_names())

@@ -1,4 +1,4 @@
-"""luigid's page in a real browser: Debian's chromium, driven by its own chromedriver, without a window or a network."""
+"""luigid's page in headless chromium, driven by chromedriver, without access to the network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from support import processes
 
-_PATIENCE = 40  # seconds; a browser is slow where much else runs
+_TIMEOUT = 40  # seconds; a browser is slow on a busy machine
 
-# A dialog is where it belongs at once: a click misses what still moves, and Luigi follows in none that takes half a
-# second to come.
-_STILL = """
+# Without animations a dialog is in place immediately. A click misses a moving element, and Luigi's page ignores clicks
+# in a dialog that takes half a second to appear.
+_NO_ANIMATIONS = """
     $.support.transition = false;
     const style = document.createElement("style");
     style.textContent = "*, *::before, *::after { transition: none !important; animation: none !important }";
@@ -27,14 +27,14 @@ _STILL = """
 
 
 class NoBrowser(Exception):
-    """There is none on this machine."""
+    """No browser is installed on this machine."""
 
 
 class Page:
-    """The list of workers, as a person uses it."""
+    """The list of workers."""
 
     def __init__(self, folder: Path):
-        """The browser's files are below `folder`. Raises `NoBrowser`."""
+        """Keep the browser's files in `folder`. Raises `NoBrowser`."""
         programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
         absent = [name for name, path in programs.items() if path is None]
         if absent:
@@ -44,72 +44,71 @@ class Page:
         for argument in (
             *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-dev-shm-usage"),
             *("disable-background-networking", "disable-component-update", "disable-sync", "disable-breakpad"),
-            # of what the page names elsewhere, a font, nothing is asked for
+            # the page links to a font elsewhere, which must not be requested
             *("no-proxy-server", "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-            # wide enough for all buttons of a row in one line, also in the longest hours: else the tip that a button
-            # shows when the mouse is there moves it away from under a click
+            # wide enough for all buttons of a row: otherwise the tooltip of a button moves it away from the click
             *(f"user-data-dir={folder / 'profile'}", "window-size=1400,700"),
         ):
             options.add_argument(f"--{argument}")
-        # both leave files in the home and in /tmp, and would ask a proxy for this machine
+        # both write files to HOME and /tmp, and would use a proxy for 127.0.0.1
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         environment |= {"HOME": str(folder), "TMPDIR": str(folder), "XDG_CONFIG_HOME": str(folder)}
         service = Service(programs["chromedriver"], env=environment)
         self.driver = webdriver.Chrome(options, service)
 
     def close(self) -> None:
-        """The browser and its driver are gone then."""
+        """Stop the browser and its driver."""
         self.driver.quit()
 
     def open(self, port: int) -> None:
-        """Anew: the list does not follow by itself."""
+        """Load the page again, because the list does not update automatically."""
         self.driver.get("about:blank")
         self.driver.get(f"http://127.0.0.1:{port}/static/visualiser/index.html#tab=workers")
-        self.driver.execute_script(_STILL)
+        self.driver.execute_script(_NO_ANIMATIONS)
 
     def find(self, selector: str) -> WebElement:
-        """What the CSS selector names, as soon as it is there and can be seen."""
+        """Return the first visible element of a CSS selector; waits for it."""
         found: list[WebElement] = []
 
         def visible() -> bool:
             try:
                 found[:] = [one for one in self.driver.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()]
-            except WebDriverException:  # the page replaces it just now
+            except WebDriverException:  # the page is replacing it
                 return False
             return bool(found)
 
-        processes.wait_until(visible, selector, _PATIENCE)
+        processes.wait_until(visible, selector, _TIMEOUT)
         return found[0]
 
     def text(self, selector: str) -> str:
-        """As it is shown."""
+        """Return the visible text of an element."""
         return self.find(selector).text
 
     def gone(self, selector: str) -> None:
-        """Returns when nothing of it is seen any more."""
+        """Wait until the element is no longer visible."""
         one = self.driver.find_element(By.CSS_SELECTOR, selector)
         processes.wait_until(lambda: not one.is_displayed(), f"the end of {selector}")
 
     def made_of(self, selector: str) -> list[str]:
-        """The names of the elements inside: what the page has taken for HTML."""
+        """Return the tags of the elements inside: the text that the page interpreted as HTML."""
         return [one.tag_name for one in self.find(selector).find_elements(By.CSS_SELECTOR, "*")]
 
     def loaded(self) -> list[str]:
-        """The addresses of all that has come for the page."""
+        """Return the URLs of all resources that were loaded."""
         script = "return performance.getEntriesByType('resource').filter(e => e.responseStatus).map(e => e.name)"
         return self.driver.execute_script(script)
 
     def send(self, message: str) -> str:
-        """Types the message into the dialog of the only task, and returns the answer that comes."""
+        """Send a message to the only task with its dialog, and return the response."""
         if not self.driver.find_elements(By.CSS_SELECTOR, "#schedulerMessageModal.in"):
             self.find(".worker-table .schedulerMessage").click()
-            awaits = self.find("#schedulerMessageAwaitResponse")
-            awaits.click()
-            processes.wait_until(awaits.is_selected, "the mark that asks for an answer")
+            await_response = self.find("#schedulerMessageAwaitResponse")
+            await_response.click()
+            processes.wait_until(await_response.is_selected, "the checkbox that requests a response")
         field = self.find("#schedulerMessageInput")
         field.clear()
         field.send_keys(message)
         self.find("#schedulerMessageButton").click()
-        answer = "#schedulerMessageResponse pre > div"
-        processes.wait_until(lambda: self.text(answer) != "", f"the answer to {message}", _PATIENCE)
-        return self.text(answer)
+        response = "#schedulerMessageResponse pre > div"
+        processes.wait_until(lambda: self.text(response) != "", f"the response to {message}", _TIMEOUT)
+        return self.text(response)

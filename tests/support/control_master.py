@@ -1,4 +1,4 @@
-"""The connection behind a context."""
+"""Breaks and ends the connections of the tests."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from support.hosts import Host
 
 
 def master_pid(context: RemoteContext) -> int:
-    """Of the process; fails where there is none."""
+    """Return the pid of the ControlMaster; fails without one."""
     check = [*context.connection.transport.master.ssh_argv(), "-O", "check", "x"]
-    said = subprocess.run(check, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stderr
-    return int(re.search(r"pid=(\d+)", said)[1])
+    stderr = subprocess.run(check, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stderr
+    return int(re.search(r"pid=(\d+)", stderr)[1])
 
 
 def kill_master(context: RemoteContext) -> None:
-    """The connection breaks, without a word to anybody."""
+    """Kill the ControlMaster, so that its connection breaks without notice."""
     processes.kill([master_pid(context)])
 
 
 def break_connection(context: RemoteContext) -> None:
-    """The connection breaks, by whatever transport; a paramiko one is this process's."""
+    """Break the connection of either transport."""
     transport = context.connection.transport
     if isinstance(transport, OpenSSHTransport):
         kill_master(context)
@@ -36,15 +36,15 @@ def break_connection(context: RemoteContext) -> None:
 
 
 def exit_masters(runtime_dir: Path, host: Host) -> None:
-    """The connections in that runtime directory end in order; nobody waits for it."""
-    # the leader has a socket too, with a suffix
+    """Ask the ControlMasters in a runtime directory to exit, and do not wait for them."""
+    # the leader's socket has a suffix
     for path in [path for path in runtime_dir.glob("*") if path.is_socket() and not path.suffix]:
         argv = ["ssh", "-F", host.ssh_config, "-S", path, "-O", "exit", host.alias]
         subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def end_masters(runtime_dir: Path, host: Host) -> None:
-    """End the ControlMaster behind each socket, and wait until it is gone."""
+    """Stop the ControlMaster behind each socket, and wait for its end."""
     for path in [path for path in runtime_dir.rglob("*") if path.is_socket()]:
         ssh = ["ssh", "-F", str(host.ssh_config), "-S", str(path)]
         found = subprocess.run(

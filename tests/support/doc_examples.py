@@ -1,4 +1,4 @@
-"""README.rst and docs/ as tests read them: their examples and their tables, without Sphinx."""
+"""Examples and tables of README.rst and docs/, without Sphinx."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CELL = re.compile(r"^   \* - ``(.+?)``$", re.MULTILINE)
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One example; `caption` is the file that it is, or a part of."""
+    """One example; `caption` names the file that it belongs to."""
 
     page: str
     language: str
@@ -27,16 +27,16 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """What is typed in a console."""
+        """The commands of a console example."""
         return [line[2:] for line in self.text.splitlines() if line.startswith("$ ")]
 
 
 def blocks(language: str = "", page: str = "") -> list[Block]:
-    """Of one language or all, of one page or all, in their order."""
+    """Return the examples in order, optionally of one language or page."""
     found = []
     for path in PAGES:
         for match in _BLOCK.finditer(path.read_text()):
-            # the README has to do with what docutils knows
+            # the README uses `name`, because plain docutils has no `caption`
             caption = re.search(r":(?:caption|name): (.+)", match["options"])
             block = Block(path.name, match["language"], caption[1] if caption else "", textwrap.dedent(match["body"]))
             if language in ("", block.language) and page in ("", path.name):
@@ -45,11 +45,11 @@ def blocks(language: str = "", page: str = "") -> list[Block]:
 
 
 def text(page: str) -> str:
-    """Of one page."""
+    """Return the text of a page."""
     return next(path for path in PAGES if path.name == page).read_text()
 
 
 def first_column(page: str, head: str) -> list[str]:
-    """The names in the first column of the table that has this over it."""
+    """Return the names in the first column of the table with this heading."""
     table = text(page).partition(f"   * - {head}\n")[2]
     return _CELL.findall(re.split(r"\n\n(?=\S)", table)[0])

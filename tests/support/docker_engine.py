@@ -1,7 +1,7 @@
 """The Docker engine of the tests, and the base image of their host.
 
-As a program (`tests/run.sh` calls it): exit status 0 where an engine answers and has the base image, 3 where
-no engine answers, 1 where the image cannot be had. One line on stdout says which.
+As a program, for `tests/run.sh`: exit status 0 if an engine responds and has the base image, 3 if no engine responds,
+1 if the image is not available. It prints one line with the result.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ BASE = os.environ.get("SSHJOB_TEST_BASE", "debian:bookworm-slim")
 
 
 class NoEngine(Exception):
-    """No Docker engine answers; the text says where one was looked for, and why not."""
+    """No Docker engine responds; the text has the address and the reason."""
 
 
 class NoBaseImage(Exception):
-    """An engine answers, but the base image is neither there nor can it be pulled."""
+    """The engine does not have the base image and cannot pull it."""
 
 
 def connect() -> docker.DockerClient:
-    """A client of the engine of DOCKER_HOST, or of the default socket."""
+    """Return a client of the engine at DOCKER_HOST or the default socket."""
     where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     try:
         client = docker.from_env()
         client.ping()
     except DockerException as error:
-        raise NoEngine(f"no Docker engine answers at {where} ({_innermost(error)})") from error
+        raise NoEngine(f"no Docker engine responds at {where} ({_innermost(error)})") from error
     return client
 
 
 def ensure_base(client: docker.DockerClient, image: str = BASE) -> None:
-    """Pull the image where the engine does not have it, or make it; NoBaseImage says what else can be done."""
+    """Pull or build the image if the engine does not have it. Raises `NoBaseImage`, with the alternatives."""
     with suppress(ImageNotFound):
         client.images.get(image)
         return
@@ -58,24 +58,24 @@ def ensure_base(client: docker.DockerClient, image: str = BASE) -> None:
 
 
 def bootstrap(client: docker.DockerClient, image: str) -> None:
-    """Make such an image, `debian:SUITE-slim`, of Debian's own packages."""
+    """Build the image `debian:SUITE-slim` with debootstrap."""
     suite = re.fullmatch(r"debian:([a-z]+)-slim", image)
     if suite is None:
-        raise NoBaseImage("no suite of Debian is named so")
+        raise NoBaseImage("it is not named debian:SUITE-slim, so debootstrap cannot build it")
     if os.getuid() != 0 or shutil.which("debootstrap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
-        raise NoBaseImage("root with debootstrap could make it")
+        raise NoBaseImage("root could build it with debootstrap")
     with tempfile.TemporaryDirectory() as folder:
         tree, archive = f"{folder}/root", f"{folder}/root.tar"
         made = subprocess.run(["debootstrap", "--variant=minbase", suite[1], tree], capture_output=True, text=True)
         if made.returncode != 0:
-            raise NoBaseImage(f"debootstrap does not make it: {(made.stderr or made.stdout).strip()[-500:]}")
+            raise NoBaseImage(f"debootstrap failed: {(made.stderr or made.stdout).strip()[-500:]}")
         subprocess.run(["tar", "-C", tree, "-c", "-f", archive, "."], check=True)
         repository, tag = image.split(":")
         client.api.import_image_from_file(archive, repository=repository, tag=tag)
 
 
 def _innermost(error: BaseException) -> str:
-    """docker, requests and urllib3 each wrap the cause; only the innermost says what is the matter."""
+    """Return the text of the original error, which docker, requests and urllib3 each wrap."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return str(error) or type(error).__name__

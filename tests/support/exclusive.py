@@ -1,4 +1,4 @@
-"""Tests in several processes at once, but for those that want the machine for themselves."""
+"""A lock between the processes of pytest-xdist, for tests that need the machine for themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def turn(folder: Path, *, alone: bool) -> Iterator[None]:
-    """Hold a place among those that run together, or the only one. Whoever waits for the only one is next."""
+    """Hold the lock, shared or exclusively. A waiting exclusive test goes first."""
     with (folder / "door").open("a") as door, (folder / "room").open("a") as room:
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
@@ -18,5 +18,5 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            # not by closing alone: a process that the test has forked may live on with a copy
+            # closing is not enough: a process that the test forked may still have a copy
             fcntl.flock(room, fcntl.LOCK_UN)

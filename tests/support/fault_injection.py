@@ -1,4 +1,4 @@
-"""Stops what the agent does on a host at one of its steps, by standing before the programs that it starts."""
+"""Interrupts the remote shell at one of its steps, with shims in front of the programs that it starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from support import processes
 
 PROGRAMS = ("mkdir", "mv", "rm", "setsid")
 
-# Only what the agent's own shell starts counts, not what a supervisor does.
+# Only programs that the remote shell starts count, not those of a supervisor.
 SHIM = r"""#!/bin/sh
 program=/usr/bin/${0##*/}
 [ -x "$program" ] || program=/bin/${0##*/}
@@ -27,7 +27,7 @@ esac
 
 
 class Shim:
-    """Put in the account's PATH by its .bashrc, which sshd's sessions read."""
+    """Shims in the PATH of the account, set in .bashrc, which the sessions of sshd read."""
 
     def __init__(self, host):
         self.host = host
@@ -39,23 +39,23 @@ class Shim:
         self.disarm()
 
     def arm(self, step: int, how: str) -> None:
-        """At the `step`th program that the agent starts it is killed `before` or `after` it, or `hold`s there."""
+        """At program number `step`, kill the remote shell `before` or `after` it, or `hold` it there."""
         self.host.run("sh", "-c", f"cd {self.folder} && rm -f here steps && echo '{step} {how}' >at && : >steps")
 
     def reached(self) -> bool:
-        """Whether it has killed, or holds."""
+        """Whether the shell was killed or is held."""
         return bool(self.host.run("sh", "-c", f"ls {self.folder}/here 2>/dev/null || true"))
 
     def idle(self) -> bool:
-        """Whether nothing stands before a program."""
+        """Whether no shim is running."""
         return not any(self.folder in args for _, args in self.host.processes())
 
     def disarm(self) -> None:
-        """Nothing happens any more, and who is held goes on."""
+        """Interrupt nothing more, and continue a held shell."""
         self.host.run("sh", "-c", f"cd {self.folder} && : >at && rm -f here")
 
     def remove(self) -> None:
-        """The account is as before."""
+        """Restore the account."""
         self.disarm()
         processes.wait_until(self.idle, "the end of the shims")
         self.host.run("sh", "-c", f"mv {self.folder}/bashrc .bashrc && rm -r {self.folder}")

@@ -1,6 +1,6 @@
-"""The kinds of SSH host that the tests know how to make, by name: SSHJOB_TEST_HOST chooses one for a run.
+"""The kinds of SSH hosts for tests; SSHJOB_TEST_HOST chooses one.
 
-Each is an image of the one Dockerfile with other build arguments.
+Each is an image of the same Dockerfile with other build arguments.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from support import docker_engine
 
 LABEL = "luigi_sshjob.test"
 
-# Its host keys are in a format of its own.
+# Dropbear has its own format of host keys.
 _DROPBEAR = (
     "dropbearconvert openssh dropbear /etc/ssh/ssh_host_ed25519_key /etc/dropbear/key && "
     "exec dropbear -F -E -r /etc/dropbear/key 2>>/var/log/sshd.log"
 )
 
-# what a test's command line is written for
+# the command lines of some tests need it
 _SH = "sh as login shell"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One kind of host. `lacks` are things that tests may need of a host, see conftest.py."""
+    """One kind of host. `lacks` names the features that tests marked `needs` may require."""
 
     summary: str
     base: str = docker_engine.BASE
@@ -41,15 +41,15 @@ class Machine:
 def build(
     client: docker.DockerClient, dockerfile: str, tag: str, *, stage: str | None = None, **arguments: str
 ) -> docker.models.images.Image:
-    """The image of such build arguments."""
-    # A Dockerfile without a context: no folder is sent, and its own text alone decides the cache.
+    """Build an image with these build arguments."""
+    # Without a build context, the cache depends only on the text of the Dockerfile.
     with (Path(__file__).parents[1] / dockerfile).open("rb") as text:
         image, _ = client.images.build(
             fileobj=text,
             target=stage,
             buildargs=arguments,
             labels={LABEL: "image"},
-            # The default network of a build may lack this machine's name service.
+            # The default build network may not have this machine's name resolution.
             network_mode="host",
             tag=f"luigi_sshjob-test:{tag}",
             rm=True,
@@ -76,7 +76,7 @@ MACHINES = {
         "dropbear 2022.83 as server",
         arguments={"PACKAGES": "dropbear-bin"},
         command=("timeout", "2h", "sh", "-c", _DROPBEAR),
-        # of many at once it loses one now and then, with its output; also for a plain ssh
+        # it occasionally loses one of several concurrent sessions, with its output; also for a plain ssh
         lacks=frozenset({"exit status of every session"}),
     ),
     "busybox": Machine(
@@ -95,13 +95,13 @@ MACHINES = {
     "tcsh": _shell("/bin/tcsh", "tcsh", lacks=(_SH,)),
     "sessions1": _sshd("MaxSessions 1", lacks=("second session",)),
     "startups1": _sshd("MaxStartups 1:100:1"),
-    # not a host: the machine of a new user, see package.py
+    # not an SSH host: the machine of a new user, see package.py
     "clean": Machine("Debian 12 with Python and ssh", arguments={"PACKAGES": "python3 python3-venv"}),
 }
 
 
 def image(client: docker.DockerClient, name: str) -> docker.models.images.Image:
-    """Built where the engine's cache does not have it; engine.NoBaseImage where its base cannot be had."""
+    """Return the image of a machine, built if needed. Raises `docker_engine.NoBaseImage`."""
     machine = MACHINES[name]
     docker_engine.ensure_base(client, machine.base)
     return build(client, "Dockerfile", name, stage=machine.stage, BASE=machine.base, **machine.arguments)
@@ -109,4 +109,4 @@ def image(client: docker.DockerClient, name: str) -> docker.models.images.Image:
 
 CHOSEN = os.environ.get("SSHJOB_TEST_HOST") or "debian12"
 if CHOSEN not in MACHINES:
-    raise SystemExit(f"SSHJOB_TEST_HOST is {CHOSEN}, and must be one of {', '.join(MACHINES)}")
+    raise SystemExit(f"invalid value for SSHJOB_TEST_HOST: {CHOSEN}; it must be one of {', '.join(MACHINES)}")

@@ -1,4 +1,4 @@
-"""Jobs on a host without a Luigi task around them."""
+"""Jobs on a host, without Luigi tasks."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class Bench:
         return self.control.submit(JobSpec(key=self.key, command=command, **options))
 
     def run(self, command: str, **options):
-        """(outcome, log) of a job that is waited for and collected."""
+        """Run a job, wait for it, collect it, and return its outcome and log."""
         job = self.submit(command, **options).job
-        seen = bytearray()
-        outcome = self.monitor.wait(job, lambda observation: seen.extend(observation.log))
+        log = bytearray()
+        outcome = self.monitor.wait(job, lambda observation: log.extend(observation.log))
         self.control.collect(job)
-        return outcome, bytes(seen)
+        return outcome, bytes(log)
 
     def until_told(self, then: str = "true") -> str:
-        """A command that lasts until `tell` is called, however long what a test does meanwhile takes here."""
+        """Return a command that runs until `tell` is called."""
         return f"while ! [ -e {self.go} ]; do sleep 0.1; done; {then}"
 
     def tell(self) -> None:

@@ -1,4 +1,4 @@
-"""The `luigi` command on the tasks of support/sample_tasks.py, as a user would start it."""
+"""Runs the `luigi` command with the tasks of support/sample_tasks.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TESTS = Path(__file__).parents[1]
 
 
 class Luigi(subprocess.Popen[bytes]):
-    """Runs in a session of its own; all it says is in `log`. With `remote_jobs` it is `luigi-sshjob run`."""
+    """A `luigi` process in its own session, or `luigi-sshjob run` with `remote_jobs`; `log` has its output."""
 
     def __init__(self, log: Path, *arguments: str, remote_jobs: int | None = None):
         self.log = log
@@ -32,39 +32,39 @@ class Luigi(subprocess.Popen[bytes]):
             )
 
     def kill_all(self) -> None:
-        """It and the processes of its tasks, at once."""
+        """Kill it together with the processes of its tasks."""
         processes.kill([member.pid for member in processes.family(self.pid)])
         self.wait()
 
 
 def finished(process: Luigi, status: int = 0) -> str:
-    """Its log, when it has ended with this exit status."""
-    found = process.wait(120)
+    """Wait for the process, check its exit status and return its log."""
+    returned = process.wait(120)
     text = process.log.read_text()
-    assert found == status, text
+    assert returned == status, text
     return text
 
 
 def ask(port: int, method: str, **data: object) -> dict[str, Any]:
-    """What luigid answers."""
+    """Call a method of luigid's API and return its response."""
     url = f"http://127.0.0.1:{port}/api/{method}"
     body = f"data={json.dumps(data)}".encode()
-    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
-        return json.load(answer)["response"]
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as response:
+        return json.load(response)["response"]
 
 
 def answers(port: int, task_id: str, *messages: str) -> list[str]:
-    """What a running task answers to messages that are sent to it together, by way of luigid."""
+    """Send messages to a running task through luigid, all at once, and return its responses."""
     worker = ask(port, "task_list", status="RUNNING")[task_id]["worker_running"]
     waiting = [ask(port, "send_scheduler_message", worker=worker, task=task_id, content=each) for each in messages]
-    said: dict[str, str] = {}
+    replies: dict[str, str] = {}
 
-    def answered() -> bool:
+    def all_replied() -> bool:
         for message in (sent["message_id"] for sent in waiting):
-            # luigid tells each once
+            # luigid returns each response once
             reply = ask(port, "get_scheduler_message_response", task_id=task_id, message_id=message)["response"]
-            said.update({message: reply} if reply else {})
-        return len(said) == len(messages)
+            replies.update({message: reply} if reply else {})
+        return len(replies) == len(messages)
 
-    processes.wait_until(answered, f"the answers to {messages}")
-    return [said[sent["message_id"]] for sent in waiting]
+    processes.wait_until(all_replied, f"the responses to {messages}")
+    return [replies[sent["message_id"]] for sent in waiting]

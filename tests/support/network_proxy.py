@@ -1,4 +1,4 @@
-"""A wire that can be cut: between the tests and a host's sshd."""
+"""A TCP proxy between the tests and a host's sshd, whose connections can be cut."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 class Proxy:
-    """Passes bytes on between a port of its own and `target`, until it is told not to."""
+    """Forwards its port to `target`."""
 
     def __init__(self, target: tuple[str, int], delay: float = 0.0):
-        """What passes is late by `delay` seconds, each way."""
+        """`delay` is added in each direction, in seconds."""
         self._target = target
         self._delay = delay
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -38,7 +38,7 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self._pairs) // 2
 
     @property
@@ -47,14 +47,14 @@ class Proxy:
         return self._passed[False]
 
     def cut_after(self, *, sent: int | None = None, received: int | None = None) -> None:
-        """The connection that is to carry the so many-th byte from now on, in that direction, is reset, once."""
+        """Reset one connection after this number of further bytes in that direction."""
         if sent is not None:
             self._left[True] = sent
         if received is not None:
             self._left[False] = received
 
     def cut(self) -> None:
-        """Every connection is reset; new ones are let through."""
+        """Reset all connections; new ones are accepted."""
         with self._lock:
             self._left.clear()
             for one in list(self._pairs):
@@ -62,16 +62,16 @@ class Proxy:
         self._wake.send(b"x")
 
     def silence(self) -> None:
-        """Not a byte passes any more, and nobody is told: as when a cable is pulled."""
+        """Stop forwarding without closing anything, as if a cable were unplugged."""
         self._silent = True
 
     def restore(self) -> None:
-        """Bytes pass again, also those that were held back."""
+        """Forward again, also the bytes that were held back."""
         self._silent = False
         self._wake.send(b"x")
 
     def close(self) -> None:
-        """No connection is left."""
+        """Close all connections and stop."""
         self._closed = True
         self._wake.send(b"x")
         self._thread.join()
@@ -87,7 +87,7 @@ class Proxy:
                     if key.fileobj is self._woken:
                         self._woken.recv(100)
                     elif self._silent:
-                        # nothing is read: select again only when somebody has said so
+                        # read nothing until restore() or close()
                         self._selector.unregister(self._listener)
                         self._wait_for_restore()
                     elif key.fileobj is self._listener:
@@ -145,6 +145,6 @@ class Proxy:
 
 
 def through(proxy: Proxy, ssh_config: Path, port: int) -> str:
-    """The client configuration that leads to the same host by way of the proxy."""
+    """Return a client configuration that reaches the same host through the proxy."""
     text = ssh_config.read_text().replace(f"  Port {port}\n", f"  Port {proxy.port}\n")
     return f"{text}  HostKeyAlias [127.0.0.1]:{port}\n"

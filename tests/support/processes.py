@@ -1,4 +1,4 @@
-"""What runs on this machine, read from /proc."""
+"""Processes of this machine, read from /proc."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Process:
     environ: bytes
 
     def names(self, text: str) -> bool:
-        """Whether its arguments or the environment it was started with contain the text."""
+        """Whether its arguments or its initial environment contain the text."""
         return text in self.args or os.fsencode(text) in self.environ
 
 
 def running() -> Iterator[Process]:
-    """All processes but zombies. The environment is empty where it may not be read."""
+    """Yield all processes except zombies. The environment is empty if it is not readable."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            # The name, in parentheses, may itself hold spaces and parentheses.
+            # The name, in parentheses, may contain spaces and parentheses.
             state, parent = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:2]
             args = os.fsdecode((folder / "cmdline").read_bytes().replace(b"\0", b" ").strip())
         except (FileNotFoundError, ProcessLookupError):
@@ -40,7 +40,7 @@ def running() -> Iterator[Process]:
 
 
 def family(pid: int) -> list[Process]:
-    """The process and all its descendants."""
+    """Return the process and all its descendants."""
     everyone = list(running())
     members = [process for process in everyone if process.pid == pid]
     for member in members:
@@ -49,7 +49,7 @@ def family(pid: int) -> list[Process]:
 
 
 def connected_to(port: int) -> set[int]:
-    """The processes that hold a TCP connection to that port."""
+    """Return the pids of the processes with a TCP connection to the port."""
     sockets = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -71,7 +71,7 @@ def alive(pid: int) -> bool:
 
 
 def kill(pids: list[int]) -> None:
-    """KILL each, and wait until none is left."""
+    """Send SIGKILL to each process and wait for its end."""
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -81,9 +81,9 @@ def kill(pids: list[int]) -> None:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    """Return as soon as the condition holds; TimeoutError after so many seconds."""
+    """Wait until the condition holds; `TimeoutError` after the given seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:g} s in vain for {what}")
+            raise TimeoutError(f"timed out after {seconds:g} s waiting for {what}")
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Tasks that write down what Luigi does with them."""
+"""Tasks that record what Luigi does with them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from luigi_sshjob import RemoteJobTask
 
 
 def note(task: luigi.Task, what: str) -> None:
-    """A line about the task, whichever process says it."""
+    """Append a line about the task; from any process."""
     with Path(task.notes).open("a") as notes:
         notes.write(f"{task.number} {what}\n")
 
 
 def noted(path: Path) -> dict[int, list[str]]:
-    """The lines, by task."""
+    """Return the lines by task number."""
     found: dict[int, list[str]] = {}
     for line in path.read_text().splitlines():
         number, _, what = line.partition(" ")
@@ -27,7 +27,7 @@ def noted(path: Path) -> dict[int, list[str]]:
 
 
 class Noted(RemoteJobTask):
-    """A job, with a line in a ledger on the host when it begins and one when it ends."""
+    """A job that writes a line to a ledger on the host when it starts and one when it ends."""
 
     host = luigi.Parameter()
     folder = luigi.Parameter()
@@ -47,7 +47,7 @@ class Noted(RemoteJobTask):
 
 
 class Limited(Noted):
-    # enough for it to have begun
+    # enough for the job to start
     worker_timeout = 5
 
 
@@ -61,7 +61,7 @@ class Licensed(Noted):
 
 
 class Generous(Noted):
-    """Needs a resource twice in the beginning only."""
+    """Releases one of its two resources when it starts."""
 
     resources = {"licence": 2}
 
@@ -82,7 +82,7 @@ class Incomplete(Noted):
 
 
 class Batched(RemoteJobTask):
-    """Of those that differ in their number alone the highest is run for all."""
+    """Batched by number: the highest runs for all."""
 
     host = luigi.Parameter()
     folder = luigi.Parameter()
@@ -100,7 +100,7 @@ class Batched(RemoteJobTask):
 
 
 class Lingering(Noted):
-    """Somebody takes his time over its beginning."""
+    """Its START handler takes three seconds."""
 
 
 @Lingering.event_handler(luigi.Event.START)
@@ -110,17 +110,17 @@ def _linger(task):
 
 
 class Secretive(Noted):
-    """With a password function that no other process can be given."""
+    """Has a password function, which cannot be passed to another process."""
 
     on_worker_exit = "cancel"
 
     @property
     def ssh_options(self):
-        return {"transport": "paramiko", "password": lambda question: "none is needed"}
+        return {"transport": "paramiko", "password": lambda question: "unused"}
 
 
 class Clumsy:
-    """A context for the time of a task, which breaks where it ends."""
+    """A task context whose exit fails."""
 
     def __init__(self, process):
         pass
@@ -133,14 +133,14 @@ class Clumsy:
 
 
 class Dying(Noted):
-    """Its process ends without a word."""
+    """Its process exits without notice."""
 
     def run(self):
         os._exit(7)
 
 
 class Dynamic(Noted):
-    """Finds out while it runs what it depends on."""
+    """Has dynamic dependencies."""
 
     def run(self):
         first = yield Noted(self.host, self.folder, self.notes, self.number + 1)
@@ -150,7 +150,7 @@ class Dynamic(Noted):
 
 
 class Local(luigi.Task):
-    """A task of this machine that takes its time."""
+    """A local task that runs for some seconds."""
 
     notes = luigi.Parameter(significant=False)
     number = luigi.IntParameter()
@@ -169,7 +169,7 @@ class Local(luigi.Task):
 
 
 class Second(Noted):
-    """Needs the one before it on the same host."""
+    """Requires the task before it, on the same host."""
 
     def requires(self):
         return Noted(self.host, self.folder, self.notes, self.number - 1, "sleep 3")
@@ -195,13 +195,13 @@ class Mixed(luigi.WrapperTask):
 
     def requires(self):
         yield from [Local(self.notes, number) for number in (100, 101)]
-        # four of them can only end together
+        # each ends only after four have started
         script = 'until [ "$(grep -c + ledger)" -ge 4 ]; do sleep 0.1; done; sleep 1'
         yield from [Noted(self.host, self.folder, self.notes, number, script) for number in range(6)]
 
 
 class OnHosts(luigi.WrapperTask):
-    """One job of each number on each host, in a folder of its own there."""
+    """One job per number and host, each host with its own directory."""
 
     hosts = luigi.DictParameter()
     folder = luigi.Parameter()

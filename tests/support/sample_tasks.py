@@ -1,4 +1,4 @@
-"""Tasks that the tests run through the `luigi` command, as users do."""
+"""Tasks that the tests run with the `luigi` command."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Sum(RemoteJobTask):
 
 
 class Slow(RemoteJobTask):
-    """Tells how far it is until it is let go; writes a line in a ledger each time it is really run."""
+    """Reports progress and waits for a file `go`; writes a line to a ledger each time it runs."""
 
     host = luigi.Parameter()
     folder = luigi.Parameter()
@@ -63,7 +63,7 @@ class Slow(RemoteJobTask):
 
 
 class Align(RemoteJobTask):
-    """A job for luigid's page. Its log begins with what the test has put into a file."""
+    """A job for luigid's page, whose log begins with the content of a file."""
 
     host = luigi.Parameter()
     sample = luigi.Parameter(default="NA12878")
@@ -90,7 +90,7 @@ class Failing(RemoteJobTask):
 
 
 class Restless(RemoteJobTask):
-    """A job of the random-fault run: a line in the ledger, then a log that comes in pieces and ends with a burst."""
+    """A job of the chaos test: a line in the ledger, then a log that grows in pieces and ends with a burst."""
 
     host = luigi.Parameter()
     folder = luigi.Parameter()
@@ -110,7 +110,7 @@ class Restless(RemoteJobTask):
         """
 
     def log(self) -> bytes:
-        """What it should be in the end."""
+        """Return the complete expected log."""
         lines = "".join(f"{piece} of job {self.number}\n" for piece in range(self.pieces))
         line = f"{self.number}\n"
         return (lines + (line * (BURST // len(line) + 1))[:BURST]).encode()
@@ -120,14 +120,14 @@ class Restlessness(luigi.WrapperTask):
     host = luigi.Parameter()
     folder = luigi.Parameter()
     numbers = luigi.ListParameter()
-    """Pairs: the number of a job, and its pieces."""
+    """Pairs of job number and number of pieces."""
 
     def requires(self):
         return [Restless(self.host, self.folder, number, pieces) for number, pieces in self.numbers]
 
 
 class Sleeper(RemoteJobTask):
-    """A silent job; it is noted here when its end was known. One of 0 seconds goes on until there is a file `go`."""
+    """A silent job whose end is recorded locally. With 0 seconds it waits for a file `go`."""
 
     host = luigi.Parameter()
     folder = luigi.Parameter()
@@ -136,8 +136,8 @@ class Sleeper(RemoteJobTask):
     seconds = luigi.IntParameter()
 
     def command(self):
-        until_told = f"while [ -d {self.folder} ] && ! [ -e go ]; do sleep 0.2; done"
-        wait = f"sleep {self.seconds}" if self.seconds else until_told
+        until_released = f"while [ -d {self.folder} ] && ! [ -e go ]; do sleep 0.2; done"
+        wait = f"sleep {self.seconds}" if self.seconds else until_released
         return f"cd {self.folder} && echo {self.number} >>ledger && {wait}"
 
     def on_success(self):
@@ -156,7 +156,7 @@ class Sleepers(luigi.WrapperTask):
 
 
 class ByHand(luigi.Task):
-    """What a Luigi user does today, with luigi.contrib.ssh: a login for the launch, and one for each look."""
+    """Polling with luigi.contrib.ssh: one login to start the job, and one per poll."""
 
     port = luigi.Parameter()
     key = luigi.Parameter()
@@ -193,7 +193,7 @@ class ByHand(luigi.Task):
 
 
 class Blocking(ByHand):
-    """One ssh that stays for as long as the job runs."""
+    """One ssh command that lasts as long as the job."""
 
     def run(self):
         self.context().check_output([f"echo {self.number} >>{self.folder}/ledger; sleep 9"])

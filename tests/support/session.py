@@ -1,4 +1,4 @@
-"""What one run of the tests uses, and a check that nothing of it is left."""
+"""Resources of one test run, and a check for leaks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from support import docker_engine, processes
-from support.hosts import LABEL, RUN, DockerHost, Host, LoopbackHost, remove_leftovers
+from support.hosts import LABEL, RUN, DockerHost, Host, remove_leftovers
 from support.images import CHOSEN, MACHINES
+from support.loopback_host import LoopbackHost
 
 
 class Session:
-    """What one run of the tests uses, and must leave no trace of."""
+    """Resources of one test run: a directory, the Docker engine, the host."""
 
     def __init__(self) -> None:
-        # Short: a control socket's path may have 104 bytes, of which ssh itself takes 17.
+        # Short: the path of a control socket is limited to 104 bytes, of which ssh needs 17.
         self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
         self.folders = [self.root]
         self.leaks: list[str] = []
@@ -38,9 +39,9 @@ class Session:
         return DockerHost(self.root / "host", CHOSEN, self.docker)
 
     def clear(self) -> None:
-        """List in `leaks`, and remove, what the tests left behind."""
+        """Remove everything the tests left behind, and list it in `leaks`."""
         named = [p for p in processes.running() if any(p.names(str(folder)) for folder in self.folders)]
-        # multiprocessing keeps a tracker for as long as the interpreter runs.
+        # the resource tracker of multiprocessing runs until the interpreter exits
         children = [p for p in processes.family(os.getpid())[1:] if "from multiprocessing" not in p.args]
         left = {p.pid: p for p in named + children if p.pid != os.getpid()}.values()
         self.leaks += [f"process {p.pid}: {p.args}" for p in left]

@@ -1,4 +1,4 @@
-"""Settings of [sshjob] for one test."""
+"""Settings in [sshjob] for one test."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 
 from support.hosts import Host
 
-# For a test that promises the same by each.
+# Runs a test with each transport.
 both_transports = pytest.mark.parametrize("transport", ["openssh", "paramiko"], indirect=True)
 
 
 def configure(**values: object) -> None:
-    """Until the end of the test: `luigi_cfg` makes a new parser for each."""
+    """Set values until the end of the test; `luigi_cfg` creates a new parser for each test."""
     for name, value in values.items():
         luigi.configuration.get_config().set("sshjob", name, str(value))
 
 
 def through_itself(host: Host, folder: Path) -> str:
-    """The client configuration of a host `through`: the same one, with itself as the jump host."""
+    """Return the client configuration of an alias `through`, which uses the host as its own jump host."""
     inside = 22 if host.kind == "docker" else host.port
     known = folder / "known_inside"
     known.write_text(f"inside {host.host_key.with_name(host.host_key.name + '.pub').read_text()}")

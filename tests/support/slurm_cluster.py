@@ -1,4 +1,4 @@
-"""A real Slurm: a login node with slurmctld and sshd, two nodes, and a home that all three share."""
+"""A Slurm cluster: a login node with slurmctld and sshd, two compute nodes, and a shared home."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from support.images import build
 
 NODES = ("c1", "c2")
 
-# Slurm looks at limits each half minute; the rest is as fast as it can be on a machine that may stand still for some
-# seconds. A job whose node has not answered in time when it was to be launched is put back into the queue, for
-# `cred_expire` seconds: slurm.conf(5), AuthInfo, which are two minutes elsewhere.
+# Slurm checks time limits every half minute. The other intervals are short, but allow for a machine that hangs for some
+# seconds. If a node does not respond in time, its job is requeued for `cred_expire` seconds, by default two minutes:
+# slurm.conf(5), AuthInfo.
 CONFIGURATION = f"""
 ClusterName=test
 SlurmctldHost=login
@@ -54,13 +54,13 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefMemPerCPU=50 PriorityTier=10
 
 MUNGE = "su -s /bin/sh munge -c munged"
 
-# A slurmctld that cannot resolve the name of a node tries for ten seconds, answers nobody meanwhile, and then has no
-# address for it.
+# A slurmctld that cannot resolve the name of a node retries for ten seconds without serving requests, and then has no
+# address for the node.
 NODES_HAVE_NAMES = "; ".join(f"until getent hosts {node} >/dev/null; do sleep 0.1; done" for node in NODES)
 
 
 class Cluster(DockerHost):
-    """The login node is the SSH host; `nodes` are containers of their own, so a job runs on another machine."""
+    """The login node is the SSH host; the compute nodes are other containers."""
 
     kind = "slurm"
 
@@ -111,7 +111,7 @@ class Cluster(DockerHost):
         }
 
     def _keys(self) -> bytes:
-        # before the container starts, as the keys are
+        # before the container starts, like the keys
         assert self.container is not None
         self.container.put_archive("/", _configuration())
         return super()._keys()
@@ -124,27 +124,27 @@ class Cluster(DockerHost):
             raise TimeoutError(f"{error}\n{self.told()}") from None
 
     def told(self) -> str:
-        """What Slurm says of itself."""
-        told = [self.slurm("scontrol", "show", "nodes"), self.slurm("squeue", "--states=all")[:2000]]
-        told.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))
-        told += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
-        return "\n".join(told)
+        """Return the state of nodes and jobs, and the ends of the logs."""
+        parts = [self.slurm("scontrol", "show", "nodes"), self.slurm("squeue", "--states=all")[:2000]]
+        parts.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))
+        parts += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
+        return "\n".join(parts)
 
     def wait_for_nodes(self, state: str = "idle", node: str = ",".join(NODES), seconds: float = 60) -> None:
-        """Until Slurm has these nodes in such a state."""
+        """Wait until the nodes have the given state."""
 
-        def there() -> bool:
-            said = self.slurm("sinfo", "--noheader", "--Node", "--partition=main", f"--nodes={node}", "--format=%T")
-            return set(said.split()) == {state}
+        def ready() -> bool:
+            states = self.slurm("sinfo", "--noheader", "--Node", "--partition=main", f"--nodes={node}", "--format=%T")
+            return set(states.split()) == {state}
 
-        processes.wait_until(there, f"nodes {node} to be {state}", seconds)
+        processes.wait_until(ready, f"nodes {node} to be {state}", seconds)
 
     def slurm(self, *argv: str) -> str:
-        """A command of Slurm as its administrator; uncounted."""
+        """Run a Slurm command as administrator; `calls` does not list it."""
         return self.run(f"/usr/bin/{argv[0]}", *argv[1:], user="root", check=False)
 
     def calls(self) -> list[str]:
-        """What was called of Slurm on the login node by the account."""
+        """Return the Slurm commands that the account ran on the login node."""
         return self.run("cat", "/var/tmp/calls").splitlines()
 
     def forget_calls(self) -> None:

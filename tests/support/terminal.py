@@ -1,4 +1,4 @@
-"""A shell in which a test types what a page says."""
+"""A shell in which a test types the commands of a page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import luigi_sshjob
 
 from support import processes
 
-# As pip puts them into a virtual environment.
+# As pip installs them.
 _PROGRAMS = {
     "luigi": "from luigi.cmdline import luigi_run as main; sys.exit(main())",
     "luigid": "from luigi.cmdline import luigid as main; sys.exit(main())",
@@ -20,25 +20,27 @@ _PROGRAMS = {
     "python": "import runpy; sys.argv.pop(0); runpy.run_path(sys.argv[0])",
 }
 _PACKAGE = Path(luigi_sshjob.__file__).parent.parent
-_DONE = "the command has ended with"
+_DONE = "exit status of the command:"
 
 
 class Terminal:
-    """A bash in `folder`, whose ssh has the configuration of the tests. `options` are arguments for a program by its
-    name, before those that are typed."""
+    """A bash in `folder` whose ssh uses the configuration of the tests.
+
+    `options` are additional arguments by program name.
+    """
 
     def __init__(self, folder: Path, ssh_config: Path, options: dict[str, str]):
         self.transcript = folder / "transcript"
         programs = folder / "bin"
         programs.mkdir()
         for name, start in _PROGRAMS.items():
-            # PYTHONPATH is the page's
+            # the page may set PYTHONPATH
             code = f"import sys; sys.path.append('{_PACKAGE}'); {start}"
             self._program(programs / name, f'"{sys.executable}" -c "{code}" {options.get(name, "")}')
         ssh = subprocess.run(["sh", "-c", "command -v ssh"], capture_output=True, text=True, check=True).stdout.strip()
-        # this package says -F itself: the last one counts
+        # this package passes -F, too; the last one counts
         self._program(programs / "ssh", f'"{ssh}" -F "{ssh_config}"')
-        # not its standard input, which what is typed would read
+        # not the standard input, which the typed commands would read
         commands, self._keyboard = os.pipe()
         with self.transcript.open("wb") as out:
             self._shell = subprocess.Popen(
@@ -60,11 +62,11 @@ class Terminal:
 
     @property
     def said(self) -> str:
-        """All that was printed."""
+        """The complete output so far."""
         return self.transcript.read_text(errors="replace")
 
     def type(self, command: str) -> tuple[int, str]:
-        """The command's exit status and what was printed meanwhile."""
+        """Run a command; return its exit status and output."""
         before = self.transcript.stat().st_size
         os.write(self._keyboard, f"{command}\nprintf '\\n%s %s.\\n' '{_DONE}' $?\n".encode())
 
@@ -76,7 +78,7 @@ class Terminal:
         return int(end()[2]), end()[1]
 
     def close(self) -> None:
-        """Ends all that was started."""
+        """Kill the shell and all its processes."""
         processes.kill([member.pid for member in processes.family(self._shell.pid)])
         os.close(self._keyboard)
         self._shell.wait()

@@ -1,4 +1,4 @@
-"""The test hosts themselves: what they tell must be true before any other test may be believed."""
+"""Tests of the test hosts, on which all other tests rely."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ssh(host: Host, *args: str) -> str:
 
 
 def test_one_plain_ssh_is_one_accepted_login(host: Host) -> None:
-    """A login is counted once, and what does not pass through ssh is not counted."""
+    """A login is counted once; access without ssh is not counted."""
     before = host.accepted_logins()
     assert ssh(host, host.alias, "echo ~; id -un").split() == [host.home, host.username]
     assert host.accepted_logins() == before + 1
@@ -36,7 +36,7 @@ def test_one_plain_ssh_is_one_accepted_login(host: Host) -> None:
 
 
 def test_a_changed_host_key_is_refused(host: Host, tmp_path: Path) -> None:
-    """The configuration pins the host's real key, so that a test of host key checks means something."""
+    """The configuration pins the host's key, as tests of host key verification assume."""
     pinned, other = (
         host.known_hosts.read_text().split(),
         host.key_file.with_suffix(".pub").read_text().split(),
@@ -50,8 +50,8 @@ def test_a_changed_host_key_is_refused(host: Host, tmp_path: Path) -> None:
     assert host.accepted_logins() == before
 
 
-def test_run_tells_output_and_failure(host: Host) -> None:
-    """Arguments and input arrive unchanged, bytes survive, and a failure says what the command said."""
+def test_run_returns_output_and_raises_on_failure(host: Host) -> None:
+    """Arguments, input and bytes arrive unchanged, and a failure contains the stderr of the command."""
     hostile = 'a\'; echo foo "b" $(x)\n日本'
     assert host.run("printf", "%s", hostile) == hostile
     assert host.run("cat", input=hostile * 10_000) == hostile * 10_000
@@ -63,8 +63,8 @@ def test_run_tells_output_and_failure(host: Host) -> None:
     assert failure.value.status == 3
 
 
-def test_processes_shows_what_an_ssh_session_left_running(host: Host) -> None:
-    """A process detached by ssh is seen, also without its session, until it ends."""
+def test_processes_lists_what_an_ssh_session_left_running(host: Host) -> None:
+    """A detached process is listed until it ends, also after its session."""
     assert host.processes() == []
     pid = int(ssh(host, host.alias, "setsid sleep 4321 </dev/null >/dev/null 2>&1 & echo $!"))
     wait_until(lambda: host.processes() == [(pid, "sleep 4321")], "nothing but the detached sleep")
@@ -73,7 +73,7 @@ def test_processes_shows_what_an_ssh_session_left_running(host: Host) -> None:
 
 
 def test_luigi_reads_the_configuration_of_the_test(luigi_cfg, host: Host) -> None:
-    """The process and its children see this test's [sshjob]; its masters end with the test."""
+    """This process and its children read the [sshjob] of this test; its ControlMasters end with the test."""
     assert sshjob().ssh_config == str(host.ssh_config)
     assert sshjob().runtime_dir == str(luigi_cfg.runtime_dir)
     assert os.environ["LUIGI_CONFIG_PATH"] == str(luigi_cfg.path)
@@ -87,7 +87,7 @@ def test_luigi_reads_the_configuration_of_the_test(luigi_cfg, host: Host) -> Non
 
 @pytest.mark.needs_docker
 def test_a_paused_host_is_silent_and_a_restarted_one_has_lost_its_processes(host: DockerHost) -> None:
-    """Pause keeps what runs and answers nobody; restart ends it and keeps port, keys and log."""
+    """A pause keeps processes; a restart ends them, and keeps port, keys and log."""
     host.run("sh", "-c", "setsid sleep 4321 </dev/null >/dev/null 2>&1 &")
     logins = host.accepted_logins()
     host.pause()
