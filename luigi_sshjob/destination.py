@@ -1,4 +1,4 @@
-"""What a user says about how a host is reached."""
+"""An SSH destination: the host and the options with which it is reached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
 
-# [address]:port, name:port, or an IPv6 address as it is
+# [address]:port, name:port, or an IPv6 address without brackets
 _ADDRESS = re.compile(
     r"\[(?P<bracketed>[^\[\]]+)\](?::(?P<p1>\d+))?|(?P<name>[^:\[\]]+)(?::(?P<p2>\d+))?|(?P<ipv6>[^\[\]]+)"
 )
@@ -20,9 +20,9 @@ _ADDRESS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """A host and the keywords of `luigi.contrib.ssh.RemoteContext`; ssh_config(5) fills what is left out.
+    """A host and the keywords of `luigi.contrib.ssh.RemoteContext`; ssh_config(5) has the defaults.
 
-    Ours are `transport`, by its name, and `password`, a function that answers the host's question for one.
+    Two keywords are added: `transport`, a name, and `password`, a function that responds to the host's prompts.
     """
 
     host: str
@@ -34,20 +34,20 @@ class Destination:
     sshpass: bool = False
     tty: bool = False
     transport: str | None = None
-    # written where it is used, it is another function each time
+    # not compared: a lambda is another object each time
     password: Callable[[str], str] | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def parse(cls, host: str, options: Mapping[str, Any]) -> Destination:
         """`host` is an alias or address, also as user@host, host:port or user@host:port.
 
-        Raises `ConfigurationError` for an unknown keyword and for what ssh could not be given safely.
+        Raises `ConfigurationError` for unknown keywords and for values that are not safe in an ssh command line.
         """
         known = {field.name for field in dataclasses.fields(cls)} - {"host"}
         unknown = sorted(map(str, set(options) - known))
         if unknown:
             raise ConfigurationError(
-                f"there is no such ssh option: {', '.join(unknown)}",
+                f"unknown ssh option: {', '.join(unknown)}",
                 host=str(host),
                 next_step=f"use one of {', '.join(sorted(known))}",
             )
@@ -55,10 +55,10 @@ class Destination:
         username, _, address = host.rpartition("@") if isinstance(host, str) else ("", "", "")
         match = _ADDRESS.fullmatch(address)
         printable = isinstance(host, str) and host.isprintable()
-        # ssh would take a leading dash for an option, ProxyCommand for one
+        # ssh would read a leading dash as an option, such as ProxyCommand
         if not match or not printable or " " in host or address.startswith("-"):
             raise ConfigurationError(
-                f"this is no name of a host: {host!r}", next_step="use an alias of ~/.ssh/config, or user@host:port"
+                f"invalid host name: {host!r}", next_step="use an alias of ~/.ssh/config, or user@host:port"
             )
         if username:
             values.setdefault("username", username)
@@ -69,18 +69,18 @@ class Destination:
 
     @property
     def reference(self) -> str:
-        """As ssh's command line takes it."""
+        """The argument for ssh's command line: user@host, without the port."""
         return f"{self.username}@{self.host}" if self.username else self.host
 
     def __str__(self) -> str:
         if not self.port:
             return self.reference
-        # else the port would be taken for a part of the address
+        # brackets separate an IPv6 address from the port
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.username}@{host}:{self.port}" if self.username else f"{host}:{self.port}"
 
     def by_hand(self, ssh_config: str = "") -> str:
-        """The ssh command with which a person reaches the same account in the same way."""
+        """The ssh command with which a person reaches the same account, for messages."""
         words = ["ssh"]
         for option, value in (("-F", ssh_config), ("-p", self.port), ("-i", self.key_file)):
             if value:
@@ -88,7 +88,7 @@ class Destination:
         return " ".join([*words, self.reference])
 
     def key(self, *more: str) -> str:
-        """Names the connection: the same for all that may share it. 12 characters, as socket paths are short."""
+        """A name of 12 characters for the connection, as socket paths are short; equal if it may be shared."""
         login = (
             self.host,
             self.username,
@@ -104,12 +104,14 @@ class Destination:
 def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
     for name in ("port", "connect_timeout"):
         if name in values:
-            values[name] = _whole_number(host, name, values[name])
+            values[name] = _integer(host, name, values[name])
     if not 0 < values.get("port", 22) < 65536:
-        raise ConfigurationError(f"there is no such port: {values['port']}", host=host, next_step="use 1 to 65535")
+        raise ConfigurationError(f"invalid port number: {values['port']}", host=host, next_step="use 1 to 65535")
     if values.get("connect_timeout", 0) < 0:
         raise ConfigurationError(
-            f"connect_timeout is negative: {values['connect_timeout']}", host=host, next_step="give seconds above 0"
+            f"connect_timeout must not be negative: {values['connect_timeout']}",
+            host=host,
+            next_step="set it to a number of seconds above 0",
         )
     for name in ("username", "key_file", "transport"):
         value = values[name] = (
@@ -117,19 +119,21 @@ def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
         )
         if value is not None and not (isinstance(value, str) and value and value.isprintable() and value[0] != "-"):
             raise ConfigurationError(
-                f"an ssh option cannot have this value: {name} {value!r}", host=host, next_step="correct ssh_options"
+                f"invalid value for ssh option {name}: {value!r}", host=host, next_step="correct ssh_options"
             )
     if not callable(values.get("password", str)):
         raise ConfigurationError(
-            "password is not a function", host=host, next_step="give one that takes the host's question and answers it"
+            "password must be a function",
+            host=host,
+            next_step="set it to a function that takes the host's prompt and returns the response",
         )
     return values
 
 
-def _whole_number(host: str, name: str, value: Any) -> int:
+def _integer(host: str, name: str, value: Any) -> int:
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         raise ConfigurationError(
-            f"an ssh option is not a whole number: {name} {value!r}", host=host, next_step="give one"
+            f"invalid integer for ssh option {name}: {value!r}", host=host, next_step="correct ssh_options"
         ) from None

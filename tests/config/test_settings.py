@@ -221,10 +221,10 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
         ("[sshjob]\nbase_dir = %(nothing)s", "not there: .*nothing"),
         ("[sshjob:box]\ntime_limit = 1", r"\[sshjob:box\]\nNext: name it \[sshjob.box\]"),
         ("[sshjob ]\ntime_limit = 1", r"nobody's: \[sshjob \]"),
-        ("[sshjob.]\ntime_limit = 1", r"\[sshjob.\]: this is no name of a host: ''\nNext: use an alias"),
-        ("[sshjob.-oProxyCommand=x]\ntime_limit = 1", "is no name of a host"),
-        ("[sshjob.my box]\ntime_limit = 1", "this is no name of a host: 'my box'"),
-        ("[sshjob.box:99999]\ntime_limit = 1", "no such port: 99999"),
+        ("[sshjob.]\ntime_limit = 1", r"\[sshjob.\]: invalid host name: ''\nNext: use an alias"),
+        ("[sshjob.-oProxyCommand=x]\ntime_limit = 1", "invalid host name"),
+        ("[sshjob.my box]\ntime_limit = 1", "invalid host name: 'my box'"),
+        ("[sshjob.box:99999]\ntime_limit = 1", "invalid port number: 99999"),
     ],
 )
 def test_what_is_not_understood_is_refused_and_what_is_right_is_said(written, text, said):

@@ -65,7 +65,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("an option has a value that cannot be", typed("--sshjob-kill-grace", "soon")),
     ("tracking_url is not a valid URL pattern", declared(tracking_url="gpu01/{host}")),
     ("remote_jobs is no number of jobs", lambda _: RemoteJobWorker("many")),
-    ("there is no such ssh option", declared(ssh_options={5: 1})),
+    ("unknown ssh option", declared(ssh_options={5: 1})),
     ("the task has no host", declared(host=None)),
     ("a task must override command()", declared(command=RemoteJobTask.command)),
     ("command() must return a script as a str", declared(command=lambda self: "")),

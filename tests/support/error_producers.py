@@ -39,7 +39,7 @@ WITHOUT_HOST = (
     "the section of a host",
     "no host was used",
     "remote_jobs",
-    "this is no name of a host",
+    "invalid host name",
     "the task has no host",
 )
 

@@ -1,4 +1,4 @@
-"""The local runtime directory: sockets, locks and nothing that must outlive a login."""
+"""The local runtime directory: sockets, locks and other files that need not survive a logout."""
 
 from __future__ import annotations
 
@@ -10,54 +10,53 @@ from pathlib import Path
 
 from luigi_sshjob.errors import ConfigurationError
 
-# sun_path holds 104 bytes on macOS and 108 on Linux; ssh binds a name of 17 characters more, then links it
+# sun_path holds 104 bytes on macOS and 108 on Linux; ssh binds a name with 17 more characters, then links it
 _SOCKET_PATH_LIMIT = 104 - 17 - 1
 
 
 def runtime_dir(configured: str = "") -> Path:
-    """The directory, made 0700 where it is missing.
+    """The directory, created with mode 0700 if it is missing.
 
-    Raises `ConfigurationError` where it belongs to another account, is open to others, or is so long a
-    path that no socket could be made in it.
+    Raises `ConfigurationError` if it cannot be created, belongs to another account or is open to others.
     """
-    # not $XDG_RUNTIME_DIR or $TMPDIR: a login has them, cron has not, and both must meet on one connection
-    path = Path(configured or f"/tmp/luigi-sshjob-{os.geteuid()}")
+    # not $XDG_RUNTIME_DIR or $TMPDIR: they are set in a login, not in cron, and both must use the same connection
+    path = Path(configured or f"/tmp/luigi-sshjob-{os.geteuid()}")  # noqa: S108  # its owner and mode are checked
     try:
         path = path.expanduser()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.lstat(path)
+        status = os.lstat(path)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
-            f"the runtime directory cannot be made: {path}: {getattr(error, 'strerror', None) or error}",
-            next_step="make room for it, or set runtime_dir in [sshjob] to a directory that can be made",
+            f"cannot create the runtime directory: {path}: {getattr(error, 'strerror', None) or error}",
+            next_step="fix the reason, or set runtime_dir in [sshjob] to another directory",
         ) from error
-    _refuse_others(path, found)
+    _check(path, status)
     return path
 
 
 def check_private(path: Path) -> None:
-    """Raises `ConfigurationError` where a directory that was tidied up was made anew by somebody else meanwhile.
+    """Raise `ConfigurationError` if the directory was removed, and created again by another account.
 
-    To be called whenever something in it is to be trusted: leader and peers send each other pickles.
+    Call it before trusting a file in it: leader and peers send each other pickles.
     """
     with contextlib.suppress(FileNotFoundError):
-        _refuse_others(path, os.lstat(path))
+        _check(path, os.lstat(path))
 
 
-def _refuse_others(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+def _check(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigurationError(
-            f"the runtime directory is not a directory of this account alone: {path}",
-            next_step=f"chmod 700 it (it is {found.st_mode & 0o777:o}), or set runtime_dir in [sshjob] to another",
+            f"the runtime directory is not private to this account: {path}",
+            next_step=f"chmod 700 it (its mode is {status.st_mode & 0o777:o}), or set runtime_dir in [sshjob]",
         )
 
 
 def socket_path(directory: Path, name: str) -> str:
-    """A path for a control socket; raises `ConfigurationError` where ssh could not bind it."""
+    """The path of a control socket; raises `ConfigurationError` if it is too long for ssh to bind."""
     path = str(directory / name)
     if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
         raise ConfigurationError(
-            f"this is too long a path for a control socket: {path} (at most {_SOCKET_PATH_LIMIT} bytes)",
+            f"path too long for a control socket: {path} (at most {_SOCKET_PATH_LIMIT} bytes)",
             next_step="set runtime_dir in [sshjob] to a shorter path",
         )
     return path

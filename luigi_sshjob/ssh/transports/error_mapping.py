@@ -46,40 +46,40 @@ _PROXY_ENDED = "UNKNOWN port 65535"
 
 _UNREACHABLE = (
     HostUnreachable,
-    "no connection to the host",
-    "check that `{ssh} true` works from here; jobs on the host go on meanwhile",
+    "cannot connect to the host",
+    "check that `{ssh} true` works on this machine; jobs on the host keep running",
 )
 # Class, fixed beginning of the message, and next step of each code; of all others: _UNREACHABLE.
 _ERRORS: dict[str, tuple[type[SSHJobError], str, str]] = {
     "host-key-changed": (
         LoginRefused,
-        "the host shows another key than it did before",
-        "find out from its administrator why the host key changed; if that is in order, ssh-keygen -R {known_as}",
+        "the host key has changed",
+        "ask the host's administrator whether the change is legitimate; only then run ssh-keygen -R {known_as}",
     ),
     "host-key-unknown": (
         LoginRefused,
-        "the host's key is not one that is known and trusted",
-        "run `{ssh}` once by hand and compare the host key's fingerprint, so that known_hosts has it",
+        "host key verification failed",
+        "run `{ssh}` once by hand, compare the host key's fingerprint, and accept the key into known_hosts",
     ),
     "name-service-unavailable": (
         HostUnreachable,
-        "the name service does not answer",
-        "wait for it; jobs on the host go on meanwhile",
+        "temporary failure in name resolution",
+        "wait until names are resolved again; jobs on the host keep running",
     ),
     "name-unknown": (
         LoginRefused,
-        "no machine has the name of this host",
-        "check the spelling of the host, or give it a HostName in the ssh configuration",
+        "cannot resolve the host name",
+        "check the spelling of the host, or set its HostName in the ssh configuration",
     ),
     "authentication-failed": (
         LoginRefused,
-        "the host does not let us in",
-        "make `{ssh} true` work without a question: key_file, ssh-add, authorized_keys on the host",
+        "ssh authentication failed",
+        "make `{ssh} true` work without any prompt: key_file, ssh-add, authorized_keys on the host",
     ),
     "invalid-ssh-config": (
         ConfigurationError,
-        "the ssh configuration cannot be used",
-        "correct what ssh names: a line of the ssh configuration, its permissions, ssh_config in [sshjob]",
+        "invalid ssh configuration",
+        "fix what ssh reports: a line of the ssh configuration, its permissions, ssh_config in [sshjob]",
     ),
 }
 
@@ -101,7 +101,7 @@ def login_error(stderr: str, destination: Destination, ssh_config: str = "") -> 
     known = _KNOWN_AS.search(stderr)
     lines = [line.strip() for line in stderr.splitlines() if line.strip(" @\r\n")]
     return kind(
-        f"{problem}: {'; '.join(lines[-4:]) or 'ssh ended without a word'}",
+        f"{problem}: {'; '.join(lines[-4:]) or 'ssh printed no message'}",
         host=str(destination),
         doing="logging in",
         next_step=next_step.format(
@@ -111,45 +111,45 @@ def login_error(stderr: str, destination: Destination, ssh_config: str = "") -> 
     )
 
 
-def client_failed(said: str) -> bool:
-    """Whether these are words of a client that had no session, not of what it should have run."""
-    return bool(_CLIENT_FAILED.search(said))
+def client_failed(stderr: str) -> bool:
+    """Whether a multiplexed client wrote this because it got no session; its command did not run."""
+    return bool(_CLIENT_FAILED.search(stderr))
 
 
-def client_error(said: str, destination: Destination) -> SSHJobError:
-    """The error for a client of the master that ended before its time.
+def client_error(stderr: str, destination: Destination) -> SSHJobError:
+    """The error for a multiplexed client that ended too early.
 
-    A client cannot log in, so nothing it or its command says is about a login.
+    A client cannot log in, so neither its own messages nor those of its command are about a login.
     """
-    if client_failed(said) and re.search(r"refused by peer|request failed|open failed", said):
+    if client_failed(stderr) and re.search(r"refused by peer|request failed|open failed", stderr):
         return session_refused(destination)
-    return connection_lost(said, destination)
+    return connection_lost(stderr, destination)
 
 
 def session_refused(destination: Destination) -> SessionRefused:
     """The error for a session that the server did not open."""
     return SessionRefused(
-        "the server has no session left on the shared connection",
+        "the server refused another session on the connection",
         host=str(destination),
-        next_step="lower max_sessions in [sshjob] below the server's MaxSessions",
+        next_step="set max_sessions in [sshjob] below the server's MaxSessions",
         code="session-refused",
     )
 
 
-def connection_lost(said: str, destination: Destination) -> ConnectionLost:
-    """The error for a connection that ended before its time."""
+def connection_lost(stderr: str, destination: Destination) -> ConnectionLost:
+    """The error for a connection that ended too early."""
     return ConnectionLost(
-        f"the connection broke{': ' + said.strip() if said.strip() else ''}",
+        f"the connection was lost{': ' + stderr.strip() if stderr.strip() else ''}",
         host=str(destination),
-        next_step="do it again, the connection is made anew by itself; a command may have been run all the same",
+        next_step="try again, which reconnects automatically; a command that was sent may have run",
         code="connection-lost",
     )
 
 
 def response_timeout(destination: Destination) -> ConnectionLost:
-    """The error for an answer that did not come in time."""
+    """The error for a response that did not arrive in time."""
     return ConnectionLost(
-        "the host did not answer in time",
+        "the host did not respond in time",
         host=str(destination),
         next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
         code="timeout",
@@ -157,30 +157,30 @@ def response_timeout(destination: Destination) -> ConnectionLost:
 
 
 def key_file_missing(destination: Destination) -> ConfigurationError:
-    """The error for a key that is not where it is said to be."""
+    """The error for a `key_file` that does not exist."""
     return ConfigurationError(
-        f"there is no key file {destination.key_file}",
+        f"key file not found: {destination.key_file}",
         host=str(destination),
         next_step="correct key_file in ssh_options",
         code="key-file-missing",
     )
 
 
-def tunnel_failed(way: str, said: str, destination: Destination) -> ConnectionFailed:
-    """The error for a port that does not lead where it should."""
+def tunnel_failed(forwarding: str, reason: str, destination: Destination) -> ConnectionFailed:
+    """The error for a port that cannot be forwarded."""
     return ConnectionFailed(
-        f"the tunnel cannot be made: {said}",
+        f"cannot open the tunnel: {reason}",
         host=str(destination),
-        doing=f"opening the tunnel {way}",
+        doing=f"opening the tunnel {forwarding}",
         next_step="check that the local port is free and that the server allows forwarding",
         code="tunnel-failed",
     )
 
 
 def program_missing(name: str, host: str) -> ConfigurationError:
-    """The error for a program that this machine should have."""
+    """The error for a program that is not installed on this machine."""
     return ConfigurationError(
-        f"there is no such program on this machine: {name}",
+        f"program not found on this machine: {name}",
         host=host,
         next_step=f"install it (Debian: apt-get install {'openssh-client' if name == 'ssh' else name})",
         code="program-missing",

@@ -58,7 +58,7 @@ class LoginCoordinator:
                 "another process has been logging in for too long",
                 host=str(self._destination),
                 doing="logging in",
-                next_step="end the process that holds it up, or wait",
+                next_step="end that process, or wait",
             )
         try:
             if not connected():

@@ -18,7 +18,7 @@ def _paramiko(destination: Destination, settings: Settings) -> DiagnosableTransp
         )
     except ImportError as error:
         raise ConfigurationError(
-            f"the transport paramiko needs what is not installed on this machine: {error}",
+            f"the transport paramiko is not installed: {error}",
             host=str(destination),
             next_step="pip install luigi-sshjob[paramiko]",
         ) from error
@@ -34,7 +34,7 @@ def transport_to(destination: Destination, settings: Settings) -> DiagnosableTra
     name = destination.transport or settings.transport
     if name not in _TRANSPORTS:
         raise ConfigurationError(
-            f"there is no such transport: {name!r}",
+            f"unknown ssh transport: {name!r}",
             host=str(destination),
             next_step=f"set transport in [sshjob], or in ssh_options, to one of {', '.join(_TRANSPORTS)}",
         )

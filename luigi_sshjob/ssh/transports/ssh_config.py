@@ -1,4 +1,4 @@
-"""The user's ssh configuration, as far as both transports care."""
+"""The parts of the user's ssh configuration that both transports need."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 
 def config_fingerprint(ssh_config: str) -> tuple[str, ...]:
-    """Tells one state of the user's configuration from another."""
+    """Path, modification time and size of the configuration file; changes when the file is edited."""
     path = os.path.expanduser(ssh_config or "~/.ssh/config")
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return (path,)
-    return path, str(found.st_mtime_ns), str(found.st_size)
+    return path, str(status.st_mtime_ns), str(status.st_size)

@@ -323,7 +323,7 @@ def test_a_question_to_a_silent_host_is_not_waited_for_longer_than_the_setting_s
     assert files.exists("/")
     proxy.silence()
     since = time.monotonic()
-    with pytest.raises(HostUnreachable, match="did not answer in time"):
+    with pytest.raises(HostUnreachable, match="did not respond in time"):
         files.exists("/")
     with pytest.raises(HostUnreachable):
         files.reader("/etc/passwd")

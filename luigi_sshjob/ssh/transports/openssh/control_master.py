@@ -119,7 +119,7 @@ class ControlMaster:
             raise key_file_missing(self.destination)
         if self.destination.sshpass and "SSHPASS" not in os.environ:
             raise ConfigurationError(
-                "sshpass is set, but there is no SSHPASS in the environment",
+                "sshpass is set, but the environment has no SSHPASS",
                 host=str(self.destination),
                 doing="logging in",
                 next_step="set SSHPASS to the password in the environment of the process that runs Luigi",
@@ -178,9 +178,9 @@ class ControlMaster:
 
     def _no_master(self) -> HostUnreachable:
         return HostUnreachable(
-            f"there is no connection of yours, and existing_master is require: {self.control_path}",
+            f"no existing master, and existing_master is require: {self.control_path}",
             host=str(self.destination),
-            next_step=f"log in with `{self.destination.by_hand(self.settings.ssh_config)}`; it is waited for",
+            next_step=f"log in with `{self.destination.by_hand(self.settings.ssh_config)}`; tasks wait for it",
             code="no-existing-master",
         )
 
@@ -196,6 +196,6 @@ class ControlMaster:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            output = b"the master does not answer"
+            output = b"the master does not respond"
         if process.returncode != 0 and command != "exit":
             raise tunnel_failed(forwarding or command, output.decode("utf-8", "replace").strip(), self.destination)

@@ -34,7 +34,7 @@ class OpenSSHTransport:
     def __init__(self, destination: Destination, settings: Settings):
         if destination.password:
             raise ConfigurationError(
-                "ssh cannot be given a function for its password",
+                "the transport openssh does not support a password function",
                 host=str(destination),
                 next_step="set sshpass, and SSHPASS in the environment, or use the transport paramiko",
             )
@@ -124,9 +124,9 @@ class OpenSSHTransport:
         """A separate master, whose sessions do not count among those of the shared one."""
         if self.settings.existing_master == "require":
             raise ConfigurationError(
-                "existing_master is require, so there is no login but yours",
+                "existing_master is require, so a separate login is not allowed",
                 host=str(self.destination),
-                next_step="nothing: what needs another login is left out",
+                next_step="none: the checks that need a separate login are skipped",
             )
         other = copy.copy(self)
         other.master = self.master.private_copy()

@@ -156,7 +156,7 @@ class ChannelProcess:
                 self._channel.get_pty(os.environ.get("TERM", "dumb"))
             self._channel.exec_command(line)
         except _BROKEN as error:
-            raise self._connection.connection_error(f"the session did not begin: {error}") from error
+            raise self._connection.connection_error(f"the session did not start: {error}") from error
         finally:
             timer.cancel()
 

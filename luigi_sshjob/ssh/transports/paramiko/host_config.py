@@ -74,14 +74,14 @@ def _read_config(path: str, destination: Destination) -> paramiko.SSHConfig:
     except FileNotFoundError:
         if not path:
             return paramiko.SSHConfig()
-        problem = "there is no such file"
+        problem = "file not found"
     except (OSError, UnicodeDecodeError, paramiko.ConfigParseError) as error:
         problem = str(error)
     raise ConfigurationError(
-        f"the ssh configuration cannot be used: {name}: {problem}",
+        f"invalid ssh configuration: {name}: {problem}",
         host=str(destination),
         doing="logging in",
-        next_step="correct it, or ssh_config in [sshjob]",
+        next_step="correct the file, or ssh_config in [sshjob]",
         code="invalid-ssh-config",
     )
 

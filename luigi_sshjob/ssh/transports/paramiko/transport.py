@@ -45,7 +45,7 @@ class ParamikoTransport:
     def __init__(self, destination: Destination, settings: Settings):
         if settings.existing_master == "require":
             raise ConfigurationError(
-                "existing_master is require, and paramiko cannot use a connection of ssh",
+                "existing_master is require, but paramiko cannot use an ssh master",
                 host=str(destination),
                 next_step="use the transport openssh for this host",
             )
@@ -85,7 +85,7 @@ class ParamikoTransport:
     def argv(self, command: Sequence[str]) -> list[str]:  # noqa: ARG002  # see Transport
         """There is no such command."""
         raise ConfigurationError(
-            "the transport paramiko runs no local command",
+            "the transport paramiko has no local command",
             host=str(self.destination),
             next_step="use Popen or check_output, or the transport openssh",
         )
