@@ -58,5 +58,13 @@ class Bench:
     def running(self, text: str) -> bool:
         return any(text in args for _, args in self.host.processes())
 
+    def wait_until_running(self, text: str) -> None:
+        """Until a process of the host has the text in its arguments."""
+        processes.wait_until(lambda: self.running(text), text)
+
+    def supervisor(self) -> int:
+        """The process id of a running supervisor."""
+        return next(pid for pid, args in self.host.processes() if "supervise.sh" in args)
+
     def wait_for_file(self, path: str) -> None:
         processes.wait_until(lambda: self.host.run("sh", "-c", f"test -e {path} && echo yes || true"), path)

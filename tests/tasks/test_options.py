@@ -60,19 +60,19 @@ def test_an_environment_file_gives_each_value_unchanged(environment):
 
 
 @pytest.mark.parametrize("command", ["", "  \n", None, 3, b"true", "a\0b"])
-def test_a_command_that_is_none_is_refused(command):
+def test_an_invalid_command_is_an_error(command):
     with pytest.raises(ConfigurationError, match="Next: "):
         JobSpec(key="k", command=command)
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "Ä", "A\n", "SSHJOB_ID", "UID", 3])
-def test_an_environment_name_that_is_no_name_is_refused(name):
+def test_an_invalid_environment_name_is_an_error(name):
     with pytest.raises(ConfigurationError, match="Next: "):
         JobSpec(key="k", command="x", environment={name: "value"})
 
 
 @pytest.mark.parametrize("value", ["sec\0ret", 42, None, b"secret"])
-def test_an_environment_value_that_cannot_be_passed_is_refused_and_not_shown(value):
+def test_an_invalid_environment_value_is_an_error_that_does_not_show_it(value):
     with pytest.raises(ConfigurationError) as caught:
         JobSpec(key="k", command="x", environment={"TOKEN": value})
     assert "TOKEN" in str(caught.value)
@@ -90,7 +90,7 @@ def test_an_environment_value_that_cannot_be_passed_is_refused_and_not_shown(val
         {"outputs": (Output("SSHJOB_OUTPUT_A", "x"), Output("SSHJOB_OUTPUT_A", "y"))},
     ],
 )
-def test_options_that_make_no_sense_are_refused(options):
+def test_invalid_options_are_an_error(options):
     with pytest.raises(ConfigurationError, match="Next: "):
         JobSpec(key="k", command="x", **options)
 
@@ -107,7 +107,7 @@ def test_a_destination_that_was_written_down_is_the_same(host):
     assert Destination.parse(str(Destination.parse(host, {})), {}) == Destination.parse(host, {})
 
 
-def test_no_place_is_forgotten_by_many_threads_at_once_and_a_broken_list_is_made_anew(monkeypatch, tmp_path):
+def test_recent_locations_survive_many_threads_and_a_broken_file(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (tmp_path / "luigi-sshjob").mkdir()
     (tmp_path / "luigi-sshjob" / "hosts.json").write_text("[{]")
@@ -147,7 +147,7 @@ class Declared(RemoteJobTask):
         return "true"
 
 
-def test_a_task_that_lacks_something_says_what(luigi_cfg):
+def test_a_missing_or_invalid_attribute_is_an_error(luigi_cfg):
     class NoHost(Declared):
         host = None
 
@@ -185,7 +185,7 @@ def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luig
 @pytest.mark.parametrize(
     ("setting", "value"), [("poll_interval", 0), ("max_sessions", "-1"), ("cleanup", "x"), ("time_limit", "soon")]
 )
-def test_a_setting_that_cannot_be_used_is_refused(luigi_cfg, setting, value):
+def test_an_invalid_setting_is_an_error_of_the_task(luigi_cfg, setting, value):
     configure(**{setting: value})
     with pytest.raises(ConfigurationError, match=r"\[sshjob\]"):
         Declared().complete()
@@ -224,7 +224,7 @@ def test_outputs_get_a_variable_each(luigi_cfg):
     assert outputs(JobSummary()) == [("SSHJOB_OUTPUT_0", "/data/a"), ("SSHJOB_OUTPUT_1", "/data/b")]
 
 
-def test_outputs_beside_the_default_ones_keep_their_keys(luigi_cfg):
+def test_outputs_next_to_the_default_ones_keep_their_keys(luigi_cfg):
     class More(Declared):
         def output(self):
             return {**super().output(), "data": self.remote_target("/data/x")}
@@ -238,7 +238,7 @@ def test_outputs_beside_the_default_ones_keep_their_keys(luigi_cfg):
     "target",
     [luigi.LocalTarget("/tmp/x"), RemoteTarget("/x", "other"), luigi.contrib.ssh.RemoteTarget("/x", "box")],
 )
-def test_an_output_that_the_command_cannot_make_is_refused(luigi_cfg, target):
+def test_an_output_that_the_command_cannot_make_is_an_error(luigi_cfg, target):
     class Elsewhere(Declared):
         def output(self):
             return {"there": self.remote_target("/data/x"), "elsewhere": target}
@@ -263,7 +263,7 @@ def test_an_output_that_the_command_cannot_make_is_refused(luigi_cfg, target):
         ("environment", ["A=b"]),
     ],
 )
-def test_an_attribute_that_makes_no_sense_is_refused_before_anything_is_sent(luigi_cfg, attribute, value):
+def test_an_invalid_attribute_is_an_error_before_anything_is_sent(luigi_cfg, attribute, value):
     task = type("Odd", (Declared,), {attribute: value})()
     with pytest.raises(ConfigurationError, match=r"host box, job Odd_[\s\S]*Next: "):
         task.run()
@@ -279,7 +279,7 @@ def test_times_may_be_timedeltas_and_one_exit_code_a_number(luigi_cfg):
 
 
 @pytest.mark.parametrize("command", ["\n  #!/usr/bin/env python3\nx", "#!/bin/sh\r\nx\r\n"])
-def test_an_interpreter_line_that_no_kernel_would_take_is_refused(command):
+def test_an_invalid_interpreter_line_is_an_error(command):
     with pytest.raises(ConfigurationError, match="Next: begin the text with #!"):
         JobSpec(key="k", command=command)
 
@@ -323,7 +323,7 @@ def test_log_lines_are_shown_as_a_person_would_see_them():
     ]
 
 
-def test_a_chatty_log_is_bounded_and_says_what_is_left_out():
+def test_the_number_of_log_lines_is_limited():
     lines: list[str] = []
     now = 0.0
     log = LogLines(lines.append, 10, "see there", clock=lambda: now)

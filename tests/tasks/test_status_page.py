@@ -120,7 +120,7 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
     assert ask(luigid, "get_task_status_message", task_id=task_id)["statusMessage"].startswith("was cancelled: by ")
 
 
-def test_a_host_that_does_not_answer_is_said_and_so_it_is_to_who_asks(
+def test_an_unreachable_host_is_in_the_status_and_in_responses(
     proxy, host, text_folder, luigid, scheduler, start_luigi, luigi_cfg, tmp_path
 ):
     quickly = "request_timeout=3\nconnect_timeout=3\nconnect_attempts=1\nkeepalive_interval=2\nkeepalive_count=2\n"
@@ -198,7 +198,7 @@ class Recorder:
         return StatusReporter(self, JobRef("box", "Task", 1, "/j/Task/1"), 100, "", repeat, lambda: self.now)
 
 
-def test_the_scheduler_is_told_what_changed_and_not_often():
+def test_changes_are_sent_to_the_scheduler_at_most_every_three_seconds():
     recorder = Recorder()
     reporter = recorder.reporter()
     reporter.observe(JobStatus(State.CLAIMED))
@@ -226,7 +226,7 @@ def test_a_progress_beyond_all_bounds_is_a_whole_one_and_ends_no_watch(progress)
     assert [said for _, said in recorder.told if isinstance(said, int)] == [100]
 
 
-def test_how_long_a_job_runs_is_its_hosts_word_and_goes_on_from_there():
+def test_the_age_of_a_job_is_measured_by_its_host():
     recorder = Recorder()
     reporter = recorder.reporter()
     reporter.observe(JobStatus(State.QUEUED, "Slurm job 4711, Priority"))
@@ -244,7 +244,7 @@ def test_how_long_a_job_runs_is_its_hosts_word_and_goes_on_from_there():
     assert recorder.told[-1][1].startswith("failed with exit code 7: the disk is full\non box after 3 d 5 h\n")
 
 
-def test_a_silent_host_is_said_at_once_and_who_is_back_soon():
+def test_an_unreachable_host_is_reported_at_once_and_its_return_soon():
     recorder = Recorder()
     reporter = recorder.reporter()
     reporter.observe(JobStatus(State.RUNNING, running_for=60))

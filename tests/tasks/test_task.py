@@ -78,7 +78,7 @@ def ended(host, folder, job: Slow) -> str:
 
 
 @pytest.mark.parametrize("end", ["terminated", "interrupted", "worker killed"])
-def test_an_ordinary_end_of_the_worker_cancels_the_job_where_it_should(host, folder, luigi_cfg, start_luigi, end):
+def test_an_ordinary_end_of_the_worker_cancels_the_job_if_configured(host, folder, luigi_cfg, start_luigi, end):
     luigi_cfg.path.write_text(luigi_cfg.path.read_text() + "on_worker_exit=cancel\npoll_interval=0.5\n")
     first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
     processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
@@ -100,7 +100,7 @@ def test_an_ordinary_end_of_the_worker_cancels_the_job_where_it_should(host, fol
     assert host.run("cat", f"{folder}/ledger") == "run\nrun\n"
 
 
-def test_ctrl_c_with_one_worker_cancels_the_job_where_it_should(host, folder, luigi_cfg, start_luigi):
+def test_ctrl_c_with_one_worker_cancels_the_job_if_configured(host, folder, luigi_cfg, start_luigi):
     luigi_cfg.path.write_text(luigi_cfg.path.read_text() + "on_worker_exit=cancel\n")
     first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler")
     processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
@@ -147,7 +147,7 @@ def test_the_default_outputs_are_the_record_and_the_log(host, folder, build):
     assert task.job.id == f"{task.task_id}/1"
 
 
-def test_a_failed_task_has_no_output_and_runs_anew(host, folder):
+def test_a_failed_task_has_no_output_and_runs_again(host, folder):
     task = Failing(host=host.alias)
     for attempt in (1, 2):
         with pytest.raises(JobFailed) as caught:
@@ -192,7 +192,7 @@ def test_an_old_success_whose_output_was_removed_is_run_again(host, folder, star
     assert task.complete()
 
 
-def test_a_job_whose_submission_was_not_heard_of_is_the_one_that_ends_with_its_worker(host, folder, monkeypatch):
+def test_a_job_without_a_submit_response_is_cancelled_with_its_worker(host, folder, monkeypatch):
     """Not the attempt before it, which the same task has submitted, too."""
 
     class Second(RemoteJobTask):
@@ -227,7 +227,7 @@ def test_a_job_is_cancelled_through_its_task(host, folder, start_luigi):
 
 
 @pytest.mark.parametrize(("policy", "left"), [("never", True), ("on_success", False), ("always", False)])
-def test_cleanup_removes_what_takes_space_as_the_policy_says(host, folder, policy, left, build):
+def test_cleanup_removes_the_attempt_as_configured(host, folder, policy, left, build):
     configure(cleanup=policy)
     task = Count(host=host.alias, folder=folder)
     assert build(task)
@@ -250,7 +250,7 @@ def test_a_task_whose_output_is_a_directory(host, folder, build):
     assert host.run("cat", f"{folder}/tree/leaf") == "leaf\n"
 
 
-def test_a_task_that_does_not_get_in_leaves_nothing_on_the_host(host, folder, build):
+def test_a_task_that_cannot_log_in_leaves_nothing_on_the_host(host, folder, build):
     before = host.run("ls", "-A")
     task = Count(host="no-such-host.invalid", folder=folder)
     assert not build(task)

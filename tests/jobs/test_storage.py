@@ -1,0 +1,134 @@
+"""Full, broken and slow disks of the host."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from luigi_sshjob.errors import JobError, RemoteCommandFailed
+from luigi_sshjob.jobs.model import State
+from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.retry import Retry
+
+from support import processes
+
+SMALL = "/small"
+
+
+@pytest.fixture
+def small(special_bench):
+    """A host whose base directory is on a disk of 2 MB."""
+    bench = special_bench(tmpfs={SMALL: "size=2m,uid=1000,mode=700"}, cap_add=["SYS_ADMIN"])
+    bench.base = f"{SMALL}/jobs"
+    return bench
+
+
+class Disk:
+    """An ext4 file system in a local file that can be made to behave like a broken disk."""
+
+    def __init__(self, folder):
+        self.path = folder / "disk"
+        image = folder / "image"
+        with image.open("wb") as file:
+            file.truncate(16 << 20)
+        self.path.mkdir()
+        for argv in (["mkfs.ext4", "-q", "-F", "-m", "0", image], ["mount", "-o", "loop", image, self.path]):
+            subprocess.run(argv, check=True, capture_output=True)
+        os.chown(self.path, 1000, 1000)
+
+    def abort(self) -> None:
+        """Make it read-only, also for open files, as ext4 does after an error of the disk."""
+        subprocess.run(["mount", "-o", "remount,abort", self.path], check=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", self.path], check=True)
+
+
+@pytest.fixture
+def broken_disk(tmp_path):
+    try:
+        disk = Disk(tmp_path)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    yield disk
+    disk.unmount()
+
+
+def fill(bench) -> None:
+    bench.host.run("sh", "-c", f"cat /dev/zero >{SMALL}/filling", check=False)
+
+
+@pytest.mark.needs_docker
+def test_a_full_disk_at_submit_is_an_error_that_says_so_and_leaves_nothing(small):
+    small.submit("true")
+    fill(small)
+    small.key = "Second"
+    with pytest.raises(RemoteCommandFailed, match=r"No space left on device[\s\S]*Next: .*nothing was submitted"):
+        small.submit("true " + "x" * 100_000)
+    small.host.run("rm", f"{SMALL}/filling")
+    assert small.host.run("ls", "-A", f"{small.base}/jobs/Second").split() in ([], ["1"])
+    assert small.run("echo room")[1] == b"room\n"
+
+
+@pytest.mark.needs_docker
+def test_a_disk_that_fills_up_while_the_job_runs_still_gets_its_record(small):
+    outcome, _ = small.run(f"cat /dev/zero >{SMALL}/filling || exit 9")
+    assert (outcome.state, outcome.exit_code) == ("failed", 9)
+
+
+@pytest.mark.needs_docker
+def test_a_disk_that_goes_read_only_makes_a_lost_job_that_says_why(broken_disk, special_bench):
+    bench = special_bench(volumes={str(broken_disk.path): {"bind": SMALL}})
+    bench.base = f"{SMALL}/jobs"
+    job = bench.submit(bench.until_told()).job
+    bench.wait_until_running("/command")
+    broken_disk.abort()
+    bench.tell()
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert outcome.state == "lost"
+    # the messages of an aborted ext4
+    broken = r"cannot be (written|put).*: (Read-only file system|Bad message|Structure needs cleaning)"
+    assert re.search(broken, outcome.reason)
+    bench.key = "Second"
+    with pytest.raises(RemoteCommandFailed, match=broken):
+        bench.submit("true")
+
+
+@pytest.mark.needs_docker
+def test_a_used_up_quota_makes_a_record_as_soon_as_there_is_room_and_no_success_before(special_bench):
+    bench = special_bench(cap_add=["SYS_PTRACE"])
+    job = bench.submit(bench.until_told("exit 5")).job
+    bench.wait_until_running("supervise.sh")
+    with bench.host.strace(bench.supervisor(), "write:error=EDQUOT"):
+        bench.tell()
+        bench.wait_until_running("sleep 0.1")
+        processes.wait_until(lambda: not bench.running("/command"), "the end of the command")
+        time.sleep(2)
+        assert bench.control.status(job).state is State.RUNNING
+    outcome = bench.monitor.wait(job, lambda _: None)
+    assert (outcome.state, outcome.exit_code) == ("failed", 5)
+
+
+@pytest.mark.needs_docker
+def test_a_slow_directory_makes_a_slow_job_and_nothing_else(special_bench, ledger):
+    bench = special_bench(cap_add=["SYS_PTRACE"])
+    sshd = int(bench.host.run("pgrep", "-x", "-o", "sshd", user="root"))
+    with bench.host.strace(sshd, "%file:delay_enter=20000"):
+        outcome, seen = bench.run(f"echo run >>{ledger}; cat {ledger}")
+    assert (outcome.state, seen) == ("succeeded", b"run\n")
+
+
+@pytest.mark.alone
+@pytest.mark.needs_docker
+def test_a_supervisor_that_never_starts_is_reported_with_the_reason(small):
+    job = small.submit("true").job
+    small.monitor.wait(job, lambda _: None)
+    small.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code")
+    fill(small)
+    impatient = JobMonitor(small.control, Retry(60), poll_interval=0.2, start_timeout=0.3, launches=15)
+    with pytest.raises(JobError, match=r"claimed for \d+ s: .*No space left on device[\s\S]*Next: "):
+        impatient.wait(job, lambda _: None)
