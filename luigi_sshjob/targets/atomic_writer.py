@@ -1,11 +1,11 @@
-"""A file that is written on a host, and is in its place whole or not at all."""
+"""Atomic writes to files on a host."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import posixpath
-from typing import Any
+from types import TracebackType
 
 from luigi_sshjob.error_context import describes
 from luigi_sshjob.remote import quoting, scripts
@@ -14,10 +14,10 @@ from luigi_sshjob.targets.streams import RemoteWriter
 
 
 class AtomicRemoteFile(io.BufferedWriter):
-    """A new file that appears at `path` when it is closed, whole, or not at all.
+    """A new file that replaces `path` when it is closed.
 
-    An exception inside a `with` block, `abort`, or letting go of an unclosed writer leaves nothing at
-    `path`. `close` raises `RemoteCommandFailed` or `ConnectionLost` where the file is not in its place.
+    An exception inside a `with` block, `abort()`, or dropping an unclosed object leaves `path` as it was. `close()`
+    raises `RemoteCommandFailed` or `ConnectionLost` if the file was not put in place.
     """
 
     def __init__(self, connection: Connection, path: str):
@@ -25,15 +25,14 @@ class AtomicRemoteFile(io.BufferedWriter):
         self.host = connection.host
         self.path = path
         folder = posixpath.dirname(path)
-        self._writer = RemoteWriter(
-            connection, scripts.transfer("take_file", quoting.quote_path(folder or ".")), folder, path
-        )
-        self.tmp_path = self._writer.temporary
+        line = scripts.transfer("take_file", quoting.quote_path(folder or "."))
+        self._writer = RemoteWriter(connection, line, folder, path)
+        self.tmp_path = self._writer.tmp_path
         self._done = False
         super().__init__(self._writer, 1 << 16)
 
     def close(self) -> None:
-        """Puts the file in its place."""
+        """Replaces `path` with the new file."""
         if self._done:
             return
         self._done = True
@@ -45,43 +44,45 @@ class AtomicRemoteFile(io.BufferedWriter):
             self._discard()
             raise
         finally:
-            self._detach()
+            self._close_buffer()
 
     def abort(self) -> None:
-        """Leaves nothing behind."""
+        """Discards the new file."""
         if not self._done:
             self._done = True
             self._discard()
-            self._detach()
+            self._close_buffer()
 
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
             self.abort()
 
     def __del__(self) -> None:
-        # the temporary file goes with the next request, as no connection is opened here
         if not getattr(self, "_done", True):
             self._done = True
-            self._writer.cut()
+            self._writer.disconnect()
+            # a destructor must not open a connection
             self._connection.request_later("fs_discard", quoting.quote_path(self.tmp_path))
-            self._detach()
+            self._close_buffer()
 
     @describes("writing")
     def _commit(self) -> None:
         source, target = quoting.quote_path(self.tmp_path), quoting.quote_path(self.path)
-        if self._writer.lent:
+        if self._writer.fd_shared:
             self._connection.request("fs_move", source, target, idempotent=False)
         else:
             self._connection.request("fs_commit", source, target, self._writer.written)
 
     def _discard(self) -> None:
-        self._writer.cut()
-        with contextlib.suppress(Exception):  # the error that led here is the one to report
+        self._writer.disconnect()
+        with contextlib.suppress(Exception):  # report the error that led here
             self._connection.request("fs_discard", quoting.quote_path(self.tmp_path))
 
-    def _detach(self) -> None:
-        # the buffer must not be flushed to a session that is over
+    def _close_buffer(self) -> None:
+        # flushing fails, because the session is closed
         with contextlib.suppress(Exception):
             super().close()

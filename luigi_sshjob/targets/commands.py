@@ -1,81 +1,125 @@
-"""The verbs on files (remote/server/files.sh), and what their answers mean to a user of Luigi."""
+"""Client of the file functions on a host (remote/server/files.sh)."""
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 
-from luigi_sshjob.error_context import error_context
+from luigi_sshjob.error_context import error_context, no_such_file
 from luigi_sshjob.errors import ParentDirectoryMissing, PathExists, PathIsNotDirectory, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.errors import refused, said
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
-# What the host's functions answer (remote/server/files.sh) -> what it means to a user of Luigi, and what to do.
+# A refusal of the host -> the class of the error, its message and the next step.
 _REFUSALS: dict[str, tuple[type[SSHJobError], str, str]] = {
-    "exists": (PathExists, "there is something already", "remove it before, or use another path"),
-    "no-parent": (ParentDirectoryMissing, "there is no directory to put it in", "make that, or set parents"),
+    "exists": (PathExists, "the path already exists", "remove it first, or use another path"),
+    "no-parent": (ParentDirectoryMissing, "the parent directory does not exist", "create it first, or set parents"),
     "not-a-directory": (
         PathIsNotDirectory,
-        "a file stands where the directory should be",
-        "remove it, or use another path",
+        "the path exists and is not a directory",
+        "remove it first, or use another path",
     ),
 }
 
-# What is being done, in an error.
+# The action that an error names.
 _DOING = {
     "fs_copy": "copying",
     "fs_exists": "looking for",
     "fs_glob": "looking for",
     "fs_isdir": "looking for",
     "fs_listdir": "listing",
-    "fs_mkdir": "making the directory",
+    "fs_mkdir": "creating the directory",
     "fs_move": "moving",
-    "fs_prepare": "making the directory",
+    "fs_prepare": "creating the directory",
     "fs_remove": "removing",
     "fs_remove_file": "removing",
     "fs_rename_new": "renaming",
-    "fs_stat": "looking at",
+    "fs_stat": "reading the attributes of",
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class FileStat:
+    """Attributes of a file on a host; None where the host cannot report them."""
+
+    size: int
+    """In bytes."""
+    mtime: int | None
+    """In seconds since 1970."""
+    mode: int | None
+    """Permission bits."""
+    sparse: bool
+    version: str
+    """Device, inode and time of the last change: differs when the file was replaced or written to."""
+
+    @property
+    def inode(self) -> str:
+        """Device and inode: differs when the file was replaced."""
+        return self.version.split()[0]
+
+
+@dataclasses.dataclass(frozen=True)
 class FileCommands:
-    """Asked on one connection; raise as `RemoteFileSystem` does."""
+    """Requests for files over one connection; they raise the errors that `RemoteFileSystem` documents."""
 
-    def __init__(self, connection: Connection):
-        self.connection = connection
+    connection: Connection
 
-    def prepare(self, path: str) -> None:
-        self.quoted(path)
-        folder = posixpath.dirname(posixpath.normpath(quoting.path_text(path))) or "."
-        self.check("fs_prepare", folder)
-
-    def quoted(self, path: str) -> quoting.Word:
+    def quote(self, path: str) -> quoting.Word:
+        """Quotes a path. Raises `UnsafeValue` if it is invalid."""
         with error_context(host=self.connection.host):
             return quoting.quote_path(quoting.path_text(path))
 
-    def says(self, verb: str, path: str) -> bool:
+    def test(self, verb: str, path: str) -> bool:
+        """Whether a predicate of the host holds for `path`. Raises if the account may not know."""
         with error_context(f"{_DOING[verb]} {path}"):
-            answer = self.connection.request(verb, self.quoted(path), check=False)
-            if answer.status > 1:
-                raise refused(verb, answer, self.connection.host)
-            return answer.status == 0
+            response = self.connection.request(verb, self.quote(path), check=False)
+            if response.status > 1:
+                raise refused(verb, response, self.connection.host)
+            return response.status == 0
 
-    def check(
+    def request(
         self,
         verb: str,
         *paths: str,
-        more: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
         idempotent: bool = True,
         dedicated_session: bool = False,
     ) -> Response:
-        with error_context(f"{_DOING[verb]} {paths[0]}"):
-            words = (*map(self.quoted, paths), *more)
+        """Sends a request for `paths`; see `Connection.request`."""
+        host = self.connection.host
+        with error_context(f"{_DOING[verb]} {paths[0]}", host=host):
+            words = (*map(self.quote, paths), *options)
             try:
                 return self.connection.request(verb, *words, idempotent=idempotent, dedicated_session=dedicated_session)
             except RemoteCommandFailed as error:
+                if said(error) == "no-such-file":
+                    raise no_such_file(paths[-1]) from None
                 kind, problem, next_step = _REFUSALS.get(said(error), (None, "", ""))
                 if kind:
-                    host = self.connection.host
                     raise kind(f"{problem}: {paths[-1]}", host=host, next_step=next_step) from None
                 raise
+
+    def create_parent(self, path: str) -> None:
+        """Creates the parent directory of `path`, and removes old temporary files from it."""
+        self.quote(path)
+        self.request("fs_prepare", posixpath.dirname(posixpath.normpath(quoting.path_text(path))) or ".")
+
+    def stat(self, path: str) -> FileStat:
+        """Returns the attributes of a file or directory. Raises `FileMissing`."""
+        size, mtime, mode, blocks, version = self.request("fs_stat", path).text.split(maxsplit=4)
+        if mtime == "-":
+            return FileStat(int(size), None, None, False, version)
+        return FileStat(int(size), int(mtime), int(mode, 8), int(blocks) * 512 < int(size), version)
+
+    def check_sha256(self, path: str, digest: str) -> None:
+        """Raises `RemoteCommandFailed` if the sha256 of the file is not `digest`."""
+        # a dedicated session: large files take long
+        text = self.connection.request("fs_sha256", self.quote(path), dedicated_session=True).text
+        if digest not in text:
+            raise RemoteCommandFailed(
+                f"checksum mismatch after the copy: {path}: sha256 is {text.split()[0]} on the host, {digest} here",
+                host=self.connection.host,
+                next_step="copy it again; if that does not help, check the disks and memory of both machines",
+            )

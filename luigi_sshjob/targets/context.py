@@ -1,4 +1,4 @@
-"""`RemoteContext`: Luigi's, over the shared connection."""
+"""`RemoteContext`: a subclass of Luigi's that uses the shared connection."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from luigi_sshjob.ssh.connection import Connection, connection_to
 from luigi_sshjob.ssh.shell.session import retry_refused_session
 from luigi_sshjob.ssh.transports.base import Process
 
-_LONGEST = (1 << 17) - 1
-"""Bytes in one argument of a process on Linux (execve(2)); the login shell over there is given the command as one."""
+_MAX_COMMAND = (1 << 17) - 1
+"""Bytes. Linux limits each argument of a process (execve(2)), and sshd passes the command to the shell as one."""
 
-_SHOWN = 200  # characters of a command in an error
+_MAX_SHOWN = 200  # characters of a command in an error
 
-# What shells exit with where they could not run the command at all (POSIX).
+# Exit statuses of POSIX shells that could not run the command.
 _NEXT_STEPS = {
-    126: "make the program there one that the account may run",
-    127: "install the program there, or give its whole path: no login script has been read",
+    126: "make the program on the host executable for the account",
+    127: "install the program on the host, or use its full path: login scripts are not read",
 }
 
 
 class RemoteContext(luigi.contrib.ssh.RemoteContext):
-    """Runs commands on a host, all over one connection that every task and process of this account shares.
+    """Runs commands on a host, over one connection that all tasks and processes of this account share.
 
-    Takes what `luigi.contrib.ssh.RemoteContext` takes; `port` may be a number too, and `host` may be
-    user@host:port. `transport` is one of [sshjob]'s; `password` a function that is given the host's question and
-    answers it, for the transport paramiko (its connection is shared by this process's threads, see `ssh.inprocess`).
-    Equal contexts reach the same account in the same way, host-key policy included.
-    Raises `ConfigurationError` for an option that is none.
+    Takes the arguments of `luigi.contrib.ssh.RemoteContext`; `host` may also be user@host:port, and `port` an int.
+    `transport` overrides the setting of the same name. `password` is a function that receives the prompt of the host
+    and returns the password; it requires the transport paramiko, whose connection is shared within one process only.
+
+    Contexts are equal if they reach the same account with the same options. Raises `ConfigurationError` for an unknown
+    or invalid option.
     """
 
     def __init__(self, host: str, **kwargs: Any):
@@ -57,50 +58,51 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keywords that make an equal context of `host`."""
+        """Keyword arguments that create an equal context, together with `host`."""
         return {name: value for name, value in vars(self.destination).items() if name != "host"}
 
     @property
     def connection(self) -> Connection:
-        """This process's connection. Looked up each time: a forked child must not use its parent's."""
+        """The connection of this process. Looked up each time, because a forked child must not use its parent's."""
         return connection_to(self.destination)
 
     def _prepare_cmd(self, cmd: Sequence[str]) -> list[str]:
         with translate_os_errors("preparing a command", host=str(self.destination)):
             return self.connection.transport.argv(_checked(cmd))
 
-    def Popen(self, cmd: Sequence[str], **kwargs: Any) -> Process:
-        """Remote Popen: `cmd` is shell text for the account's login shell, its words joined by spaces, unquoted.
+    def Popen(self, cmd: Sequence[str], **kwargs: Any) -> Process:  # noqa: N802  # Luigi's name
+        """Starts a command, like `subprocess.Popen`.
 
-        Use `quoted` for arguments that are data. Standard input is /dev/null unless given.
+        `cmd` is text for the account's login shell; its words are joined by spaces and not quoted. Use `quoted` for
+        arguments that are data. Standard input is /dev/null by default.
         """
         with translate_os_errors("starting a command", host=str(self.destination)):
             return self.connection.transport.popen(_checked(cmd), **kwargs)
 
     def check_output(self, cmd: Sequence[str]) -> bytes:
-        """What `cmd` (see `Popen`) writes on standard output.
+        """Runs `cmd` (see `Popen`) and returns its stdout.
 
-        Raises `RemoteCommandFailed`, Luigi's `RemoteCalledProcessError` too, with what it wrote on standard
-        error; `ConnectionLost` where the connection broke, which an exit status of 255 alone does not tell.
+        Raises `RemoteCommandFailed` (also Luigi's `RemoteCalledProcessError`) with the command's stderr if it fails,
+        and `ConnectionLost` if the connection breaks, even though ssh reports both as exit status 255.
         """
         with translate_os_errors("running a command", host=str(self.destination)):
             cmd = _checked(cmd)
-            process, output, said = self._run(cmd)
+            process, output, stderr = self._run(cmd)
         if process.returncode == 0:
-            sys.stderr.write(said)
+            sys.stderr.write(stderr)
             return output
         raise RemoteCommandFailed(
-            f"the command ended with exit status {process.returncode}: {said.strip() or 'no message'}",
+            f"the command ended with exit status {process.returncode}: {stderr.strip() or 'no message'}",
             host=str(self.destination),
-            doing=f"running {' '.join(cmd)[:_SHOWN]!r}",
+            doing=f"running {' '.join(cmd)[:_MAX_SHOWN]!r}",
             returncode=process.returncode,
             cmd=cmd,
             output=output,
-            next_step=_NEXT_STEPS.get(process.returncode, "see what the command itself says; it has been run"),
+            next_step=_NEXT_STEPS.get(process.returncode, "see the message of the command; it was run"),
         )
 
     def check_output_argv(self, argv: Sequence[str]) -> bytes:
-        """As `check_output`, for a program and its arguments, which may hold any character but NUL."""
+        """Like `check_output`, for a program and its arguments, which may contain any character but NUL."""
         return self.check_output(self.quoted(*argv))
 
     def _run(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
@@ -112,40 +114,40 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             process = self.Popen(cmd, stdout=subprocess.PIPE, stderr=errors)
             output, _ = process.communicate()
             errors.seek(0)
-            said = errors.read().decode("utf-8", "replace")
-            error = self.connection.transport.process_error(process, said)
+            stderr = errors.read().decode("utf-8", "replace")
+            error = self.connection.transport.process_error(process, stderr)
             if error is not None:
                 raise error
-            return process, output, said
+            return process, output, stderr
 
     @staticmethod
     def quoted(*argv: str) -> list[str]:
-        """`argv` as a `cmd` for `Popen` and `check_output` that the shell takes word by word."""
+        """Quotes the words of `argv`, for use as `cmd` of `Popen` and `check_output`."""
         return [quoting.quote(argument) for argument in _words(argv)]
 
     @contextlib.contextmanager
     def tunnel(self, local_port: int, remote_port: int | None = None, remote_host: str = "localhost") -> Iterator[int]:
-        """A port on 127.0.0.1 that leads to `remote_host`:`remote_port` as the host sees it, while the block runs.
+        """Forwards a port of 127.0.0.1 to `remote_host`:`remote_port`, as seen from the host, while the block runs.
 
-        `local_port` 0 takes a free one; the block is given the number. Uses the connection that is there:
-        no session, no remote process. Raises `ConnectionFailed` where the port is taken.
+        Yields the local port; `local_port` 0 selects a free one. Uses the shared connection, without a session or a
+        remote process. Raises `ConnectionFailed` if the port is in use.
         """
         with translate_os_errors("opening a tunnel", host=str(self.destination)):
             ports = [_port(port) for port in (local_port, local_port if remote_port is None else remote_port)]
-        # ssh's own word for where it leads: only one host fits between its colons
+        # ssh's syntax for a forwarding separates its parts by colons
         if not isinstance(remote_host, str) or not re.fullmatch(r"[^\s:\0\[\]]+|[0-9A-Fa-f:.]+", remote_host):
             raise ConfigurationError(
-                f"a tunnel cannot lead to a host of this name: {remote_host!r}",
+                f"invalid remote_host of a tunnel: {remote_host!r}",
                 host=str(self.destination),
-                next_step="give a name or an address as the host at the other end knows it",
+                next_step="use a name or an address that the host can resolve",
             )
-        with contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as stack:
             with translate_os_errors("opening a tunnel", host=str(self.destination)):
-                local = opened.enter_context(self.connection.transport.forward_port(ports[0], remote_host, ports[1]))
+                local = stack.enter_context(self.connection.transport.forward_port(ports[0], remote_host, ports[1]))
             yield local
 
     def close(self) -> None:
-        """Ends the shared connection, for every process of this account; running jobs are not touched."""
+        """Closes the shared connection for all processes of this account; running jobs are not affected."""
         self.connection.close_shell()
         self.connection.transport.close()
 
@@ -153,19 +155,21 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
 def _checked(cmd: Sequence[str]) -> list[str]:
     words = _words([cmd] if isinstance(cmd, str) else cmd)
     if any("\0" in word for word in words):
-        raise UnsafeValue(f"the command contains a NUL byte: {words!r}", next_step="take it out")
+        raise UnsafeValue(f"the command contains a NUL byte: {words!r}", next_step="remove it")
     length = len(quoting.encode(" ".join(words)))
-    if length > _LONGEST:
+    if length > _MAX_COMMAND:
         raise ConfigurationError(
-            f"the command is too long for one command line: {length} bytes, and {_LONGEST} are allowed",
-            next_step="put it in a file there, send it as standard input, or run it as a RemoteJobTask",
+            f"the command is too long for one command line: {length} bytes, the limit is {_MAX_COMMAND}",
+            next_step="put it in a file on the host, send it as standard input, or run it as a RemoteJobTask",
         )
     return words
 
 
 def _words(words: Any) -> list[str]:
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
-        raise UnsafeValue(f"the command is no text: {words!r}", next_step="give a str, or a list of str")
+        raise UnsafeValue(
+            f"the command must be a str or a list of str, not {words!r}", next_step="pass a str, or a list of words"
+        )
     return list(words)
 
 
@@ -176,7 +180,7 @@ def _port(port: Any) -> int:
         number = -1
     if not 0 <= number < 65536:
         raise ConfigurationError(
-            f"a tunnel cannot have this port: {port!r}",
-            next_step="give a whole number up to 65535; 0 takes a free one here",
+            f"invalid port of a tunnel: {port!r}",
+            next_step="use a number up to 65535; 0 selects a free local port",
         )
     return number

@@ -1,177 +1,117 @@
-"""`put` and `get`: what is copied appears in its place whole, with its permissions, or not at all."""
+"""`put` and `get`: atomic copies of files and directories, with permissions, checksum and progress."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
-import posixpath
 import stat
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from typing import Any
+from typing import IO
 
-from luigi_sshjob.errors import ConfigurationError, LocalFileError
-from luigi_sshjob.remote import quoting, scripts
-from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.transports.error_mapping import program_missing
+from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.targets import archive
 from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.progress import Progress
-from luigi_sshjob.targets.streams import PIECE, RemoteReader, RemoteWriter, widen
-from luigi_sshjob.targets.temp_files import temporary
-from luigi_sshjob.targets.transfer import Download, Upload, compare, sha256
+from luigi_sshjob.targets.streams import CHUNK
+from luigi_sshjob.targets.temp_files import temporary_path
+from luigi_sshjob.targets.transfer import Download, Upload
 
 
 @dataclasses.dataclass(frozen=True)
-class CopyOptions:
-    """How to copy, see `RemoteFileSystem.put`."""
+class Copy:
+    """A copy between `local_path` and `path` on a host, with the options of `RemoteFileSystem.put`."""
 
+    commands: FileCommands
+    local_path: str
+    path: str
     preserve: bool
     checksum: bool
     progress: Progress
 
-
-def put(verbs: FileCommands, local_path: str, path: str, manner: CopyOptions) -> None:
-    """A local file or directory to the host."""
-    if os.path.isdir(local_path):
-        _no_checksum(verbs, local_path, manner)
-        _put_directory(verbs, local_path, path, manner)
-    else:
-        _put_file(verbs, local_path, path, manner)
-
-
-def get(verbs: FileCommands, path: str, local_path: str, manner: CopyOptions) -> None:
-    """A file or directory of the host to this machine; makes the directory it goes to."""
-    is_directory = verbs.says("fs_isdir", path)
-    if is_directory:
-        _no_checksum(verbs, path, manner)
-    folder, name = os.path.split(local_path)
-    os.makedirs(folder or ".", exist_ok=True)
-    with temporary(folder, directory=is_directory, private=manner.preserve) as tmp_path:
-        if is_directory:
-            get_tree(verbs.connection, path, tmp_path, preserve=manner.preserve, progress=manner.progress)
-            os.rename(tmp_path, os.path.join(folder, name))
+    def put(self) -> None:
+        """Copies a local file or directory to the host."""
+        if os.path.isdir(self.local_path):
+            self._put_directory()
         else:
-            _get_file(verbs, path, tmp_path, manner)
-            os.replace(tmp_path, os.path.join(folder, name))
+            self._put_file()
 
+    def get(self) -> None:
+        """Copies a file or directory from the host; creates the local parent directory."""
+        is_directory = self.commands.test("fs_isdir", self.path)
+        if is_directory:
+            self._reject_checksum(self.path)
+        folder = os.path.dirname(self.local_path)
+        os.makedirs(folder or ".", exist_ok=True)
+        with temporary_path(folder, directory=is_directory, private=self.preserve) as tmp_path:
+            if is_directory:
+                archive.receive_directory(
+                    self.commands.connection, self.path, tmp_path, preserve=self.preserve, progress=self.progress
+                )
+                os.rename(tmp_path, self.local_path)
+            else:
+                self._get_file(tmp_path)
+                os.replace(tmp_path, self.local_path)
 
-def _put_file(verbs: FileCommands, local_path: str, path: str, manner: CopyOptions) -> None:
-    with open(local_path, "rb") as local:
-        facts = os.fstat(local.fileno())
-        upload = Upload(verbs.connection, path, manner.progress, private=manner.preserve)
-        try:
-            upload.run(local, facts.st_size)
-            digest = sha256(local) if manner.checksum else ""
-            upload.commit(facts.st_size, _mode(facts, manner), facts.st_mtime if manner.preserve else None, digest)
-        except BaseException:
-            upload.discard()
-            raise
-
-
-def _mode(facts: os.stat_result, manner: CopyOptions) -> str:
-    """For chmod on the host; a program stays one, with the umask that the account has there."""
-    if manner.preserve:
-        return f"{stat.S_IMODE(facts.st_mode):o}"
-    return "+x" if facts.st_mode & stat.S_IXUSR else ""
-
-
-def _get_file(verbs: FileCommands, path: str, tmp_path: str, manner: CopyOptions) -> None:
-    # unbuffered: bytes go past Python
-    with open(tmp_path, "r+b", buffering=0) as local:
-        facts = Download(verbs.connection, path, manner.progress).run(local)
-        if manner.checksum:
-            compare(verbs.connection, path, sha256(local))
-    # where the host does not tell, what may be private stays so
-    if manner.preserve and facts.mode is not None and facts.mtime is not None:
-        os.chmod(tmp_path, facts.mode)
-        os.utime(tmp_path, (facts.mtime, facts.mtime))
-    elif facts.mode is not None and facts.mode & stat.S_IXUSR:
-        readable = os.stat(tmp_path).st_mode
-        os.chmod(tmp_path, readable | (readable & 0o444) >> 2)
-
-
-def _put_directory(verbs: FileCommands, local_path: str, path: str, manner: CopyOptions) -> None:
-    tmp_path = put_tree(verbs.connection, local_path, path, preserve=manner.preserve, progress=manner.progress)
-    try:
-        verbs.check("fs_move", f"{tmp_path}/tree", path, idempotent=False, dedicated_session=True)
-    finally:
-        with contextlib.suppress(Exception):  # an error that led here is the one to report
-            verbs.check("fs_remove", tmp_path, idempotent=False, dedicated_session=True)
-
-
-def _no_checksum(verbs: FileCommands, path: str, manner: CopyOptions) -> None:
-    if manner.checksum:
-        raise ConfigurationError(
-            f"a checksum is one of a file, and this is a directory: {path}",
-            host=verbs.connection.host,
-            next_step="leave checksum out: ssh itself protects what is on the way",
-        )
-
-
-def put_tree(connection: Connection, local_path: str, path: str, *, preserve: bool, progress: Progress) -> str:
-    """A local directory to `tree` in a directory beside `path`, whose name is returned; there it is whole."""
-    folder = posixpath.dirname(path)
-    options = "-xpf" if preserve else "-xmf"
-    # whatever its mode will be, tar must be able to write there first
-    mode = (f"{stat.S_IMODE(os.stat(local_path).st_mode) | stat.S_IRWXU:o}",) if preserve else ()
-    line = scripts.transfer("take_tree", quoting.quote_path(folder or "."), options, *mode)
-    sink = RemoteWriter(connection, line, folder, path)
-    try:
-        with _tar(["-cf", "-", "-C", local_path, "."], local_path, connection.host, stdout=subprocess.PIPE) as archive:
-            while data := archive.stdout.read1(PIECE):
-                sink.write(data)
-                progress(sink.written, None)
-        sink.finish()
-    except BaseException:
-        sink.cut()
-        with contextlib.suppress(Exception):
-            connection.request(
-                "fs_remove", quoting.quote_path(sink.temporary), idempotent=False, dedicated_session=True
-            )
-        raise
-    return sink.temporary
-
-
-def get_tree(connection: Connection, path: str, local_path: str, *, preserve: bool, progress: Progress) -> None:
-    """A directory of the host into an empty local one."""
-    reached = 0
-    with RemoteReader(connection, path, tree=True) as reader:
-        options = "-xpf" if preserve else "-xmf"
-        with _tar([options, "-", "-C", local_path], local_path, connection.host, stdin=subprocess.PIPE) as archive:
-            buffer = bytearray(PIECE)
-            while count := reader.readinto(buffer):
-                archive.stdin.write(memoryview(buffer)[:count])
-                reached += count
-                progress(reached, None)
-
-
-@contextlib.contextmanager
-def _tar(
-    arguments: list[str], local_path: str, host: str, stdin: int = subprocess.DEVNULL, stdout: int | None = None
-) -> Iterator[Any]:
-    """The tar of this machine; raises `LocalFileError` with what it says where it fails."""
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(["tar", *arguments], stdin=stdin, stdout=stdout, stderr=errors)
-        except FileNotFoundError as error:
-            raise program_missing("tar", host) from error
-        with process:
+    def _put_file(self) -> None:
+        with open(self.local_path, "rb") as local:
+            status = os.fstat(local.fileno())
+            upload = Upload(self.commands, self.path, self.progress, private=self.preserve)
             try:
-                for pipe in filter(None, (process.stdin, process.stdout)):
-                    widen(pipe.fileno())
-                yield process
-            except BrokenPipeError:
-                pass  # it has ended, and says why
+                upload.run(local, status.st_size)
+                upload.commit(
+                    status.st_size,
+                    self._remote_mode(status),
+                    status.st_mtime if self.preserve else None,
+                    _sha256(local) if self.checksum else "",
+                )
             except BaseException:
-                process.kill()
+                upload.discard()
                 raise
-            process.communicate()
-        errors.seek(0)
-        said = errors.read().decode("utf-8", "replace").strip()
-    if process.returncode:
-        raise LocalFileError(
-            f"tar cannot copy the directory of this machine: {local_path}: {said}",
-            next_step="correct what tar names (path, permissions, room, who writes there), and copy it again",
+
+    def _remote_mode(self, status: os.stat_result) -> str:
+        """Argument of chmod on the host; without `preserve` the umask there applies, and programs stay executable."""
+        if self.preserve:
+            return f"{stat.S_IMODE(status.st_mode):o}"
+        return "+x" if status.st_mode & stat.S_IXUSR else ""
+
+    def _put_directory(self) -> None:
+        self._reject_checksum(self.local_path)
+        tmp_path = archive.send_directory(
+            self.commands.connection, self.local_path, self.path, preserve=self.preserve, progress=self.progress
         )
+        try:
+            self.commands.request("fs_move", f"{tmp_path}/tree", self.path, idempotent=False, dedicated_session=True)
+        finally:
+            with contextlib.suppress(Exception):  # report the error that led here
+                self.commands.request("fs_remove", tmp_path, idempotent=False, dedicated_session=True)
+
+    def _get_file(self, tmp_path: str) -> None:
+        # unbuffered, because the descriptor is written to directly
+        with open(tmp_path, "r+b", buffering=0) as local:
+            status = Download(self.commands, self.path, self.progress).run(local)
+            if self.checksum:
+                self.commands.check_sha256(self.path, _sha256(local))
+        # if the host cannot report the mode, the file stays private
+        if self.preserve and status.mode is not None and status.mtime is not None:
+            os.chmod(tmp_path, status.mode)
+            os.utime(tmp_path, (status.mtime, status.mtime))
+        elif status.mode is not None and status.mode & stat.S_IXUSR:
+            mode = os.stat(tmp_path).st_mode
+            os.chmod(tmp_path, mode | (mode & 0o444) >> 2)
+
+    def _reject_checksum(self, path: str) -> None:
+        if self.checksum:
+            raise ConfigurationError(
+                f"checksum is not supported for directories: {path}",
+                host=self.commands.connection.host,
+                next_step="omit checksum: ssh already protects the data in transit",
+            )
+
+
+def _sha256(local: IO[bytes]) -> str:
+    local.seek(0)
+    digest = hashlib.sha256()
+    while data := local.read(CHUNK):
+        digest.update(data)
+    return digest.hexdigest()

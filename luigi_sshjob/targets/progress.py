@@ -1,4 +1,4 @@
-"""How far a transfer is: told to a function, or shown as a bar on a terminal."""
+"""Progress of transfers: reported to a function, or shown as a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ import sys
 from collections.abc import Callable, Iterator
 
 Progress = Callable[[int, "int | None"], None]
-"""Called with the bytes that have gone, and how many there are in all where that is known."""
+"""Called with the number of bytes transferred, and their total number or None if that is unknown."""
 
 
 @contextlib.contextmanager
-def shown(progress: Progress | bool | None, name: str) -> Iterator[Progress]:
-    """What to tell of a transfer while the block runs. True: a bar, where standard error is a terminal."""
+def progress_callback(progress: Progress | bool | None, name: str) -> Iterator[Progress]:
+    """Yields the function to report to; True shows a bar if stderr is a terminal."""
     if callable(progress):
         yield progress
     elif progress and sys.stderr.isatty():
         yield from _bar(name)
     else:
-        yield lambda reached, total: None
+        yield lambda *_: None
 
 
 def _bar(name: str) -> Iterator[Progress]:
-    # most programs never show one
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
+    # rich takes 70 ms to import, and few programs show a bar
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
 
-    columns = (TextColumn(escape(name)), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
+    with progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task(name, total=None)
         yield lambda reached, total: bar.update(task, completed=reached, total=total)

@@ -1,4 +1,4 @@
-"""Files on the host as streams that say so when they break off."""
+"""Raw binary streams to and from files on a host; an incomplete transfer always raises."""
 
 from __future__ import annotations
 
@@ -16,199 +16,212 @@ from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.session import Session
 
-PIECE = 1 << 18  # bytes; a deadline each: a slow host is not one that does not answer
-_MOMENT = 200  # milliseconds
+CHUNK = 1 << 18  # bytes; each chunk has its own deadline, because a slow host is not an unreachable one
+_DRAIN_TIMEOUT = 200  # milliseconds
 
 
-class RemoteReader(io.RawIOBase):
-    """The bytes of one remote file from `offset` on. The end is the end of the file; anything else that ends it raises.
+class _RemoteStream(io.RawIOBase):
+    """A session that transfers the file or directory at `path`."""
 
-    Raises `FileMissing` (a `FileNotFoundError` too) where there is no such file, `RemoteCommandFailed` for another
-    reason not to read it, `ConnectionLost` when the connection breaks.
-    """
+    _session: Session
 
-    def __init__(self, connection: Connection, path: str, offset: int = 0, *, tree: bool = False):
+    def __init__(self, connection: Connection, path: str):
         super().__init__()
         self._connection = connection
         self.host = connection.host
         self.path = path
+
+    def _deadline(self) -> float:
+        return self._connection.request_deadline()
+
+    def _read_line(self) -> bytes:
+        """The next line without its end; empty if the session ended before it."""
+        line = b""
+        while not line.endswith(b"\n"):
+            # byte by byte: the file's content follows, and another process may read it
+            byte = self._session.read(1, deadline=self._deadline())
+            if not byte:
+                return b""
+            line += byte
+        return line[:-1]
+
+    def _wait(self) -> tuple[int, str]:
+        """Waits for the command on the host and returns its exit status and stderr. Raises `ConnectionLost`."""
+        status = self._session.wait(deadline=self._deadline())
+        stderr = self._session.said().strip()
+        if status == 255:
+            raise self._session.lost()
+        self._session.close()
+        return status, stderr
+
+
+class RemoteReader(_RemoteStream):
+    """The content of a remote file from `offset` on, or an archive of a directory if `tree` is set.
+
+    The stream ends only where the file ends. Raises `FileMissing` (also a `FileNotFoundError`) if the file does not
+    exist, `RemoteCommandFailed` if it cannot be read, `ConnectionLost` when the connection breaks.
+    """
+
+    def __init__(self, connection: Connection, path: str, offset: int = 0, *, tree: bool = False):
+        super().__init__(connection, path)
+        self._ended = self._fd_shared = False
         self._open(offset, tree)
 
     @describes("reading")
     def _open(self, offset: int, tree: bool) -> None:
-        self._ended = self._lent = False
         word = quoting.quote_path(self.path)
         line = scripts.transfer("give_tree", word) if tree else scripts.transfer("give_file", word, str(offset + 1))
-        self._connection.retry_once(lambda: self._begin(line))
+        self._connection.retry_once(lambda: self._start(line))
 
-    def _begin(self, line: str) -> None:
-        # opened before the first byte is asked for, so that a missing file is known where LocalTarget's is;
-        # in C, as _failure reads what the shell says of a file that is not there
+    def _start(self, line: str) -> None:
+        # the C locale, because _failure parses the shell's message
         self._session = self._connection.session(f"LC_ALL=C; {line}")
-        widen(self._session.stdout)
-        if _line(self._session, self._connection) != b"open":
+        enlarge_pipe(self._session.stdout)
+        # like LocalTarget, fail when a missing file is opened, not when it is read
+        if self._read_line() != b"open":
             raise self._failure()
 
-    def readable(self) -> bool:
+    def readable(self) -> bool:  # noqa: D102  # io.RawIOBase describes it
         return True
 
     @describes("reading")
     def readinto(self, buffer: Any) -> int:
+        """Reads at most the size of `buffer`; returns 0 only at the end of the file."""
         if self._ended:
             return 0
-        data = self._session.read(len(buffer), deadline=self._connection.request_deadline())
+        data = self._session.read(len(buffer), deadline=self._deadline())
         buffer[: len(data)] = data
         if not data:
-            self._end()
+            self._check_end()
         return len(data)
 
     @describes("reading")
-    def receive(self, local: int) -> int:
-        """A piece of it into an open local file at its position; how many bytes, 0 at the end."""
-        count = self._session.receive(local, PIECE, deadline=self._connection.request_deadline())
+    def copy_chunk(self, local_fd: int) -> int:
+        """Copies a chunk to an open local file without passing it through Python; returns its size, 0 at the end."""
+        count = self._session.receive(local_fd, CHUNK, deadline=self._deadline())
         if not count:
-            self._end()
+            self._check_end()
         return count
 
     def fileno(self) -> int:
-        """For a process that reads in our place (a format's gzip); `close` then tells how it ended."""
-        self._lent = True
+        """The descriptor, for a process that reads in place of this object (gzip of a format)."""
+        self._fd_shared = True
         return self._session.stdout
 
     @describes("reading")
     def close(self) -> None:
+        """Closes the session. Raises if another process read to the end of a stream that is incomplete."""
         if self.closed:
             return
         super().close()
         try:
-            # what is left there nobody wants any more: however it ends, it is not too short for them
-            if self._lent and not self._ended and _drained(self._session):
-                self._end()
+            # if the other process did not read everything, the rest is not needed, and its exit status does not matter
+            if self._fd_shared and not self._ended and self._drained():
+                self._check_end()
         finally:
             self._session.close()
 
-    def _end(self) -> None:
+    def _check_end(self) -> None:
         self._ended = True
-        if self._session.wait(deadline=self._connection.request_deadline()) != 0:
+        if self._session.wait(deadline=self._deadline()) != 0:
             raise self._failure()
 
     def _failure(self) -> Exception:
-        status = self._session.wait(deadline=self._connection.request_deadline())
-        said = self._session.said().strip()
-        if status == 255:
-            return self._session.lost()
-        self._session.close()
-        # busybox begins it in lower case
-        if any(words in said.lower() for words in ("no such file", "nonexistent", "not found")):
+        status, stderr = self._wait()
+        # busybox writes it in lower case
+        if any(words in stderr.lower() for words in ("no such file", "nonexistent", "not found")):
             return no_such_file(self.path)
         return RemoteCommandFailed(
-            f"the file cannot be read: {said}",
+            f"the file cannot be read: {stderr}",
             returncode=status,
             cmd="read",
-            next_step="give the path of a file that the account may read",
+            next_step="use the path of a file that the account may read",
         )
 
+    def _drained(self) -> bool:
+        """Whether the process that shares the descriptor read everything."""
+        try:
+            pipe = self._session.stdout
+        except io.UnsupportedOperation:
+            return False
+        poller = select.poll()
+        poller.register(pipe, select.POLLIN)
+        # programs may stop reading just before the end of the stream, so wait briefly for it; then read() cannot block
+        return any(event & select.POLLHUP for _, event in poller.poll(_DRAIN_TIMEOUT)) and not os.read(pipe, 1)
 
-class RemoteWriter(io.RawIOBase):
-    """Bytes into the standard input of what the host runs to write `temporary`; `finish` tells whether it did.
 
-    `line` is one of `remote/stream.sh`, and writes in `folder` in the place of `path`. Raises `RemoteCommandFailed`
-    where the host cannot write there, `ConnectionLost` when the connection breaks.
+class RemoteWriter(_RemoteStream):
+    """Standard input of a command on the host that writes a temporary file, to be moved to `path` later.
+
+    `line` runs a function of `remote/stream.sh`, which creates `tmp_path` in `folder`. Call `finish` to learn whether
+    the host wrote everything. Raises `RemoteCommandFailed` if the host cannot write there, `ConnectionLost` when the
+    connection breaks.
     """
 
     def __init__(self, connection: Connection, line: str, folder: str, path: str):
-        super().__init__()
-        self._connection = connection
-        self.host = connection.host
-        self.path = path
+        super().__init__(connection, path)
+        self.written = 0
+        self.fd_shared = False
+        """Another process has the descriptor, and its bytes are not counted in `written`."""
         self._open(line, folder)
 
     @describes("writing")
     def _open(self, line: str, folder: str) -> None:
-        self.written = 0
-        self.lent = False
-        # begun twice it has another temporary file; the next cleanup removes the first one
-        self.temporary = posixpath.join(folder, self._connection.retry_once(lambda: self._begin(line)))
+        # a retry creates another temporary file; the next cleanup removes the first one
+        self.tmp_path = posixpath.join(folder, self._connection.retry_once(lambda: self._start(line)))
 
-    def _begin(self, line: str) -> str:
-        """The name of the temporary file."""
+    def _start(self, line: str) -> str:
         self._session = self._connection.session(line)
-        name = quoting.decode(_line(self._session, self._connection))
+        name = quoting.decode(self._read_line())
         if not name:
             self.finish()
             raise self._session.lost()
         return name
 
-    def writable(self) -> bool:
+    def writable(self) -> bool:  # noqa: D102  # io.RawIOBase describes it
         return True
 
     @describes("writing")
     def write(self, data: Any) -> int:
+        """Sends all of `data`."""
         view = memoryview(data).cast("B")
-        for start in range(0, len(view), PIECE):
-            self._session.write(view[start : start + PIECE], deadline=self._connection.request_deadline())
+        for start in range(0, len(view), CHUNK):
+            self._session.write(view[start : start + CHUNK], deadline=self._deadline())
         self.written += len(view)
         return len(view)
 
     @describes("writing")
-    def send(self, local: int, offset: int, count: int) -> int:
-        """At most `count` bytes of an open local file from `offset` on; how many, 0 where it has no more."""
-        sent = self._session.send(local, offset, min(count, PIECE), deadline=self._connection.request_deadline())
+    def copy_chunk(self, local_fd: int, offset: int, count: int) -> int:
+        """Copies at most `count` bytes at `offset` of an open local file; returns their number, 0 at its end."""
+        sent = self._session.send(local_fd, offset, min(count, CHUNK), deadline=self._deadline())
         self.written += sent
         return sent
 
     def fileno(self) -> int:
-        """For a process that writes in our place; its bytes are not counted."""
-        self.lent = True
+        """The descriptor, for a process that writes in place of this object (gzip of a format)."""
+        self.fd_shared = True
         os.set_blocking(self._session.stdin, True)
         return self._session.stdin
 
     @describes("writing")
     def finish(self) -> None:
-        """All is sent: waits until the host has said that it took it. Raises where it did not."""
+        """Ends the input and waits until the host has written it; raises if that failed."""
         self._session.close_stdin()
-        status = self._session.wait(deadline=self._connection.request_deadline())
-        said = self._session.said().strip()
-        if status == 255:
-            raise self._session.lost()
-        self._session.close()
+        status, stderr = self._wait()
         if status != 0:
             raise RemoteCommandFailed(
-                f"the file cannot be written: {said}",
+                f"the file cannot be written: {stderr}",
                 returncode=status,
                 cmd="write",
-                next_step="make room there, or give a path where the account may write; nothing was left there",
+                next_step="free disk space on the host, or use a path that the account may write; no file was left",
             )
 
-    def cut(self) -> None:
-        """Ends the session; what has arrived stays in the temporary file."""
+    def disconnect(self) -> None:
+        """Closes the session; the temporary file keeps what has arrived."""
         self._session.close()
 
 
-def widen(pipe: int) -> None:
-    """Lets more stand in a pipe than the usual 64 KiB, where the system allows it: less waiting for each other."""
+def enlarge_pipe(fd: int) -> None:
+    """Sets the capacity of a pipe to 1 MiB if the system allows it; the default is 64 KiB. Saves context switches."""
     with contextlib.suppress(AttributeError, OSError):
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
-
-
-def _drained(session: Session) -> bool:
-    """Whether everything up to the end was taken, by whoever has the descriptor."""
-    try:
-        pipe = session.stdout
-    except io.UnsupportedOperation:
-        return False
-    poller = select.poll()
-    poller.register(pipe, select.POLLIN)
-    # a moment for the end, as some ask for no more than they need; behind it a read does not wait
-    return any(event & select.POLLHUP for _, event in poller.poll(_MOMENT)) and not os.read(pipe, 1)
-
-
-def _line(session: Session, connection: Connection) -> bytes:
-    """Up to a line break; what ended before is empty. Byte by byte: what follows is for whoever reads on."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = session.read(1, deadline=connection.request_deadline())
-        if not byte:
-            return b""
-        line += byte
-    return line[:-1]
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)

@@ -1,208 +1,166 @@
-"""Files to the host and back; a transfer goes on from where its connection broke."""
+"""Transfers of single files, which resume after the connection broke."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
-import hashlib
 import os
 import posixpath
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, TypeVar
+from typing import IO, ParamSpec, TypeVar
 
-from luigi_sshjob.error_context import error_context, no_such_file
-from luigi_sshjob.errors import ConnectionLost, LocalFileError, RemoteCommandFailed
+from luigi_sshjob.errors import ConnectionLost, LocalFileError
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.retry import Retry
-from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.shell import errors
+from luigi_sshjob.targets.commands import FileCommands, FileStat
 from luigi_sshjob.targets.progress import Progress
-from luigi_sshjob.targets.streams import PIECE, RemoteReader, RemoteWriter
+from luigi_sshjob.targets.streams import CHUNK, RemoteReader, RemoteWriter
 
-Result = TypeVar("Result")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
-_BLOCK = 1 << 16  # bytes; resume_file in remote/stream.sh counts in them
-_HOLE = 1 << 23  # bytes; smaller holes are sent as zeros, which takes less time than another session
-_STUCK = 3  # connections in a row that may break before a byte has moved
-_MEANWHILE = "the transfer goes on from where it was"
-
-
-@dataclasses.dataclass(frozen=True)
-class FileStat:
-    """What a host says of a file: bytes, seconds of 1970, permissions, whether it has holes."""
-
-    size: int
-    mtime: int | None
-    mode: int | None
-    sparse: bool
-    state: str
-
-    @classmethod
-    def of(cls, connection: Connection, path: str) -> FileStat:
-        """Raises `FileNotFoundError` where there is none."""
-        with error_context(f"looking at {path}", host=connection.host):
-            try:
-                said = connection.request("fs_stat", quoting.quote_path(path)).text
-            except RemoteCommandFailed as error:
-                if errors.said(error) == "no-such-file":
-                    raise no_such_file(path) from None
-                raise
-        size, mtime, mode, blocks, state = said.split(maxsplit=4)
-        if mtime == "-":
-            return cls(int(size), None, None, False, state)
-        return cls(int(size), int(mtime), int(mode, 8), int(blocks) * 512 < int(size), state)
-
-    @property
-    def inode(self) -> str:
-        """Stays the same while the file is only written to."""
-        return self.state.split()[0]
+_BLOCK = 1 << 16  # bytes; the unit of resume_file in remote/stream.sh
+_MIN_HOLE = 1 << 23  # bytes; smaller holes are sent as zeros, which takes less time than another session
+_MAX_STALLS = 3  # connections that break in a row without any progress
 
 
 class _Transfer:
-    """One file at `path` on the host, which is waited for."""
+    """A transfer of the file at `path` on the host; waits while the host is unreachable."""
 
-    def __init__(self, connection: Connection, path: str, progress: Progress):
-        self._connection = connection
+    def __init__(self, commands: FileCommands, path: str, progress: Progress):
+        self._commands = commands
+        self._connection = commands.connection
         self._path = path
         self._progress = progress
-        self._patience = Retry(connection.settings.unreachable_timeout)
+        self._retry = Retry(self._connection.settings.unreachable_timeout)
+        self._stalls = 0
 
-    def _patient(self, request: Callable[[], Result]) -> Result:
-        return self._patience.call(request, _MEANWHILE)
+    def _retrying(
+        self, request: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Result:
+        return self._retry.call(lambda: request(*args, **kwargs), "the transfer resumes where it stopped")
 
-    def _facts(self, path: str) -> FileStat:
-        return self._patient(lambda: FileStat.of(self._connection, path))
+    def _count_stall(self, error: ConnectionLost, *, progressed: bool) -> None:
+        """Raises `error` if connections keep breaking without progress."""
+        self._stalls = 0 if progressed else self._stalls + 1
+        if self._stalls > _MAX_STALLS:
+            raise error
 
 
 class Upload(_Transfer):
-    """A local file on its way to `path`: a temporary file there until `commit`, nobody else's to read if `private`."""
+    """A local file on its way to `path`: a temporary file until `commit`, readable only by its owner if `private`."""
 
-    def __init__(self, connection: Connection, path: str, progress: Progress, *, private: bool = False):
-        super().__init__(connection, path, progress)
+    def __init__(self, commands: FileCommands, path: str, progress: Progress, *, private: bool = False):
+        super().__init__(commands, path, progress)
         self._private = private
         self._folder = posixpath.dirname(path)
-        self._temporary = ""
-        self._size = self._stuck = 0
+        self._tmp_path = ""
+        self._size = 0
 
     def run(self, local: IO[bytes], size: int) -> None:
-        """Sends `size` bytes, without the holes of a sparse file."""
+        """Sends `size` bytes; skips the holes of a sparse file."""
         self._size = size
         end = 0
-        for start, end in _segments(local, size):
+        for start, end in _data_segments(local, size):
             self._send(local, start, end)
         if end < size:
-            temporary = quoting.quote_path(self._temporary)
-            self._patient(lambda: self._connection.request("fs_stretch", temporary, size))
+            self._retrying(self._connection.request, "fs_stretch", quoting.quote_path(self._tmp_path), size)
         self._progress(size, size)
 
     def commit(self, size: int, mode: str = "", mtime: float | None = None, sha256: str = "") -> None:
-        """Puts the file in its place. Raises `RemoteCommandFailed` where it is not what was sent."""
-        temporary = quoting.quote_path(self._temporary)
+        """Moves the file into place. Raises `RemoteCommandFailed` if size or sha256 differ."""
         if sha256:
-            self._patient(lambda: compare(self._connection, self._temporary, sha256))
-        words = (mode, "" if mtime is None else time.strftime("%Y%m%d%H%M.%S", time.gmtime(mtime)))
-        target = quoting.quote_path(self._path)
-        self._patient(lambda: self._connection.request("fs_commit", temporary, target, size, *words))
+            self._retrying(self._commands.check_sha256, self._tmp_path, sha256)
+        options = (mode, "" if mtime is None else time.strftime("%Y%m%d%H%M.%S", time.gmtime(mtime)))
+        paths = quoting.quote_path(self._tmp_path), quoting.quote_path(self._path)
+        self._retrying(self._connection.request, "fs_commit", *paths, size, *options)
 
     def discard(self) -> None:
-        """Nothing stays there."""
-        if self._temporary:
-            with contextlib.suppress(Exception):  # the error that led here is the one to report
-                self._connection.request("fs_discard", quoting.quote_path(self._temporary))
+        """Removes the temporary file."""
+        if self._tmp_path:
+            with contextlib.suppress(Exception):  # report the error that led here
+                self._connection.request("fs_discard", quoting.quote_path(self._tmp_path))
 
     def _send(self, local: IO[bytes], start: int, end: int) -> None:
-        reached = start
+        offset = start
         while True:
-            sink, position = self._patient(lambda: self._open(reached))  # noqa: B023
+            writer, position = self._retrying(self._open, offset)
             try:
-                self._fill(sink, local, position, end)
+                self._fill(writer, local, position, end)
                 return
             except ConnectionLost as error:
-                reached = self._reached(reached, end, error)
+                arrived = self._retrying(self._commands.stat, self._tmp_path).size
+                previous, offset = offset, max(offset, min(arrived, end))
+                self._count_stall(error, progressed=offset > previous)
             finally:
-                sink.cut()
+                writer.disconnect()
 
     def _open(self, offset: int) -> tuple[RemoteWriter, int]:
-        """Where bytes from `offset` on go, or from a bit before."""
-        if not self._temporary:
-            folder = quoting.quote_path(self._folder or ".")
-            sink = self._sink("take_file", folder, *(("private",) if self._private else ()))
-            self._temporary = sink.temporary
+        """Opens the temporary file at the last multiple of `_BLOCK` up to `offset`, and returns that position."""
+        if not self._tmp_path:
+            options = ("private",) if self._private else ()
+            writer = self._writer("take_file", quoting.quote_path(self._folder or "."), *options)
+            self._tmp_path = writer.tmp_path
             if not offset:
-                return sink, 0
-            sink.finish()
+                return writer, 0
+            writer.finish()
         blocks = offset // _BLOCK
-        return self._sink("resume_file", quoting.quote_path(self._temporary), str(blocks)), blocks * _BLOCK
+        return self._writer("resume_file", quoting.quote_path(self._tmp_path), str(blocks)), blocks * _BLOCK
 
-    def _sink(self, *words: str) -> RemoteWriter:
+    def _writer(self, *words: str) -> RemoteWriter:
         return RemoteWriter(self._connection, scripts.transfer(*words), self._folder, self._path)
 
-    def _fill(self, sink: RemoteWriter, local: IO[bytes], position: int, end: int) -> None:
+    def _fill(self, writer: RemoteWriter, local: IO[bytes], position: int, end: int) -> None:
         while position < end:
-            sent = sink.send(local.fileno(), position, end - position)
+            sent = writer.copy_chunk(local.fileno(), position, end - position)
             if not sent:
                 raise LocalFileError(
-                    f"a file of this machine became shorter while it was copied: {local.name}",
-                    next_step="let whoever writes it finish, and copy it again",
+                    f"a local file was truncated while it was copied: {local.name}",
+                    next_step="wait for the program that writes the file, and copy it again",
                 )
             position += sent
             self._progress(position, self._size)
-        sink.finish()
-
-    def _reached(self, before: int, end: int, error: ConnectionLost) -> int:
-        """What the host has of it; raises the error of a connection that breaks again and again without a byte."""
-        reached = max(before, min(self._facts(self._temporary).size, end))
-        self._stuck = 0 if reached > before else self._stuck + 1
-        if self._stuck > _STUCK:
-            raise error
-        return reached
+        writer.finish()
 
 
 class Download(_Transfer):
-    """A file of the host on its way into an open local one."""
+    """A file of the host on its way into an open local file."""
 
     def run(self, local: IO[bytes]) -> FileStat:
-        """All of it, on from where it was when the connection breaks; from the beginning where it has changed since."""
-        facts, reached, stuck = self._facts(self._path), 0, 0
+        """Copies the whole file; resumes after the connection broke, and starts over if the file has changed."""
+        stat, offset = self._retrying(self._commands.stat, self._path), 0
         while True:
-            begun = reached
-            reader = self._patient(lambda: self._open(begun))  # noqa: B023
+            start = offset
+            reader = self._retrying(RemoteReader, self._connection, self._path, start)
+            complete = True
             try:
                 with reader:
-                    local.seek(begun)
-                    for count in _copied(reader, local, facts.sparse):
-                        reached += count
-                        self._progress(reached, facts.size)
-            except ConnectionLost:
-                stuck = 0 if reached > begun else stuck + 1
-                if stuck > _STUCK:
-                    raise
-                unbroken = False
-            else:
-                unbroken = True
-            # asked while no session is held: there may be only one
-            now = self._facts(self._path) if begun or not unbroken else facts
-            same = now.inode == facts.inode if unbroken else now == facts
-            if unbroken and same:
-                local.truncate(reached)  # also for a hole at its end
-                return facts
-            if not same:
-                # nothing of what was there before is to be seen below the holes of what is there now
-                facts, reached = now, 0
+                    local.seek(start)
+                    for count in _copy_chunks(reader, local, stat.sparse):
+                        offset += count
+                        self._progress(offset, stat.size)
+            except ConnectionLost as error:
+                self._count_stall(error, progressed=offset > start)
+                complete = False
+            # after the session has been closed, because the host may allow only one
+            current = self._retrying(self._commands.stat, self._path) if start or not complete else stat
+            unchanged = current.inode == stat.inode if complete else current == stat
+            if complete and unchanged:
+                local.truncate(offset)  # extends the file if it ends in a hole
+                return stat
+            if not unchanged:
+                stat, offset = current, 0
+                # holes of the new content must not expose the old one
                 local.truncate(0)
 
-    def _open(self, offset: int) -> RemoteReader:
-        return RemoteReader(self._connection, self._path, offset)
 
-
-def _copied(reader: RemoteReader, local: IO[bytes], sparse: bool) -> Iterator[int]:
-    """Copies to the end, holes as holes; the bytes of each piece."""
-    while not sparse and (count := reader.receive(local.fileno())):
+def _copy_chunks(reader: RemoteReader, local: IO[bytes], sparse: bool) -> Iterator[int]:
+    """Copies up to the end, chunks of zeros as holes if `sparse`; yields the size of each chunk."""
+    while not sparse and (count := reader.copy_chunk(local.fileno())):
         yield count
-    buffer = bytearray(PIECE)
-    zeros = bytes(PIECE)
+    buffer = bytearray(CHUNK)
+    zeros = bytes(CHUNK)
     while sparse and (count := reader.readinto(buffer)):
         if buffer.startswith(zeros[:count]):
             local.seek(count, os.SEEK_CUR)
@@ -213,40 +171,19 @@ def _copied(reader: RemoteReader, local: IO[bytes], sparse: bool) -> Iterator[in
         yield count
 
 
-def sha256(local: IO[bytes]) -> str:
-    """Of the whole file."""
-    local.seek(0)
-    digest = hashlib.sha256()
-    while data := local.read(PIECE):
-        digest.update(data)
-    return digest.hexdigest()
-
-
-def compare(connection: Connection, path: str, digest: str) -> None:
-    """Raises `RemoteCommandFailed` where the file there has another sha256 than `digest`."""
-    # may take long: nobody else should have to wait for it
-    said = connection.request("fs_sha256", quoting.quote_path(path), dedicated_session=True).text
-    if digest not in said:
-        raise RemoteCommandFailed(
-            f"the file is not the same on both sides: {path}: its sha256 there is {said.split()[0]}, here {digest}",
-            host=connection.host,
-            next_step="copy it again; should it stay so, check the disks and the memory of both machines",
-        )
-
-
-def _segments(local: IO[bytes], size: int) -> list[tuple[int, int]]:
-    """The parts of a file that hold data; one at least."""
-    found: list[tuple[int, int]] = []
+def _data_segments(local: IO[bytes], size: int) -> list[tuple[int, int]]:
+    """The ranges of a file between its holes, at least one."""
+    segments: list[tuple[int, int]] = []
     end = 0
     try:
         while end < size:
             start = os.lseek(local.fileno(), end, os.SEEK_DATA)
             end = min(size, os.lseek(local.fileno(), start, os.SEEK_HOLE))
-            if found and start - found[-1][1] < _HOLE:
-                start = found.pop()[0]
-            found.append((start, end))
+            if segments and start - segments[-1][1] < _MIN_HOLE:
+                start = segments.pop()[0]
+            segments.append((start, end))
     except (AttributeError, OSError) as error:
-        # ENXIO: only a hole is left. Anything else: nobody knows of holes here.
+        # ENXIO: the rest is a hole; otherwise the system or file system does not report holes
         if getattr(error, "errno", None) != errno.ENXIO:
             return [(0, size)]
-    return found or [(0, 0)]
+    return segments or [(0, 0)]

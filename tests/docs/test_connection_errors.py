@@ -151,12 +151,12 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("cannot connect to the host", lambda _: RemoteContext("127.0.0.1:1").check_output(["true"])),
     ("all sessions on the shared connection stayed in use", with_all_sessions_in_use),
     ("another process has been logging in for too long", while_another_logs_in),
-    ("the command is no text", command([5])),
+    ("the command must be a str or a list of str, not", command([5])),
     ("the command contains a NUL byte", command("a\0b")),
     ("the command is too long for one command line", command("x" * 131_072)),
-    ("a tunnel cannot have this port", tunnel(70_000)),
-    ("a tunnel cannot have this port", tunnel("http")),
-    ("a tunnel cannot lead to a host of this name", tunnel(0, 22, "a b")),
+    ("invalid port of a tunnel", tunnel(70_000)),
+    ("invalid port of a tunnel", tunnel("http")),
+    ("invalid remote_host of a tunnel", tunnel(0, 22, "a b")),
 ]
 
 

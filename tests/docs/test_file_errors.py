@@ -23,8 +23,8 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("the path is empty", file("exists", "")),
     ("the path is no str", file("mtime", b"x")),
     ("a NUL byte cannot be passed on", file("reader", "a\0b")),
-    ("this is no path of this machine", file("put", "a\0b", "x")),
-    ("the mode of a remote file is neither r nor w", lambda _: RemoteTarget("x", "box").open("a")),
+    ("invalid local path", file("put", "a\0b", "x")),
+    ("the mode of a remote file must be r or w, not", lambda _: RemoteTarget("x", "box").open("a")),
 ]
 
 
@@ -61,38 +61,38 @@ WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], obje
     ("the file cannot be written", "writing /proc/x", lambda env, files: files.writer("/proc/x")),
     ("the file cannot be read", "reading", lambda env, files: files.reader(env.folder)),
     ("no such file on the host", "reading", lambda env, files: files.reader(f"{env.folder}/none")),
-    ("no such file on the host", "looking at", lambda env, files: files.mtime(f"{env.folder}/none")),
-    ("this is a directory, which has no size", "", lambda env, files: files.size(env.folder)),
+    ("no such file on the host", "reading the attributes of", lambda env, files: files.mtime(f"{env.folder}/none")),
+    ("the size of a directory is not defined", "", lambda env, files: files.size(env.folder)),
     ("it is a directory", "removing", lambda env, files: files.remove(env.folder, recursive=False)),
     (
-        "there is something already",
-        "making the directory",
+        "the path already exists",
+        "creating the directory",
         lambda env, files: files.mkdir(env.folder, raise_if_exists=True),
     ),
     (
-        "there is no directory to put it in",
-        "making the directory",
+        "the parent directory does not exist",
+        "creating the directory",
         lambda env, files: files.mkdir(f"{env.folder}/a/b", parents=False),
     ),
     (
-        "a file stands where the directory should be",
-        "making the directory",
+        "the path exists and is not a directory",
+        "creating the directory",
         lambda env, files: files.mkdir("/etc/passwd"),
     ),
     (
         "no such file on this machine",
-        "putting",
+        "uploading",
         lambda env, files: files.put(env.tmp_path / "none", f"{env.folder}/x"),
     ),
     (
         "cannot read or write a local file",
-        "getting /etc/passwd to /dev/null/x",
+        "downloading /etc/passwd to /dev/null/x",
         lambda env, files: files.get("/etc/passwd", "/dev/null/x"),
     ),
-    ("a file of this machine became shorter while it was copied", "putting", becoming_shorter),
+    ("a local file was truncated while it was copied", "uploading", becoming_shorter),
     (
-        "a checksum is one of a file, and this is a directory",
-        "putting",
+        "checksum is not supported for directories",
+        "uploading",
         lambda env, files: files.put(env.tmp_path, f"{env.folder}/x", checksum=True),
     ),
 ]
@@ -117,7 +117,7 @@ def test_programs_that_a_host_lacks_are_named(env, files, folder):
     try:
         with pytest.raises(SSHJobError) as caught:
             files.mtime("/etc/passwd")
-        assert_complete(caught.value, "the host has no stat(1) that tells the time of a file")
+        assert_complete(caught.value, "the host has no stat(1) that reports file times")
         (env.tmp_path / "source").write_text("x")
         with pytest.raises(SSHJobError) as caught:
             files.put(env.tmp_path / "source", f"{folder}/copy", checksum=True)
