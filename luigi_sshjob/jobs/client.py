@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import shlex
 import socket
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
 from luigi_sshjob.jobs.launchers.base import Launcher
-from luigi_sshjob.jobs.model import JobRef, JobStatus, State, checked_base_dir
-from luigi_sshjob.jobs.protocol import offset_word, status_of, watch_words
+from luigi_sshjob.jobs.model import JobRef, JobStatus, checked_base_dir
+from luigi_sshjob.jobs.protocol import offset_word, status_of
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import local_username
-from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
+from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
 # What is being done with a job, in an error.
 _DOING = {
-    "job_cancel": "ending it",
     "job_collect": "taking its outcome over",
     "job_relaunch": "starting it once more",
     "job_remove": "removing it",
@@ -54,6 +51,11 @@ class JobClient:
         with error_context(host=connection.host):
             self._base = quoting.directory_word(checked_base_dir(base_dir))
         self._launcher = launcher
+
+    @property
+    def connection(self) -> Connection:
+        """The connection to the host."""
+        return self._connection
 
     def submit(self, request: JobSpec, wanted: Callable[[], bool] = lambda: True) -> Submission:
         """Starts the job, or attaches to the attempt of this task that nobody has collected.
@@ -96,27 +98,9 @@ class JobClient:
             response = self._connection.request("job_status", job.directory, offset_word(offset))
         return status_of(response, offset)
 
-    def watch(self, job: JobRef, offset: int, known: State | None, *, more: bool, interval: float) -> JobStatus | None:
-        """Waits until there is something to tell of a job that was `known` to stand so: with its log from `offset` on.
-
-        `more`: that there is more of the log is known. `interval` is the longest pause between two looks in seconds.
-        Returns None after some seconds without news.
-        """
-        words = watch_words(job, offset, known, more)
-        with error_context("watching it", job=job.id):
-            answer = self._connection.watch(job.directory, *words, interval=interval, urgent=more)
-        return status_of(answer, offset) if answer else None
-
     def tail(self, job: JobRef, lines: int, most: int) -> bytes:
         """The last lines of its log as it is now, of `most` bytes at the end of it and no more."""
         return self._check(job, "job_tail", job.directory, str(most), str(lines)).parts[0].content
-
-    def cancel(self, job: JobRef, grace: float) -> tuple[State, str]:
-        """Asks the host to end the job, and says how and why so it stood then. To be repeated until it has ended."""
-        # where there is no supervisor any more it takes as long as the killing
-        words = (job.directory, str(math.ceil(grace)), client_identity())
-        (part,) = self._check(job, "job_cancel", *words, dedicated_session=True).parts
-        return State(part.value), quoting.decode(part.content)[:-1]
 
     def collect(self, job: JobRef) -> None:
         """Marks the outcome as taken over; the next `submit` is a new attempt."""
@@ -179,9 +163,9 @@ class JobClient:
             error.next_step += "; nothing was submitted"
             raise
 
-    def _check(self, job: JobRef, verb: str, *words: str, dedicated_session: bool = False) -> Response:
+    def _check(self, job: JobRef, verb: str, *words: str) -> Response:
         with error_context(_DOING[verb], job=job.id):
-            return self._connection.request(verb, *words, dedicated_session=dedicated_session)
+            return self._connection.request(verb, *words)
 
     def _ref(self, key: str, part: ResponsePart) -> JobRef:
         return JobRef(self._connection.host, key, part.index, quoting.decode(part.content)[:-1])
@@ -195,33 +179,6 @@ class JobClient:
             job=job.id,
             next_step=f"wait for it, or end it with `{self.command_line('kill', job)}` and run the task again",
         )
-
-
-def cancel_many(connection: Connection, jobs: Sequence[tuple[JobRef, float]], deadline: float) -> list[JobRef]:
-    """Asks the host to end the jobs, each with its grace in seconds, and takes over how they ended.
-
-    Returns those that have not ended at `deadline` (`time.monotonic()`). Raises `ConnectionFailed`.
-    """
-    left = [job for job, _ in jobs]
-    with error_context("ending its jobs", host=connection.host), connection.dedicated_shell(deadline) as ask:
-        cancel = {
-            job: request_text("job_cancel", job.directory, str(math.ceil(grace)), client_identity())
-            for job, grace in jobs
-        }
-        again = -math.inf
-        while left and time.monotonic() < deadline:
-            # a job whose supervisor was about to start may not have heard; a scheduler takes its time to answer
-            if (begin := time.monotonic()) >= again:
-                ask([cancel[job] for job in left])
-                again = time.monotonic() + max(1, 10 * (time.monotonic() - begin))
-            looks = ask([request_text("job_status", job.directory, "-") for job in left])
-            outcomes = {job: status_of(answer, 0).outcome for job, answer in zip(left, looks, strict=True)}
-            left = [job for job, outcome in outcomes.items() if not outcome]
-            # who ended it knows how it ended; running the task again means a new attempt
-            ended = [job for job, outcome in outcomes.items() if outcome and outcome.state in ("cancelled", "lost")]
-            ask([request_text("job_collect", job.directory, client_identity()) for job in ended])
-            time.sleep(0.1 if left else 0)
-    return left
 
 
 def _short(digests: str) -> str:

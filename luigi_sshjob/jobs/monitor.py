@@ -1,105 +1,35 @@
-"""Waiting for jobs: looks at them until they have ended, and outlasts what is wrong with the network."""
+"""Waits for a job, or cancels it, and retries while its host is unreachable."""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobError
+from luigi_sshjob.jobs.cancel import cancel_until
 from luigi_sshjob.jobs.client import JobClient
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
-from luigi_sshjob.retry import Retry, jitter
-
-logger = logging.getLogger("luigi-interface")
-
-_LAUNCHES = 6
-
-
-class JobTracker:
-    """What is known of one job that is waited for, and what that means; no I/O. Times are seconds."""
-
-    def __init__(
-        self,
-        job: JobRef,
-        observe: Callable[[JobStatus], None],
-        *,
-        start_timeout: float,
-        patience: float,
-        launches: float = _LAUNCHES,
-        offset: int = 0,
-    ) -> None:
-        self.job = job
-        self.offset = offset
-        """How many bytes of the log were seen."""
-        self.more = False
-        """Whether it is known that there are more."""
-        self.launch_error = ""
-        """What is known of why no supervisor could be started."""
-        self._observe = observe
-        self._start_timeout = start_timeout
-        self._patience = patience
-        self._launches = launches
-        self._seen: JobStatus | None = None
-        self._stalled = self._launched = time.monotonic()
-
-    @property
-    def known(self) -> State | None:
-        """How the job stood when it was last seen."""
-        return self._seen.state if self._seen else None
-
-    def hear(self, news: JobStatus | None) -> Outcome | None:
-        """The outcome, when the job has ended and all of its log was seen. None as news means that there are none.
-
-        Raises `JobError` when the job has made no progress for too long.
-        """
-        seen = news or self._seen
-        if seen is None:
-            return None
-        # without news what was seen is still so, but for the log and what has passed since
-        self._seen = dataclasses.replace(seen, log=b"", running_for=None)
-        self.offset += len(seen.log)
-        self._observe(seen)
-        outcome = seen.outcome
-        self.more = seen.more or bool(outcome and seen.log and _may_have_more(outcome, self.offset))
-        if outcome and not self.more:
-            return outcome
-        now = time.monotonic()
-        if seen.state not in (State.CLAIMED, State.UNKNOWN):
-            self._stalled = self._launched = now
-        elif now - self._stalled > self._limit(seen.state):
-            raise _stuck(self.job, seen, now - self._stalled, self.launch_error)
-        return None
-
-    def should_relaunch(self) -> bool:
-        """Whether no supervisor has shown up for so long that the launch is to be repeated, now."""
-        if self.known is not State.CLAIMED or time.monotonic() - self._launched <= self._start_timeout:
-            return False
-        self._launched = time.monotonic()
-        return True
-
-    def _limit(self, state: State) -> float:
-        # a directory that cannot be seen may come back with its file server; a launch that was repeated so often will
-        # not succeed by itself
-        return min(self._patience, self._launches * self._start_timeout if state is State.CLAIMED else math.inf)
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.tracker import LAUNCHES, JobTracker, stuck_error
+from luigi_sshjob.jobs.watcher import JobWatcher, WatchedJob
+from luigi_sshjob.retry import HostOutage, Retry, SharedRetry
+from luigi_sshjob.ssh.shell.remote_shell import Response
 
 
 class JobMonitor:
-    """Watches a job by asking its host; times are seconds."""
+    """Waits for single jobs; times are in seconds."""
 
     def __init__(
         self,
-        control: JobClient,
-        patience: Retry,
+        client: JobClient,
+        retry: Retry,
         *,
         poll_interval: float,
         start_timeout: float,
-        launches: float = _LAUNCHES,
+        launches: float = LAUNCHES,
     ):
-        self._control = control
-        self._patience = patience
+        self._client = client
+        self._retry = retry
         self._poll_interval = poll_interval
         self._start_timeout = start_timeout
         self._launches = launches
@@ -111,81 +41,86 @@ class JobMonitor:
         go_on: Callable[[], None] = lambda: None,
         offset: int = 0,
     ) -> Outcome:
-        """Until the job has ended and all of its log, from `offset` in bytes on, was seen. All news is given to
-        `observe`, and what is known already every few seconds; `go_on` is called before each and may raise.
+        """Waits until the job has ended and its whole log from `offset` in bytes was received.
 
-        Raises `HostUnreachable` when the host did not answer for too long, `LoginRefused` when it will
-        not let us in any more, `JobError` when the job cannot be started there or its directory cannot be seen for
-        as long. The job is not touched by any of them.
+        Calls `observe` with each new status, and every few seconds with the last one; calls `go_on`, which may raise,
+        every few seconds.
+
+        Raises `HostUnreachable` when the host was unreachable for too long, `LoginRefused` when it does not accept a
+        login any more, `JobError` when the job cannot be started or its directory cannot be read for too long. The
+        job is not affected by any of them.
         """
         tracker = self.tracker(job, observe, offset)
-        while True:
-            go_on()
-            outcome = tracker.hear(self._patience.call(lambda: self._news(tracker)))
-            if outcome:
-                return outcome
-            if tracker.should_relaunch():
-                tracker.launch_error = self._patience.call(lambda: self._control.relaunch(job))
+        outcomes: list[Outcome] = []
+        errors: list[BaseException] = []
+        outage = HostOutage()
+        retry = SharedRetry(self._retry.timeout, outage)
+        retry.on_retry = self._retry.on_retry
+
+        def relaunch() -> None:
+            tracker.launch_error = self._retry.call(lambda: self._client.relaunch(job))
+
+        watcher = JobWatcher(self._client.connection, outage, tick=1.0)
+        try:
+            watcher.add(WatchedJob(tracker, retry, self._poll_interval, outcomes.append, errors.append, relaunch))
+            while not outcomes:
+                go_on()
+                watcher.turn()
+                if errors:
+                    raise errors[0]
+        finally:
+            watcher.close()
+        return outcomes[0]
 
     def tracker(self, job: JobRef, observe: Callable[[JobStatus], None], offset: int = 0) -> JobTracker:
-        """For whoever asks for news of the job by other means than `wait`."""
+        """A tracker for a job that is watched by other means than `wait`."""
         return JobTracker(
             job,
             observe,
             start_timeout=self._start_timeout,
-            patience=self._patience.timeout,
+            stuck_timeout=self._retry.timeout,
             launches=self._launches,
             offset=offset,
         )
 
-    def _news(self, tracker: JobTracker) -> JobStatus | None:
-        return self._control.watch(
-            tracker.job, tracker.offset, tracker.known, more=tracker.more, interval=self._poll_interval
-        )
-
     def cancel(self, job: JobRef, grace: float) -> Outcome:
-        """Ends the job and waits until nothing of it is left, then says how it ended.
+        """Ends the job, with a grace period between SIGTERM and SIGKILL, and waits until it has ended.
 
-        Raises `JobError` where the machine that was asked is not the one it runs on, or cannot see its directory, or
-        where the job will not end for as long as a host would be waited for.
+        Raises `JobError` if the host is not the machine that it runs on, or cannot read its directory, or if the job
+        does not end within the grace period and the timeout for an unreachable host.
         """
+
+        def send(verb: str, calls: Sequence[tuple[str, ...]]) -> list[Response]:
+            # without a supervisor the request takes as long as the killing
+            return [
+                self._retry.call(
+                    lambda: self._client.connection.request(
+                        verb,
+                        *words,  # noqa: B023  # called before the next iteration
+                        dedicated_session=verb == "job_cancel",
+                    )
+                )
+                for words in calls
+            ]
+
+        def fail(job: JobRef, reason: str) -> None:
+            raise JobError(
+                f"it cannot be ended from here: {reason}",
+                host=job.host,
+                job=job.id,
+                next_step="name the machine it runs on as the host, when its directory is there",
+            )
+
         since = time.monotonic()
-        while True:
-            state, reason = self._patience.call(lambda: self._control.cancel(job, grace))
-            observation = self._patience.call(lambda: self._control.status(job))
-            outcome = observation.outcome
-            if outcome:
-                if outcome.state in ("cancelled", "lost"):
-                    # who ended it knows how it ended; running the task again means a new attempt
-                    self._patience.call(lambda: self._control.collect(job))
-                return outcome
-            if time.monotonic() - since > self._patience.timeout + grace:
-                raise _stuck(
-                    job, observation, time.monotonic() - since, step="look at its processes there; then end it again"
-                )
-            if state in (State.ELSEWHERE, State.UNKNOWN):
-                raise JobError(
-                    f"it cannot be ended from here: {reason}",
-                    host=job.host,
-                    job=job.id,
-                    next_step="name the machine it runs on as the host, when its directory is there",
-                )
-            logger.debug("%s: cancelling, it is %s", job.id, state.value)
-            time.sleep(jitter(0.1, 0.3))
-
-
-def _may_have_more(outcome: Outcome, offset: int) -> bool:
-    # asked only while bytes still come: a log that its own job made shorter never gets as long as recorded
-    return outcome.log_bytes is None or offset < outcome.log_bytes
-
-
-def _stuck(job: JobRef, observation: JobStatus, seconds: float, launch_error: str = "", step: str = "") -> JobError:
-    why = launch_error or observation.reason or ("" if step else "no supervisor has shown up")
-    return JobError(
-        f"nothing has changed for too long: it has been {observation.state.value} for {seconds:.0f} s"
-        f"{': ' if why else ''}{why}",
-        host=job.host,
-        job=job.id,
-        doing="ending it" if step else "waiting for it",
-        next_step=step or f"see what is wrong with {job.directory} there (room, permissions); then run the task again",
-    )
+        with error_context("ending it", job=job.id):
+            status = cancel_until(since + self._retry.timeout + grace, [(job, grace)], send, fail)[job]
+        if status.outcome:
+            return status.outcome
+        raise stuck_error(
+            job,
+            status,
+            time.monotonic() - since,
+            why=status.reason,
+            doing="ending it",
+            next_step="look at its processes there; then end it again",
+        )

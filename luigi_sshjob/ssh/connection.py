@@ -95,11 +95,6 @@ class Connection:
         """
         self._deferred.append(request_text(verb, *arguments))
 
-    def watch(self, topic: str, *words: str | int | float, interval: float, urgent: bool) -> Response | None:
-        """Waits for news of one job, see `LeaderClient.watch`."""
-        with translate_os_errors(host=self.host):
-            return self._leader_client.watch(topic, request_text("", *words), interval=interval, urgent=urgent)
-
     def subscriptions(self) -> Subscriptions:
         """Subscriptions to changes on the host, for one thread."""
         return Subscriptions(self._leader_client)

@@ -10,8 +10,8 @@ from typing import Any
 
 from luigi_sshjob.errors import HostUnreachable, SSHJobError
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.watcher import WatchedJob
 from luigi_sshjob.tasks.run import JobRun
-from luigi_sshjob.worker.job_watcher import Watched
 from luigi_sshjob.worker.reaper import JobLease
 from luigi_sshjob.worker.threads import HostThreads
 
@@ -46,7 +46,7 @@ class JobRunner:
         self._options = self._run.options
         self.grace = self._options.kill_grace
         self.cancelled_at_exit = self._options.on_worker_exit == "cancel"
-        self._watched: Watched | None = None
+        self._watched: WatchedJob | None = None
         self._turn = threading.Lock()
         self._over = self._answering = False
 
@@ -82,7 +82,7 @@ class JobRunner:
         self._over = True
         self._patience.stop()
         if self._watched:
-            self._crew.lookout.drop(self._watched)
+            self._crew.lookout.remove(self._watched)
 
     def cancel(self, why: str, done: Callable[[], None]) -> None:
         """Ends the job that was given up, soon; `done` is called by a thread of the crew, whatever came of it."""
@@ -130,12 +130,12 @@ class JobRunner:
         if job is None:
             self._succeed()
             return
-        self._watched = Watched(
+        self._watched = WatchedJob(
             tracker=self._run.monitor.tracker(job, self._observe),
-            patience=self._patience,
+            retry=self._patience,
             interval=self._options.poll_interval,
-            ended=lambda outcome: self._do(partial(self._settle, outcome), urgent=True),
-            failed=self._fail,
+            on_end=lambda outcome: self._do(partial(self._settle, outcome), urgent=True),
+            on_error=self._fail,
             relaunch=lambda: self._do(self._relaunch),
         )
         if not self._over:

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
-from luigi_sshjob.jobs.client import cancel_many
+from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobRef
@@ -153,6 +153,6 @@ def _cancel(charges: list[JobLease]) -> None:
     for context, found in by_host.items():
         deadline = time.monotonic() + context.connection.settings.request_timeout + max(grace for _, grace in found)
         try:
-            cancel_many(context.connection, found, deadline)
+            cancel_jobs(context.connection, found, deadline)
         except SSHJobError as error:
             logger.warning("the jobs were not cancelled: %s", error)

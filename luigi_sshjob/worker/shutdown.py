@@ -1,4 +1,4 @@
-"""The jobs that are to be cancelled when the worker that holds them is told to end: all at once, within seconds."""
+"""Cancels the jobs of a worker that is terminated, on all hosts at the same time and within seconds."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import time
 from collections.abc import Sequence
 
 from luigi_sshjob.errors import SSHJobError
-from luigi_sshjob.jobs.client import cancel_many
+from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.worker.job_runner import JobRunner
 
 logger = logging.getLogger("luigi-interface")
 
 
-def cancel(jobs: Sequence[JobRunner], seconds: float) -> bool:
-    """Asks the hosts to end the jobs, waits until they have, and takes that over. Says whether all is done."""
-    deadline = time.monotonic() + seconds
+def cancel_all(runners: Sequence[JobRunner], timeout: float) -> bool:
+    """Cancels jobs and collects their outcomes. Returns whether all have ended within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     by_connection: dict[Connection, list[JobRunner]] = {}
-    for job in jobs:
-        by_connection.setdefault(job.crew.connection, []).append(job)
+    for runner in runners:
+        by_connection.setdefault(runner.crew.connection, []).append(runner)
     done: list[Connection] = []
 
-    def cancel_there(connection: Connection, held: Sequence[JobRunner]) -> None:
-        if _cancel_there(connection, held, deadline):
+    def cancel(connection: Connection, runners: Sequence[JobRunner]) -> None:
+        if _cancel_on_host(connection, runners, deadline):
             done.append(connection)
 
-    threads = [threading.Thread(target=cancel_there, args=there, daemon=True) for there in by_connection.items()]
+    threads = [threading.Thread(target=cancel, args=host, daemon=True) for host in by_connection.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -35,13 +35,13 @@ def cancel(jobs: Sequence[JobRunner], seconds: float) -> bool:
     return len(done) == len(by_connection)
 
 
-def _cancel_there(connection: Connection, held: Sequence[JobRunner], deadline: float) -> bool:
-    # one that is being submitted is cancelled too
-    unsettled = [job for job in held if not job.settled(max(0.0, (deadline - time.monotonic()) / 4))]
-    jobs = [(job.ref, job.grace) for job in held if job.ref]
-    logger.info("%s: cancelling %d jobs, as their worker ends", connection.host, len(jobs))
+def _cancel_on_host(connection: Connection, runners: Sequence[JobRunner], deadline: float) -> bool:
+    # a submission in progress is waited for, as its job has to be cancelled too
+    unsettled = [runner for runner in runners if not runner.settled(max(0.0, (deadline - time.monotonic()) / 4))]
+    jobs = [(runner.ref, runner.grace) for runner in runners if runner.ref]
+    logger.info("%s: cancelling %d jobs, because their worker ends", connection.host, len(jobs))
     try:
-        return not cancel_many(connection, jobs, deadline) and not unsettled
+        return not cancel_jobs(connection, jobs, deadline) and not unsettled
     except SSHJobError as error:
         logger.warning("the jobs were not cancelled: %s", error)
         return False

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from luigi_sshjob.retry import HostOutage, SharedRetry
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.worker.job_watcher import JobWatcher
+from luigi_sshjob.worker.job_watcher import JobWatcherThread
 
 logger = logging.getLogger("luigi-interface")
 
@@ -77,7 +77,7 @@ class HostThreads:
         self.connection = connection
         self.outage = HostOutage()
         self.hands = PriorityThreadPool(f"asks {connection.host}")
-        self.lookout = JobWatcher(connection, self.outage)
+        self.lookout = JobWatcherThread(connection, self.outage)
 
     def patience(self, timeout: float) -> SharedRetry:
         """For one job, from now on."""

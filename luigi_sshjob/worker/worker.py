@@ -187,7 +187,7 @@ class RemoteJobWorker(luigi.worker.Worker):
         for stand_in in held:
             stand_in.let_go()
         jobs = [stand_in.job for stand_in in held if stand_in.job and stand_in.job.cancelled_at_exit]
-        done = not jobs or shutdown.cancel(jobs, deadline - time.monotonic())
+        done = not jobs or shutdown.cancel_all(jobs, deadline - time.monotonic())
         while self._ending and time.monotonic() < deadline:
             self.mailbox.attend(0.05)
         self.guard.dismiss(jobs_left=not done)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from luigi_sshjob.jobs.client import cancel_many
+from luigi_sshjob.jobs.cancel import cancel_jobs
 
 from support import processes
 
@@ -64,7 +64,7 @@ def test_a_cancellation_without_effect_is_repeated(bench):
     bench.host.run("sed", "-i", "s/^machine: /&not-/", identity)
     heard = threading.Timer(0.5, lambda: bench.host.run("sed", "-i", "s/^machine: not-/machine: /", identity))
     heard.start()
-    assert cancel_many(bench.control._connection, [(job, 1)], time.monotonic() + 10) == []
+    assert cancel_jobs(bench.control.connection, [(job, 1)], time.monotonic() + 10) == []
     heard.join()
     assert not bench.running("sleep 362")
 

@@ -67,7 +67,7 @@ NOT_FOR_USERS = frozenset(
     [
         *(
             "LeaderGone",
-            "LeaderMoved",
+            "LeaderClosing",
             "Terminated",
             "AuthenticationFailed",
             "HostKeyRefused",

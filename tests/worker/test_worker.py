@@ -20,7 +20,7 @@ from luigi.execution_summary import LuigiStatusCode
 import luigi_sshjob
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.client import cancel_many
+from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.jobs.listing import JobListing
 
 from support import processes
@@ -323,7 +323,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
         assert running() >= 20
         connection = RemoteContext(host.alias).connection
         listed = JobListing(connection, "~/.luigi-sshjob").attempts()
-        cancel_many(connection, [(each.job, 1) for each in listed], time.monotonic() + 20)
+        cancel_jobs(connection, [(each.job, 1) for each in listed], time.monotonic() + 20)
     processes.wait_until(lambda: not running(), "the end of the jobs", 40)
     if policy == "cancel":
         # they were taken over: the next run is a new attempt

@@ -1,4 +1,4 @@
-"""A process's way to the leader of its host, or to becoming it."""
+"""Client of the per-host leader process; becomes the leader if there is no other."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from luigi_sshjob.ssh.local.runtime_dir import check_private, socket_path
 from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.ssh.transports.base import Transport
 
-_MESSAGES = 3  # to be counted up with a change of what leader and peers say to each other
+_PROTOCOL_VERSION = 4  # of the messages; also counts the modules whose classes are pickled in them
 
 
 class LeaderClient:
-    """Asks the leader; each thread has a link of its own. Whoever finds no leader becomes it."""
+    """Sends requests to the leader, over one link for each thread.
 
-    def __init__(self, transport: Transport, protocol: str):
+    The leader holds a lock file and listens on a socket next to it. A client that cannot connect tries to take the
+    lock and to become the leader itself; it replaces a leader that is stuck by removing both files.
+    """
+
+    def __init__(self, transport: Transport, scripts_hash: str):
         self._transport = transport
-        # another version of this package may be in use beside this one, and speak otherwise
-        name = f"{transport.key}.{protocol[:4]}{_MESSAGES}"
+        # another version of this package may run on this machine at the same time, with other scripts or messages
+        name = f"{transport.key}.{scripts_hash[:4]}{_PROTOCOL_VERSION}"
         self._lock_path = transport.directory / f"{name}.lead"
         self._address = socket_path(transport.directory, name)
         self._local = threading.local()
@@ -37,105 +41,81 @@ class LeaderClient:
         self._lock = threading.Lock()
 
     def request(self, text: str, *, idempotent: bool) -> Response:
-        """One request of the remote shell, see `request_text`. Raises what the leader met with.
+        """Sends one request to the remote shell, see `request_text`. Raises the error that the leader met.
 
-        One that is not `idempotent` raises `ConnectionLost` where the leader ended before it answered.
+        Raises `ConnectionLost` if the leader ended before it responded and the request is not `idempotent`.
         """
         while True:
             try:
-                link = self._link()
-                number = link.ask("call", text)
-                while (answer := link.reply(number)) is None:
-                    pass
-                return answer
+                link = self._thread_link()
+                return link.response(link.send("request", text))
             except LeaderGone as gone:
-                self._unlink(gone)
-                self._tell_failure()
-                if not idempotent and not gone.moved:
+                self._close_thread_link(gone)
+                self.raise_leader_failure()
+                if not idempotent and not gone.rejected:
                     raise ConnectionLost(
                         "the process that held the connection ended before it had the answer",
                         host=str(self._transport.destination),
                         next_step="look whether it was done before you do it again",
                     ) from None
 
-    def watch(self, topic: str, words: str, *, interval: float, urgent: bool) -> Response | None:
-        """What is new of a watched thing (see remote/server/watch.sh), or None after `HEARTBEAT` seconds without any.
-
-        After None the same call goes on waiting.
-        """
-        try:
-            link = self._link()
-            if link.watching is None or link.watching[1:] != (topic, words):
-                link.watching = (link.ask("watch", topic, words, interval, urgent), topic, words)
-            answer = link.reply(link.watching[0])
-            if answer is not None:
-                link.watching = None
-            return answer
-        except LeaderGone as gone:
-            self._unlink(gone)
-            self._tell_failure()
-            return None
-        except BaseException:
-            self._unlink(None)
-            raise
-
-    def close(self, patience: float = 5.0) -> None:
-        """Ends this process's part in it, in so many seconds; whoever still asks goes to another leader."""
-        with self._lock:
-            leader, self._leader = self._leader, None
-        if leader:
-            leader.close(patience)
-        self._unlink(None)
-
-    def detach_after_fork(self) -> None:
-        """For a forked child: lets go of what is its parent's."""
-        for link in list(self._links):
-            link.close()
-        if self._leader:
-            self._leader.detach_after_fork()
-
-    def link(self) -> LeaderLink:
-        """A way to the leader for whoever asks many things at once; let go of with `let_go`."""
+    def connect(self) -> LeaderLink:
+        """Opens a link to the leader, to be closed with `disconnect`."""
         with translate_os_errors(
             "reaching the process that holds the connection", host=str(self._transport.destination)
         ):
-            link = self._connected()
+            link = self._connect()
         self._links.add(link)
         return link
 
-    def let_go(self, link: LeaderLink, gone: LeaderGone | None = None) -> None:
-        """Closes it; `gone` is what it was found to be."""
+    def disconnect(self, link: LeaderLink, gone: LeaderGone | None = None) -> None:
+        """Closes a link; replaces the leader if `gone` reports it as stuck."""
         link.close()
         if gone and gone.stuck:
             self._depose(link.leader)
 
-    def _link(self) -> LeaderLink:
-        link: LeaderLink | None = getattr(self._local, "link", None)
-        if link is None:
-            link = self._local.link = self.link()
-        return link
-
-    def _unlink(self, gone: LeaderGone | None) -> None:
-        link: LeaderLink | None = getattr(self._local, "link", None)
-        if link:
-            self._local.link = None
-            self.let_go(link, gone)
-
-    def _tell_failure(self) -> None:
-        """Raises, once, what made our own leader give up: it would only happen again."""
+    def raise_leader_failure(self) -> None:
+        """Raises, once, the local error that ended the leader in this process: another one would meet it again."""
         with self._lock:
             failure = self._leader.failure if self._leader else None
             if self._leader and failure:
                 self._leader.failure = None
                 raise failure
 
-    def _connected(self) -> LeaderLink:
+    def close(self, timeout: float = 5.0) -> None:
+        """Ends the leader in this process, if any, within `timeout` seconds, and this thread's link."""
+        with self._lock:
+            leader, self._leader = self._leader, None
+        if leader:
+            leader.close(timeout)
+        self._close_thread_link(None)
+
+    def detach_after_fork(self) -> None:
+        """Lets a forked child drop the parent's sockets without touching the leader."""
+        for link in list(self._links):
+            link.close()
+        if self._leader:
+            self._leader.detach_after_fork()
+
+    def _thread_link(self) -> LeaderLink:
+        link: LeaderLink | None = getattr(self._local, "link", None)
+        if link is None:
+            link = self._local.link = self.connect()
+        return link
+
+    def _close_thread_link(self, gone: LeaderGone | None) -> None:
+        link: LeaderLink | None = getattr(self._local, "link", None)
+        if link:
+            self._local.link = None
+            self.disconnect(link, gone)
+
+    def _connect(self) -> LeaderLink:
         since = time.monotonic()
         while True:
             check_private(self._transport.directory)
             leader = _inode(self._lock_path)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            # where so many wait for a leader that is stopped that there is no room for one more
+            # the backlog of a stopped leader may be full
             connection.settimeout(HEARTBEAT_TIMEOUT)
             try:
                 connection.connect(self._address)
@@ -145,14 +125,14 @@ class LeaderClient:
             except BaseException:
                 connection.close()
                 raise
-            self._lead()
+            self._try_become_leader()
             if time.monotonic() - since > HEARTBEAT_TIMEOUT:
                 self._depose(leader)
             time.sleep(jitter(0.002, 0.02))
 
-    def _lead(self) -> None:
+    def _try_become_leader(self) -> None:
         with self._lock:
-            if self._leader and self._leader.serves:
+            if self._leader and self._leader.alive:
                 return
             lock = FileLock(self._lock_path)
             if lock.try_acquire():
@@ -163,7 +143,7 @@ class LeaderClient:
                     raise
 
     def _depose(self, leader: int | None) -> None:
-        """Makes room for another leader; the stuck one sees that, should it ever go on."""
+        """Removes a stuck leader's files, so that another can take over; if it ever resumes, it notices that."""
         guard = FileLock(self._lock_path.with_suffix(".depose"))
         if guard.try_acquire():
             if leader is not None and _inode(self._lock_path) == leader:

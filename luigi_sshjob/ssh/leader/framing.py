@@ -1,4 +1,4 @@
-"""Messages between the processes of one account on this machine, over a socket in its private runtime directory."""
+"""Framing of the messages between a leader and its clients: pickles with a length prefix, over a private socket."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-_HEAD = struct.Struct(">I")
+_LENGTH = struct.Struct(">I")
 
 
 def encode(message: Any) -> bytes:
-    """One message as bytes."""
+    """Returns one message as bytes."""
     body = pickle.dumps(message)
-    return _HEAD.pack(len(body)) + body
+    return _LENGTH.pack(len(body)) + body
 
 
 class Decoder:
-    """Bytes as they come, as whole messages."""
+    """Splits a stream of bytes into messages."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Any]:
-        """The messages that are whole with `data`."""
+        """Yields the messages that `data` completes."""
         self._buffer += data
-        while len(self._buffer) >= _HEAD.size:
-            (size,) = _HEAD.unpack_from(self._buffer)
-            end = _HEAD.size + size
+        while len(self._buffer) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer)
+            end = _LENGTH.size + size
             if len(self._buffer) < end:
                 return
-            # only this account's processes can reach the socket: the runtime directory is private, see runtime.py
-            message = pickle.loads(bytes(self._buffer[_HEAD.size : end]))
+            # only processes of this account reach the socket: its directory is private, see ssh/local/runtime_dir.py
+            message = pickle.loads(bytes(self._buffer[_LENGTH.size : end]))  # noqa: S301  # for that reason
             del self._buffer[:end]
             yield message

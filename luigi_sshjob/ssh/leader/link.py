@@ -1,4 +1,4 @@
-"""A socket to the leader of a host."""
+"""A client's socket to the leader of a host."""
 
 from __future__ import annotations
 
@@ -10,88 +10,81 @@ from luigi_sshjob.ssh.leader.framing import Decoder, encode
 from luigi_sshjob.ssh.leader.server import HEARTBEAT
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
-HEARTBEAT_TIMEOUT = 5 * HEARTBEAT  # seconds without a sign of life after which a leader is taken for stuck (or stopped)
+HEARTBEAT_TIMEOUT = 5 * HEARTBEAT  # seconds without a message after which a leader counts as stuck (or stopped)
 
 
 class LeaderGone(Exception):
-    """There is no leader behind this link any more."""
+    """The leader at the other end of a link has ended, is stuck, or refuses requests."""
 
-    def __init__(self, *, moved: bool = False, stuck: bool = False):
+    def __init__(self, *, rejected: bool = False, stuck: bool = False):
         super().__init__()
-        self.moved = moved  # it has not begun with what it was asked
+        self.rejected = rejected
+        """Whether it is certain that the request was not sent to the host."""
         self.stuck = stuck
 
 
 class LeaderLink:
-    """A socket to the leader; replies may come in another order than they were asked for."""
+    """A socket to the leader; responses may arrive in a different order than the requests were sent in."""
 
     def __init__(self, connection: socket.socket, leader: int | None):
         self._socket = connection
         self._socket.settimeout(HEARTBEAT_TIMEOUT)
-        self._unpacker = Decoder()
+        self._decoder = Decoder()
         self._count = 0
-        self._replies: dict[int, tuple[str, object]] = {}
         self.leader = leader
-        self.watching: tuple[int, str, str] | None = None
+        """The inode of the leader's lock file."""
 
-    def ask(self, kind: str, *details: object) -> int:
+    def send(self, kind: str, *details: object) -> int:
+        """Sends a message and returns its number. Raises `LeaderGone`."""
         self._count += 1
         try:
             self._socket.sendall(encode((kind, self._count, *details)))
         except TimeoutError:
             raise LeaderGone(stuck=True) from None
         except OSError:
-            # whoever reads no more has not understood it whole
-            raise LeaderGone(moved=True) from None
+            # a message that was not received as a whole is ignored
+            raise LeaderGone(rejected=True) from None
         return self._count
 
-    def reply(self, number: int) -> Response | None:
-        """The answer, or None for a sign of life. Raises `LeaderGone`, and the error that the leader replied."""
-        while number not in self._replies:
-            try:
-                data = self._socket.recv(1 << 18)
-            except TimeoutError:
-                raise LeaderGone(stuck=True) from None
-            except OSError:
-                data = b""
-            if not data:
-                raise LeaderGone
-            alive = False
-            for kind, answered, content in self._unpacker.feed(data):
-                alive = alive or kind == "beat"
-                if kind != "beat":
-                    self._replies[answered] = (kind, content)
-            if alive and number not in self._replies:
-                return None
-        kind, content = self._replies.pop(number)
-        if kind == "moved":
-            raise LeaderGone(moved=True)
-        if kind == "error":
-            assert isinstance(content, Exception)
-            raise content
-        assert isinstance(content, Response)
-        return content
+    def response(self, number: int) -> Response:
+        """Waits for the response to request `number`. Raises `LeaderGone`, or the error that the leader replied."""
+        while True:
+            for kind, answered, content in self._read():
+                if answered != number:
+                    # a heartbeat, or the response to a request whose caller was interrupted
+                    continue
+                if kind == "rejected":
+                    raise LeaderGone(rejected=True)
+                if isinstance(content, Exception):
+                    raise content
+                assert isinstance(content, Response)
+                return content
 
-    def heard(self, wake: socket.socket, patience: float) -> Iterator[tuple[str, int, object]]:
-        """What has arrived when `patience` seconds are over, or as soon as there is something: kind, number, content.
+    def receive(self, wake: socket.socket, timeout: float) -> Iterator[tuple[str, int, object]]:
+        """Yields the messages that have arrived (kind, number, content) after at most `timeout` seconds.
 
-        Whatever arrives at `wake` ends the waiting too. Raises `LeaderGone`.
+        Returns earlier when there is a message, or anything to read from `wake`. Raises `LeaderGone`.
         """
+        # not select(), which is limited to descriptors below 1024
         poller = select.poll()
         for waited in (self._socket, wake):
             poller.register(waited, select.POLLIN)
-        ready = [fd for fd, _ in poller.poll(max(0.0, patience) * 1000)]
+        ready = [fd for fd, _ in poller.poll(max(0.0, timeout) * 1000)]
         if wake.fileno() in ready:
             wake.recv(1000)
-        if self._socket.fileno() not in ready:
-            return iter(())
+        return self._read() if self._socket.fileno() in ready else iter(())
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._socket.close()
+
+    def _read(self) -> Iterator[tuple[str, int, object]]:
         try:
             data = self._socket.recv(1 << 18)
+        except TimeoutError:
+            raise LeaderGone(stuck=True) from None
         except OSError:
             data = b""
         if not data:
             raise LeaderGone
-        return self._unpacker.feed(data)
-
-    def close(self) -> None:
-        self._socket.close()
+        return self._decoder.feed(data)

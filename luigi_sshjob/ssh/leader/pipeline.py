@@ -1,4 +1,4 @@
-"""Requests to a remote shell that do not wait for each other's answers."""
+"""Pipelined requests to the remote shell: several are sent before the first response arrives."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from luigi_sshjob.ssh.transports.base import Transport
 from luigi_sshjob.ssh.transports.error_mapping import response_timeout
 
 
-class LeaderMoved(Exception):
-    """Another leader is to be asked; this one has not begun."""
+class LeaderClosing(Exception):
+    """The request was not sent, because the leader is closing; the next leader will send it."""
 
 
 @dataclasses.dataclass(eq=False)
 class Request:
-    """What goes to the remote shell, and who gets the answer, or the reason why there is none."""
+    """A request to the remote shell, with callbacks for its response or the error that prevented one."""
 
     text: str
-    answered: Callable[[Response], None] = lambda _: None
-    failed: Callable[[Exception], None] = lambda _: None
+    on_response: Callable[[Response], None] = lambda _: None
+    on_error: Callable[[Exception], None] = lambda _: None
 
 
 class Pipeline:
-    """One remote shell, opened when there is something to ask; `lost` is told when it is gone with all it knew.
+    """One remote shell, opened for the first request; calls `on_lost` when it is lost with all state on the host.
 
-    Nothing here blocks: a login is made by a thread of its own, which calls `wake` when it is done.
+    Nothing here blocks: a thread of its own logs in, and calls `wake` afterwards.
     """
 
     def __init__(
@@ -40,88 +40,89 @@ class Pipeline:
         transport: Transport,
         selector: selectors.BaseSelector,
         wake: Callable[[], None],
-        lost: Callable[[Exception], None],
+        on_lost: Callable[[Exception], None],
     ):
         self._transport = transport
-        self._patience = transport.settings.request_timeout
+        self._timeout = transport.settings.request_timeout
         self._selector = selector
         self._wake = wake
-        self._lost = lost
+        self._on_lost = on_lost
         self._shell: RemoteShell | None = None
         self._stdin = self._stdout = -1
         self._opening = self._closed = False
-        self._opened: deque[RemoteShell | Exception] = deque()
-        self._waiting: deque[Request] = deque()  # for a shell
-        self._asked: deque[Request] = deque()  # of the shell, in this order
+        self._opened: deque[RemoteShell | Exception] = deque()  # by the login thread
+        self._unsent: deque[Request] = deque()
+        self._sent: deque[Request] = deque()  # in the order of their responses
         self._outgoing = bytearray()
-        self._heard = 0.0
-        self.used = 0.0
+        self._last_progress = 0.0
+        self.last_used = 0.0
+        """When the host last sent anything (`time.monotonic()`)."""
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether there is a shell."""
         return self._shell is not None
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is still to come."""
-        return bool(self._asked)
+        """Whether responses are outstanding."""
+        return bool(self._sent)
 
-    def ask(self, request: Request) -> None:
-        """Sends the request on, or keeps it until there is a shell."""
+    def send(self, request: Request) -> None:
+        """Sends a request, or queues it until the shell is open."""
         if self._shell is None:
-            self._waiting.append(request)
+            self._unsent.append(request)
             if not self._opening:
                 self._opening = True
                 name = f"sshjob login {self._transport.destination}"
                 threading.Thread(target=self._open, name=name, daemon=True).start()
             return
-        if not self._asked:
-            self._heard = time.monotonic()
-        self._asked.append(request)
+        if not self._sent:
+            self._last_progress = time.monotonic()
+        self._sent.append(request)
         idle = not self._outgoing
         self._outgoing += self._shell.conversation.request(request.text)
         if idle:
-            self._speak(0)
+            self._on_writable(0)
 
-    def tend(self) -> None:
-        """Takes a shell that was opened meanwhile; gives up one that has been silent for too long."""
+    def check(self) -> None:
+        """Starts to use a shell that was opened meanwhile; gives up one whose responses have timed out."""
         if self._opened:
-            self._take(self._opened.popleft())
-        if self._asked and time.monotonic() - self._heard > self._patience:
-            self._lose(response_timeout(self._transport.destination))
+            self._use(self._opened.popleft())
+        if self._sent and time.monotonic() - self._last_progress > self._timeout:
+            self._fail(response_timeout(self._transport.destination))
 
-    def send_away(self) -> None:
-        """What was not sent on yet is for another leader."""
-        waiting, self._waiting = self._waiting, deque()
-        for request in waiting:
-            request.failed(LeaderMoved())
+    def reject_unsent(self) -> None:
+        """Fails the queued requests with `LeaderClosing`."""
+        unsent, self._unsent = self._unsent, deque()
+        for request in unsent:
+            request.on_error(LeaderClosing())
 
-    def drop(self) -> None:
-        """Gives the session back; a next request opens one again."""
+    def close_shell(self) -> None:
+        """Gives the session back; the next request opens one again."""
         if self._shell:
-            self._ignore_shell()
+            self._unregister_shell()
             self._shell.close()
             self._shell = None
 
     def close(self) -> None:
-        """For good."""
+        """Closes the shell, and any that is still being opened."""
         self._closed = True
         self._discard_opened()
-        self.drop()
+        self.close_shell()
 
     def detach_after_fork(self) -> None:
-        """For a forked child: lets go of what is its parent's."""
+        """Lets a forked child drop the parent's shells without touching them."""
         for shell in (self._shell, *self._opened):
             if isinstance(shell, RemoteShell):
                 shell.detach_after_fork()
 
     def _open(self) -> None:
         try:
-            # a login has limits of its own, and takes longer than an answer
+            # a login has timeouts of its own, longer than that of a request
             self._transport.connect()
-            self._opened.append(RemoteShell(self._transport, deadline=deadline_in(self._patience)))
-        except Exception as error:
+            self._opened.append(RemoteShell(self._transport, deadline=deadline_in(self._timeout)))
+        except Exception as error:  # noqa: BLE001  # each request that waits for the shell gets it
             self._opened.append(error)
         if self._closed:
             self._discard_opened()
@@ -134,60 +135,60 @@ class Pipeline:
             if isinstance(opened, RemoteShell):
                 opened.close()
 
-    def _take(self, opened: RemoteShell | Exception) -> None:
+    def _use(self, opened: RemoteShell | Exception) -> None:
         self._opening = False
         if isinstance(opened, Exception):
-            self._lose(opened)
+            self._fail(opened)
             return
         self._shell = opened
-        self._heard = self.used = time.monotonic()
+        self._last_progress = self.last_used = time.monotonic()
         self._stdin, self._stdout = opened.session.stdin, opened.session.stdout
         for fd in (self._stdin, self._stdout):
             os.set_blocking(fd, False)
-        self._selector.register(self._stdout, selectors.EVENT_READ, self._hear)
-        waiting, self._waiting = self._waiting, deque()
-        for request in waiting:
-            self.ask(request)
+        self._selector.register(self._stdout, selectors.EVENT_READ, self._on_readable)
+        unsent, self._unsent = self._unsent, deque()
+        for request in unsent:
+            self.send(request)
 
-    def _speak(self, _: int) -> None:
+    def _on_writable(self, _: int) -> None:
         try:
             while self._outgoing:
                 del self._outgoing[: os.write(self._stdin, self._outgoing[: 1 << 18])]
         except BlockingIOError:
             with contextlib.suppress(KeyError):
-                self._selector.register(self._stdin, selectors.EVENT_WRITE, self._speak)
+                self._selector.register(self._stdin, selectors.EVENT_WRITE, self._on_writable)
             return
         except OSError:
-            # nobody reads any more: reading says why
+            # the session has ended: the next read finds out why
             self._outgoing.clear()
         with contextlib.suppress(KeyError):
             self._selector.unregister(self._stdin)
 
-    def _hear(self, _: int) -> None:
+    def _on_readable(self, _: int) -> None:
         assert self._shell is not None
         try:
             data = os.read(self._stdout, 1 << 20)
         except BlockingIOError:
             return
         if not data:
-            self._ignore_shell()
-            self._lose(self._shell.session.lost())
+            self._unregister_shell()
+            self._fail(self._shell.session.lost())
             return
-        self._heard = self.used = time.monotonic()
-        for answer in self._shell.conversation.feed(data):
-            self._asked.popleft().answered(answer)
+        self._last_progress = self.last_used = time.monotonic()
+        for response in self._shell.conversation.feed(data):
+            self._sent.popleft().on_response(response)
 
-    def _lose(self, error: Exception) -> None:
-        """Whoever waits for an answer gets the error, and asks again if it wants to."""
-        failed = [*self._asked, *self._waiting]
-        self._asked.clear()
-        self._waiting.clear()
-        self.drop()
+    def _fail(self, error: Exception) -> None:
+        """Fails all requests; their clients repeat those that are idempotent."""
+        failed = [*self._sent, *self._unsent]
+        self._sent.clear()
+        self._unsent.clear()
+        self.close_shell()
         for request in failed:
-            request.failed(error)
-        self._lost(error)
+            request.on_error(error)
+        self._on_lost(error)
 
-    def _ignore_shell(self) -> None:
+    def _unregister_shell(self) -> None:
         self._outgoing.clear()
         for fd in (self._stdin, self._stdout):
             with contextlib.suppress(KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""Many watches of one thread over one link to the leader."""
+"""Subscriptions of one thread to changes on a host, over one link to the leader."""
 
 from __future__ import annotations
 
@@ -12,93 +12,98 @@ from luigi_sshjob.ssh.leader.client import LeaderClient
 from luigi_sshjob.ssh.leader.link import HEARTBEAT_TIMEOUT, LeaderGone, LeaderLink
 from luigi_sshjob.ssh.shell.remote_shell import Response, request_text
 
-HOST = ""
-"""What stands for the host itself where a topic is expected."""
+_PING = ""
 
 
 class Subscriptions:
-    """All but `wake` is for one thread. Everything may raise `LeaderGone`; then see `begin_anew`.
+    """Each subscription yields one notification and is then renewed with what the subscriber knows by then.
 
-    Unlike `Connection.watch` nothing here waits until there is news of one certain thing.
+    All methods but `wake` are for one thread. All may raise `LeaderGone`; call `reset` then.
     """
 
-    def __init__(self, exchange: LeaderClient):
-        self._exchange = exchange
+    def __init__(self, leader_client: LeaderClient):
+        self._leader_client = leader_client
         self._link: LeaderLink | None = None
-        self._armed: dict[int, str] = {}
-        self._heard = 0.0
+        self._pending: dict[int, str] = {}
+        self._last_received = 0.0
+        self._link_works = False
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
 
-    def arm(self, topic: str, words: Sequence[str], *, interval: float, urgent: bool) -> None:
-        """As `Connection.watch`; `hear` tells once."""
-        self._armed[self._ask("watch", topic, request_text("", *words), interval, urgent)] = topic
+    def subscribe(self, topic: str, words: Sequence[str], *, interval: float, urgent: bool) -> None:
+        """Subscribes to changes of a job, see `watch_arm` in remote/server/watch.sh for `words`.
 
-    def ask_host(self) -> None:
-        """Has the host say anything; told as news of `HOST`."""
-        self._armed[self._ask("call", request_text("echo_back", "here"))] = HOST
+        The leader looks at least every `interval` seconds, and immediately if `urgent`.
+        """
+        number = self._send("subscribe", topic, request_text("", *words), interval, urgent)
+        self._pending[number] = topic
 
-    def drop(self, topics: Sequence[str]) -> None:
-        """Nobody wants to know of these any more."""
+    def ping(self) -> None:
+        """Sends the host a request whose response is received like a notification, under an empty topic."""
+        self._pending[self._send("request", request_text("echo_back", "here"))] = _PING
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Cancels subscriptions."""
         if topics and self._link:
-            self._ask("drop", list(topics))
+            self._send("unsubscribe", list(topics))
 
-    def hear(self, patience: float) -> list[tuple[str, Response | Exception]]:
-        """What there is to tell, after `patience` seconds at most or when woken: topics, and answers or what the leader
-        met with."""
-        told: list[tuple[str, Response | Exception]] = []
-        heard = False
-        for kind, number, content in self._arrived(patience):
-            heard = True
-            topic = self._armed.pop(number, None)
-            if kind == "moved":
-                raise LeaderGone(moved=True)
+    def receive(self, timeout: float) -> list[tuple[str, Response | Exception]]:
+        """Waits up to `timeout` seconds, or until woken, for notifications: topics with responses or errors."""
+        received: list[tuple[str, Response | Exception]] = []
+        alive = not self._pending
+        for kind, number, content in self._messages(timeout):
+            alive = self._link_works = True
+            topic = self._pending.pop(number, None)
+            if kind == "rejected":
+                raise LeaderGone(rejected=True)
             if topic is not None:
                 assert isinstance(content, (Response, Exception))
-                told.append((topic, content))
+                received.append((topic, content))
         now = time.monotonic()
-        if heard or not self._armed:
-            self._heard = now
-        elif now - self._heard > HEARTBEAT_TIMEOUT:
+        if alive:
+            self._last_received = now
+        elif now - self._last_received > HEARTBEAT_TIMEOUT:
             raise LeaderGone(stuck=True)
-        return told
-
-    def _arrived(self, patience: float) -> Iterator[tuple[str, int, object]]:
-        if self._link is None:
-            # not select(), which knows no descriptor above 1023
-            poller = select.poll()
-            poller.register(self._woken, select.POLLIN)
-            if poller.poll(max(0.0, patience) * 1000):
-                self._woken.recv(1000)
-            return iter(())
-        return self._link.heard(self._woken, patience)
+        return received
 
     def wake(self) -> None:
-        """Ends the waiting of `hear`; for other threads."""
+        """Ends `receive` early; for other threads."""
         with contextlib.suppress(OSError):
             self._wake.send(b"x")
 
-    def begin_anew(self, gone: LeaderGone | None = None) -> None:
-        """Forgets every watch; the next one that is armed goes to the leader there is then."""
-        self._armed.clear()
+    def reset(self, gone: LeaderGone | None = None) -> None:
+        """Forgets all subscriptions and the link; the next one goes to the leader of that time.
+
+        Raises the local error that ended the leader in this process if it did so before it sent anything: the next one
+        would meet the same error.
+        """
+        self._pending.clear()
+        works, self._link_works = self._link_works, False
         if self._link:
             link, self._link = self._link, None
-            self._exchange.let_go(link, gone)
+            self._leader_client.disconnect(link, gone)
+        if gone and not works:
+            self._leader_client.raise_leader_failure()
 
     def close(self) -> None:
-        """For good."""
-        self.begin_anew()
+        """Releases the link and all descriptors."""
+        self.reset()
         self._wake.close()
         self._woken.close()
 
-    def _ask(self, kind: str, *details: object) -> int:
-        link = self._connected()
-        if not self._armed:
-            self._heard = time.monotonic()
-        return link.ask(kind, *details)
-
-    def _connected(self) -> LeaderLink:
+    def _messages(self, timeout: float) -> Iterator[tuple[str, int, object]]:
         if self._link is None:
-            self._link = self._exchange.link()
-            self._heard = time.monotonic()
-        return self._link
+            # not select(), which is limited to descriptors below 1024
+            poller = select.poll()
+            poller.register(self._woken, select.POLLIN)
+            if poller.poll(max(0.0, timeout) * 1000):
+                self._woken.recv(1000)
+            return iter(())
+        return self._link.receive(self._woken, timeout)
+
+    def _send(self, kind: str, *details: object) -> int:
+        if self._link is None:
+            self._link = self._leader_client.connect()
+        if not self._pending:
+            self._last_received = time.monotonic()
+        return self._link.send(kind, *details)

@@ -1,0 +1,110 @@
+"""The leader's side of subscriptions: one request to the host looks at the jobs of all clients."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterable, Sequence
+
+from luigi_sshjob.ssh.leader.listener import Listener, Peer
+from luigi_sshjob.ssh.leader.pipeline import Pipeline, Request
+from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
+
+_FIRST_PAUSE = 0.1  # seconds between two looks while there are changes
+_SLOWDOWN = 1.15  # factor by which each look without changes makes the pause longer
+_RENEWAL = 0.001  # seconds in which a client renews one of many subscriptions
+
+
+@dataclasses.dataclass(eq=False)
+class Watch:
+    """A client's subscription to a topic. `identity` is its number on the host, see remote/server/watch.sh."""
+
+    identity: int
+    peer: Peer
+    topic: str
+    interval: float
+    number: int | None = None
+    """The request to be answered by the next notification; None until the client renews the subscription."""
+
+
+class Watches:
+    """All subscriptions of all clients."""
+
+    def __init__(self, pipeline: Pipeline, listener: Listener):
+        self._pipeline = pipeline
+        self._listener = listener
+        self._watches: dict[int, Watch] = {}
+        self._by_topic: dict[tuple[Peer, str], Watch] = {}
+        self._count = 0
+        self._looking = False
+        self._pause = _FIRST_PAUSE
+        self._next_look = time.monotonic()
+
+    @property
+    def active(self) -> bool:
+        """Whether any client waits for a notification."""
+        return any(watch.number is not None for watch in self._watches.values())
+
+    def next_look(self) -> float:
+        """When to call `look_if_due` (`time.monotonic()`); infinity if there is nothing to look at."""
+        return self._next_look if self._pipeline.is_open and not self._looking and self.active else math.inf
+
+    def look_if_due(self) -> None:
+        """Looks at all subscribed jobs with one request."""
+        if time.monotonic() >= self.next_look():
+            self._looking = True
+            self._pipeline.send(Request("watch_look", self._on_look))
+
+    def subscribe(self, peer: Peer, number: int, topic: str, words: str, interval: float, urgent: bool) -> None:
+        """Creates or renews a subscription."""
+        watch = self._by_topic.get((peer, topic))
+        if watch is None:
+            self._count += 1
+            watch = self._by_topic[peer, topic] = Watch(self._count, peer, topic, interval)
+            self._watches[watch.identity] = watch
+        watch.number = number
+        self._pipeline.send(Request(f"watch_arm {watch.identity} {words}"))
+        # After a notification the client renews its subscriptions one by one. A look for each of them would cost much
+        # more than one look for all, so the next one leaves time for that, in proportion to their number.
+        renewed = self._pipeline.last_used + _FIRST_PAUSE / 2 + len(self._watches) * _RENEWAL
+        self._next_look = min(self._next_look, 0.0 if urgent else renewed)
+
+    def unsubscribe(self, peer: Peer, topics: Iterable[str]) -> None:
+        """Removes subscriptions of a client."""
+        self._remove([watch for topic in topics if (watch := self._by_topic.get((peer, topic)))])
+
+    def unsubscribe_all(self, peer: Peer) -> None:
+        """Removes the subscriptions of a client that left."""
+        self._remove([watch for watch in self._watches.values() if watch.peer is peer])
+
+    def reset(self, kind: str, content: object) -> None:
+        """Forgets all subscriptions, as the host does with its shell, and notifies the clients with `content`."""
+        watches, self._watches = self._watches, {}
+        self._by_topic.clear()
+        self._looking = False
+        for watch in watches.values():
+            self._notify(watch, kind, content)
+
+    def _remove(self, watches: Sequence[Watch]) -> None:
+        for watch in watches:
+            del self._watches[watch.identity], self._by_topic[watch.peer, watch.topic]
+        if watches and self._pipeline.is_open:
+            self._pipeline.send(Request(f"watch_drop {' '.join(str(watch.identity) for watch in watches)}"))
+
+    def _on_look(self, response: Response) -> None:
+        self._looking = False
+        changes: dict[int, list[ResponsePart]] = {}
+        for part in response.parts:
+            changes.setdefault(part.index, []).append(part)
+        intervals = [watch.interval for watch in self._watches.values() if watch.number is not None]
+        self._pause = min([_FIRST_PAUSE if changes else self._pause * _SLOWDOWN, *intervals])
+        self._next_look = time.monotonic() + self._pause
+        for identity, parts in changes.items():
+            if identity in self._watches:
+                self._notify(self._watches[identity], "response", Response(0, b"", tuple(parts)))
+
+    def _notify(self, watch: Watch, kind: str, content: object) -> None:
+        if watch.number is not None:
+            number, watch.number = watch.number, None
+            self._listener.send(watch.peer, kind, number, content)
