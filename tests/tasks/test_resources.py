@@ -1,4 +1,4 @@
-"""How many jobs a host has at once, counted there, whoever schedules."""
+"""Limits on the number of jobs of a host, counted on the host."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from support.luigi_command import ask, finished
 from support.recording_tasks import OnHosts
 from support.settings import configure
 
-# What a job does that is to run at the same time as so many others, and fails where it may not
-
 TASKS = "support.recording_tasks"
+# a job that succeeds only while N jobs of the host run at the same time
 TOGETHER = 'n=0; until [ "$(grep -c + ledger)" -ge {} ]; do n=$((n + 1)); [ $n -lt 600 ] || exit 1; sleep 0.1; done'
 NAMES = ["by-max-jobs", "By.Resources", "free"]
 
 
 @pytest.fixture
 def hosts(host, luigi_cfg, tmp_path, text_folder) -> dict[str, str]:
-    """Three names of the host, the last of which nothing bounds, with what jobs do there; the others take two."""
+    """Commands by three names of the host: two names with a limit of 2, one without a limit."""
     ssh_config = tmp_path / "ssh_config_of_three"
     ssh_config.write_text(host.ssh_config.read_text().replace(host.alias, " ".join(NAMES), 1))
     host.run("mkdir", *(f"{text_folder}/{place}" for place in range(len(NAMES))))
@@ -34,7 +33,7 @@ def hosts(host, luigi_cfg, tmp_path, text_folder) -> dict[str, str]:
 
 
 def most_at_once(host, folder: str, place: int) -> int:
-    """How many of those that wrote a + had not written their - yet."""
+    """The maximum number of jobs that have written their + but not their -."""
     now = most = 0
     for line in host.run("cat", f"{folder}/{place}/ledger").splitlines():
         now += 1 if line.startswith("+") else -1
@@ -46,7 +45,7 @@ def all_at_once(host, folder: str) -> list[int]:
     return [most_at_once(host, folder, place) for place in range(len(NAMES))]
 
 
-def test_a_host_has_as_many_jobs_as_it_may_and_others_are_not_bound(host, hosts, text_folder, tmp_path):
+def test_a_host_runs_as_many_jobs_as_allowed_and_others_are_not_limited(host, hosts, text_folder, tmp_path):
     (tmp_path / "notes").touch()
     tasks = OnHosts(hosts=hosts, folder=text_folder, notes=str(tmp_path / "notes"), numbers=[1, 2, 3])
     assert luigi.build([tasks], local_scheduler=True, workers=9)
@@ -55,11 +54,11 @@ def test_a_host_has_as_many_jobs_as_it_may_and_others_are_not_bound(host, hosts,
     assert free >= 3
 
 
-def test_two_workers_together_give_a_host_no_more_and_luigid_needs_no_setting(
+def test_two_workers_together_respect_the_limit_and_luigid_needs_no_setting(
     luigid, host, hosts, text_folder, tmp_path, start_luigi
 ):
     (tmp_path / "notes").touch()
-    # what luigid counts is for luigid to know, max_jobs is not
+    # luigid must know the limit of a resource, but not max_jobs
     assert "by-max-jobs" not in json.dumps(ask(luigid, "resource_list"))
     ask(luigid, "update_resources", **{"By.Resources": 2})
     workers = [

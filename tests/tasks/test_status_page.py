@@ -1,11 +1,10 @@
-"""What luigid's page shows of a running job, and what it takes from there."""
+"""A running job on luigid's page, in a real browser."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import time
 
 import luigi
 import luigi.interface
@@ -13,14 +12,6 @@ import luigi.scheduler
 import pytest
 
 import luigi_sshjob
-from luigi_sshjob import RemoteContext
-from luigi_sshjob import text as text_module
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable
-from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
-from luigi_sshjob.tasks.job import Job
-from luigi_sshjob.tasks.status import StatusReporter
-from luigi_sshjob.tasks.tracking import TrackingUrl
 
 from support import processes
 from support.browser import NoBrowser, Page
@@ -33,6 +24,8 @@ HOSTILE = (
     b"<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">\n"
     b"a &lt; b, https://x/?a=1&b=2\n"
 )
+
+
 HARMLESS = [
     "reading /data/a & b",
     "ok \N{REPLACEMENT CHARACTER}\\x00 ",
@@ -92,7 +85,7 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
     assert rest[-1] == f"luigi-sshjob logs gpu01 {task_id}/1"
     assert browser.made_of(shown) == []
 
-    # the dialog follows by itself
+    # the dialog updates automatically
     host.run("touch", f"{text_folder}/go")
     processes.wait_until(lambda: "part 7 of 10" in browser.text(shown), "the next lines")
     processes.wait_until(lambda: browser.text("#statusMessageModal .progress-bar") == "60%", "the progress")
@@ -178,172 +171,7 @@ def test_a_next_attempt_is_tracked_takes_messages_and_is_not_one_more_than_the_t
     assert seen == [(f"http://example.invalid/{task.task_id}/{attempt}", True) for attempt in (1, 2)]
 
 
-# -- what is said, and how often
-
-
-class Recorder:
-    """What a task is told to tell the scheduler, and when."""
-
-    def __init__(self):
-        self.now = 0.0
-        self.told: list[tuple[float, object]] = []
-
-    def set_status_message(self, text):
-        self.told.append((self.now, text))
-
-    def set_progress_percentage(self, percentage):
-        self.told.append((self.now, percentage))
-
-    def reporter(self, repeat: float = 10.0) -> StatusReporter:
-        return StatusReporter(self, JobRef("box", "Task", 1, "/j/Task/1"), 100, "", repeat, lambda: self.now)
-
-
-def test_changes_are_sent_to_the_scheduler_at_most_every_three_seconds():
-    recorder = Recorder()
-    reporter = recorder.reporter()
-    reporter.observe(JobStatus(State.CLAIMED))
-    for tenth in range(200):
-        recorder.now = tenth / 10
-        # a job that says something new at each look, for ten seconds
-        news = f"line {tenth}\n".encode() if tenth < 100 else b""
-        reporter.observe(JobStatus(State.RUNNING, log=news, progress=str(min(tenth, 99))))
-    times = [now for now, said in recorder.told if isinstance(said, str)]
-    # the last change as soon as it may be; then that time has passed
-    assert times == [0, 3, 6, 9, 12]
-    assert recorder.told[-1][1].endswith("\nline 98\nline 99")
-    assert [said for _, said in recorder.told if isinstance(said, int)] == [0, 30, 60, 90, 99]
-    recorder.now = 22.0
-    reporter.observe(JobStatus(State.RUNNING, progress="99"))
-    assert recorder.told[-1][1].startswith("running on box for at least 22 s\n99 %\n")
-
-
-@pytest.mark.parametrize("progress", ["9" * 400, "100.5 %", "٣٠٠"])
-def test_a_progress_beyond_all_bounds_is_a_whole_one_and_ends_no_watch(progress):
-    recorder = Recorder()
-    reporter = recorder.reporter()
-    reporter.observe(JobStatus(State.RUNNING, progress=progress))
-    reporter.conclude(Outcome("succeeded", 0), "")
-    assert [said for _, said in recorder.told if isinstance(said, int)] == [100]
-
-
-def test_the_age_of_a_job_is_measured_by_its_host():
-    recorder = Recorder()
-    reporter = recorder.reporter()
-    reporter.observe(JobStatus(State.QUEUED, "Slurm job 4711, Priority"))
-    assert recorder.told[-1][1].startswith("queued on box\nSlurm job 4711, Priority")
-    recorder.now = 90.0
-    reporter.observe(JobStatus(State.QUEUED, "Slurm job 4711, Priority"))
-    assert recorder.told[-1][1].startswith("queued on box for at least 1 min 30 s\nSlurm job 4711, Priority")
-    recorder.now = 100.0
-    reporter.observe(JobStatus(State.RUNNING, running_for=3 * 86400 + 4 * 3600, log=b"one\n"))
-    recorder.now = 100.0 + 3600
-    reporter.observe(JobStatus(State.RUNNING))
-    assert recorder.told[-1][1].startswith("running on box for 3 d 5 h\n")
-    assert "\nThe last lines of its log (nothing new for 1 h):\none" in recorder.told[-1][1]
-    reporter.conclude(Outcome("failed", 7, reason="the disk is full"), "")
-    assert recorder.told[-1][1].startswith("failed with exit code 7: the disk is full\non box after 3 d 5 h\n")
-
-
-def test_an_unreachable_host_is_reported_at_once_and_its_return_soon():
-    recorder = Recorder()
-    reporter = recorder.reporter()
-    reporter.observe(JobStatus(State.RUNNING, running_for=60))
-    for second in range(1, 15):
-        recorder.now = float(second)
-        reporter.report_unreachable(HostUnreachable("the wire is cut"))
-    recorder.now = 14.5
-    reporter.observe(JobStatus(State.RUNNING))
-    first, second, back = [said for _, said in recorder.told[1:]]
-    status = "its jobs keep running\nthe wire is cut\n\nThe last known status:\nrunning on box for 1 min"
-    assert first.startswith(f"box does not respond; {status}")
-    assert second.startswith(f"box has not responded for 10 s; {status}")
-    assert back.startswith("running on box for 1 min 14 s")
-    assert [now for now, _ in recorder.told] == [0, 1, 11, 14.5]
-
-
-def test_a_host_that_is_silent_from_the_beginning_is_said_too():
-    recorder = Recorder()
-    recorder.reporter().report_unreachable(HostUnreachable("no route"))
-    said = "box does not respond; the job will be submitted, or found, when it does\nno route"
-    assert recorder.told == [(0.0, said)]
-
-
-def test_what_a_terminal_or_a_browser_would_obey_is_shown_instead():
-    line = "\x1b[1;31mred\x1b[0m\x1b(B \x07 \u202egnp.exe \x9b \ud800 tab\there \x1b]8;;http://x\x1b\\link"
-    assert text_module.printable_line(line, 100) == r"red \x07 \u202egnp.exe \x9b \ud800 tab" + "\there link"
-    assert text_module.printable_line("x" * 300, 200) == "x" * 200 + " … (100 more characters)"
-    assert text_module.escape_response("<b>&lt;\"'") == "&lt;b&gt;&amp;lt;\"'"
-    # nothing is put into what is harmless
-    harmless = "a < b && c <3 -> x&y;z https://x/?a=1&b=2"
-    assert text_module.escape_status(harmless) == harmless
-    assert text_module.escape_status("<b></b><!--<?&lt;&#60;&copy") == (
-        "<\u2060b><\u2060/b><\u2060!--<\u2060?&\u2060lt;&\u2060#60;&\u2060copy"
-    )
-
-
-def test_what_is_not_understood_is_answered_without_the_host(luigi_cfg):
+def test_the_response_to_an_unknown_message_needs_no_host(luigi_cfg):
     task = Slow(host="nowhere.invalid", folder="x")
     for message in ("hello", "", "cancel it", "status?"):
         assert task.on_scheduler_message(message).endswith("\n  cancel   end the job with all its processes")
-
-
-# -- where a job can be tracked
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        *("http://x/{", "http://x/}", "http://x/{jobs}", "http://x/{}", "http://x/{0}", "http://x/{host.name}"),
-        *("http://x/{host!r}", "http://x/{host:>9}", "http://x/{host[0]}", "http://x/{job"),
-        *("grafana/d/{host}", "javascript:alert({job})", "ftp://x/{job}", "http:///{host}", "http://[x/{host}"),
-        *("http://x/ {job}", "http://x/\n{job}", 42),
-    ],
-)
-def test_a_tracking_url_that_is_none_is_refused_before_anything_is_asked_of_the_host(pattern, luigi_cfg):
-    class Odd(Slow):
-        tracking_url = pattern
-
-    # a name that nothing could be asked of
-    with pytest.raises(
-        ConfigurationError,
-        match=r"host nowhere\.invalid, job Odd_.*: tracking_url is not a valid URL pattern: .*\n*.*Next: ",
-    ):
-        Odd(host="nowhere.invalid", folder="x").run()
-
-
-def test_a_tracking_url_is_quoted():
-    url = TrackingUrl("https://x/{host}/{{{key}}}?{job}&{id}#{attempt}&{directory}&{task_id}", "gpu01", "A b/ü")
-    job = JobRef("me@gpu01:22", "A_b", 3, "/home/m e/&?#\udcff")
-    assert url.of(job) == ("https://x/gpu01/{A_b}?A_b%2F3&A_b%2F3#3&%2Fhome%2Fm%20e%2F%26%3F%23%FF&A%20b%2F%C3%BC")
-
-
-# -- asked of the host
-
-
-def test_a_tail_is_the_end_of_the_log_as_it_is_now_and_never_all_of_it(bench):
-    command = (
-        "yes 0123456789 | head -c 3000000; printf 'x\\n%s\\n' \"$(yes y | head -c 40000 | tr -d '\\n')\"; echo end"
-    )
-    ref = bench.submit(f"{command}; sleep 100").job
-    processes.wait_until(lambda: bench.control.tail(ref, 1, 10) == b"end\n", "the log")
-    context = RemoteContext(bench.host.alias)
-    jobs = HostJobs(context.connection, bench.base)
-    job = Job(ref, context, jobs, jobs.retry())
-    assert job.tail(2) == ["…" + "y" * 1999, "end"]
-    assert job.tail(400)[0] == "0123456789"
-    assert len(bench.control.tail(ref, 500, 1 << 17)) < 1 << 17
-    assert len(bench.control.tail(ref, 500, 1000)) == 1000
-
-
-def test_the_time_a_job_has_run_is_told_by_the_host(bench):
-    begin = time.monotonic()
-    ref = bench.submit("sleep 100").job
-    told: list[int] = []
-
-    def two_seconds() -> bool:
-        told.append(bench.control.status(ref).running_for or 0)
-        return told[-1] >= 2
-
-    processes.wait_until(two_seconds, "two seconds there")
-    # of either clock's seconds one may have just begun
-    assert told[-1] <= time.monotonic() - begin + 2

@@ -91,7 +91,7 @@ def test_an_ordinary_end_of_the_worker_cancels_the_job_if_configured(host, folde
         first.kill()
     first.wait(30)
     assert ended(host, folder, Slow(host=host.alias, folder=folder)) == "cancelled"
-    # it was taken over: the next run is a new attempt
+    # it was collected: the next run is a new attempt
     luigi_cfg.path.write_text(luigi_cfg.path.read_text().replace("=cancel", "=leave"))
     host.run("touch", f"{folder}/go")
     assert "submitted as" in finished(
