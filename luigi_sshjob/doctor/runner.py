@@ -140,7 +140,7 @@ def _open(transport: DiagnosableTransport, timeout: float) -> Opening:
     with contextlib.closing(Session(transport, "exit 0", deadline=deadline)) as session:
         took = time.monotonic() - began
         session.wait(deadline=deadline)
-        return Opening(took, session.preamble.decode("utf-8", "replace") + session.said())
+        return Opening(took, session.preamble.decode("utf-8", "replace") + session.stderr_text())
 
 
 def _pace(shared: RemoteShell, timeout: float) -> Latency:

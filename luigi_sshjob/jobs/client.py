@@ -155,7 +155,7 @@ class JobClient:
         try:
             return self._connection.request(verb, *words)
         except RemoteCommandFailed as error:
-            if "whose directory was deleted" not in error.problem:
+            if error.code not in ("attempt-still-running", "attempt-still-scheduled"):
                 error.next_step = (
                     f"make {self._base} a directory that the account on {self._connection.host} owns and can write, "
                     "or set base_dir"

@@ -10,9 +10,9 @@ temporary_in() {
   temporary=$1/.sshjob-tmp.$machine.$$.$start
 }
 
-# take_file DIRECTORY [private]: standard input becomes a new file there, whose name is said; a private one is nobody
+# receive_file DIRECTORY [private]: standard input becomes a new file there, whose name is said; a private one is nobody
 # else's to read until fs_commit gives it another mode.
-take_file() {
+receive_file() {
   temporary_in "$1"
   [ "${2-}" != private ] || umask 077
   exec 3>"$temporary" && printf '%s\n' "${temporary##*/}" && exec cat >&3
@@ -24,11 +24,11 @@ resume_file() {
   [ -e "$1" ] && printf '%s\n' "${1##*/}" && exec dd of="$1" bs=65536 seek="$2" conv=notrunc
 }
 
-# take_tree DIRECTORY TAR_OPTIONS [MODE]: the archive on standard input becomes the directory `tree` in a new one there, whose name
+# receive_tree DIRECTORY TAR_OPTIONS [MODE]: the archive on standard input becomes the directory `tree` in a new one there, whose name
 # is said: tar may make the times of its own as old as they were, see sweep_directory. Nobody else gets into the new one,
 # where not everything has the permissions that it will have. MODE is for a tar that gives none to a directory that is
 # there, as that of busybox.
-take_tree() {
+receive_tree() {
   temporary_in "$1"
   (umask 077 && mkdir -- "$temporary") && mkdir -- "$temporary/tree" || return
   [ -z "${3-}" ] || chmod -- "$3" "$temporary/tree" || return
@@ -36,8 +36,12 @@ take_tree() {
     exec tar "$2" -
 }
 
-# give_file FILE BYTE: the file from that byte on, the first being number 1.
-give_file() {
+# report_absent PATH: ends the session with the line "missing" if nothing exists there.
+report_absent() { ! is_absent "$1" || { echo missing && exit 1; }; }
+
+# send_file FILE BYTE: writes the file to standard output, beginning at that byte; the first one has number 1.
+send_file() {
+  report_absent "$1"
   # for a directory that would succeed
   [ ! -d "$1" ] || {
     printf '%s\n' "$1: Is a directory" >&2
@@ -47,5 +51,8 @@ give_file() {
   if [ "$2" = 1 ]; then exec cat <&3; else exec tail -c "+$2" <&3; fi
 }
 
-# give_tree DIRECTORY: what is in it as an archive.
-give_tree() { cd -- "$1" && echo open && exec tar -cf - .; }
+# send_tree DIRECTORY: writes its content to standard output, as an archive.
+send_tree() {
+  report_absent "$1"
+  cd -- "$1" && echo open && exec tar -cf - .
+}

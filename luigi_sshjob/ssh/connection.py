@@ -40,7 +40,7 @@ class Connection:
             self.transport = transport_to(destination, settings)
         self.settings = settings
         """The settings of the host when the connection was made."""
-        self._leader_client = LeaderClient(self.transport, scripts.agent_hash())
+        self._leader_client = LeaderClient(self.transport, scripts.server_hash())
         self._deferred: list[str] = []
 
     @property
@@ -114,7 +114,7 @@ class Connection:
         with translate_os_errors("opening a session", host=self.host):
             shell = RemoteShell(self.transport, deadline=deadline)
         with contextlib.closing(shell):
-            yield lambda texts: shell.call_all(texts, deadline=deadline)
+            yield lambda texts: shell.pipeline(texts, deadline=deadline)
 
     def request_deadline(self) -> float:
         """The time (`time.monotonic()`) at which a request sent now times out."""

@@ -24,7 +24,7 @@ def send_directory(connection: Connection, local_path: str, path: str, *, preser
     folder = posixpath.dirname(path)
     # tar on the host must be able to write into the directory
     mode = (f"{stat.S_IMODE(os.stat(local_path).st_mode) | stat.S_IRWXU:o}",) if preserve else ()
-    line = scripts.transfer("take_tree", quoting.quote_path(folder or "."), _extract_option(preserve), *mode)
+    line = scripts.stream_command("receive_tree", quoting.quote_path(folder or "."), _extract_option(preserve), *mode)
     writer = RemoteWriter(connection, line, folder, path)
     try:
         arguments = ["-cf", "-", "-C", local_path, "."]

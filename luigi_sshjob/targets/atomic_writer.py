@@ -25,7 +25,7 @@ class AtomicRemoteFile(io.BufferedWriter):
         self.host = connection.host
         self.path = path
         folder = posixpath.dirname(path)
-        line = scripts.transfer("take_file", quoting.quote_path(folder or "."))
+        line = scripts.stream_command("receive_file", quoting.quote_path(folder or "."))
         self._writer = RemoteWriter(connection, line, folder, path)
         self.tmp_path = self._writer.tmp_path
         self._done = False

@@ -9,18 +9,14 @@ from luigi_sshjob.error_context import error_context, no_such_file
 from luigi_sshjob.errors import ParentDirectoryMissing, PathExists, PathIsNotDirectory, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.shell.errors import refused, said
+from luigi_sshjob.ssh.shell.errors import refused
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
-# A refusal of the host -> the class of the error, its message and the next step.
-_REFUSALS: dict[str, tuple[type[SSHJobError], str, str]] = {
-    "exists": (PathExists, "the path already exists", "remove it first, or use another path"),
-    "no-parent": (ParentDirectoryMissing, "the parent directory does not exist", "create it first, or set parents"),
-    "not-a-directory": (
-        PathIsNotDirectory,
-        "the path exists and is not a directory",
-        "remove it first, or use another path",
-    ),
+# Codes of refusals in remote/server/files.sh, with the error that Luigi expects.
+ERRORS: dict[str, type[SSHJobError]] = {
+    "exists": PathExists,
+    "no-parent": ParentDirectoryMissing,
+    "not-a-directory": PathIsNotDirectory,
 }
 
 # The action that an error names.
@@ -94,12 +90,12 @@ class FileCommands:
             try:
                 return self.connection.request(verb, *words, idempotent=idempotent, dedicated_session=dedicated_session)
             except RemoteCommandFailed as error:
-                if said(error) == "no-such-file":
+                if error.code == "no-such-file":
                     raise no_such_file(paths[-1]) from None
-                kind, problem, next_step = _REFUSALS.get(said(error), (None, "", ""))
-                if kind:
-                    raise kind(f"{problem}: {paths[-1]}", host=host, next_step=next_step) from None
-                raise
+                if error.code not in ERRORS:
+                    raise
+                kind = ERRORS[error.code]
+                raise kind(error.problem, host=error.host, next_step=error.next_step, code=error.code) from None
 
     def create_parent(self, path: str) -> None:
         """Creates the parent directory of `path`, and removes old temporary files from it."""

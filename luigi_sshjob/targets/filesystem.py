@@ -14,7 +14,6 @@ from luigi_sshjob.error_context import error_context, translate_local_file_error
 from luigi_sshjob.errors import PathIsDirectory, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.shell import errors
 from luigi_sshjob.targets.atomic_writer import AtomicRemoteFile
 from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.context import RemoteContext
@@ -75,7 +74,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
             # only the removal of a directory may take long enough for a dedicated session
             self._commands.request("fs_remove_file", path, idempotent=False)
         except RemoteCommandFailed as error:
-            if not recursive or errors.said(error) != "it is a directory":
+            if not recursive or error.code != "is-a-directory":
                 raise
             self._commands.request("fs_remove", path, idempotent=False, dedicated_session=True)
 

@@ -48,9 +48,9 @@ class _RemoteStream(io.RawIOBase):
     def _wait(self) -> tuple[int, str]:
         """Waits for the command on the host and returns its exit status and stderr. Raises `ConnectionLost`."""
         status = self._session.wait(deadline=self._deadline())
-        stderr = self._session.said().strip()
+        stderr = self._session.stderr_text().strip()
         if status == 255:
-            raise self._session.lost()
+            raise self._session.connection_error()
         self._session.close()
         return status, stderr
 
@@ -70,15 +70,23 @@ class RemoteReader(_RemoteStream):
     @describes("reading")
     def _open(self, offset: int, tree: bool) -> None:
         word = quoting.quote_path(self.path)
-        line = scripts.transfer("give_tree", word) if tree else scripts.transfer("give_file", word, str(offset + 1))
+        line = (
+            scripts.stream_command("send_tree", word)
+            if tree
+            else scripts.stream_command("send_file", word, str(offset + 1))
+        )
         self._connection.retry_once(lambda: self._start(line))
 
     def _start(self, line: str) -> None:
-        # the C locale, because _failure parses the shell's message
+        # the C locale, so that the messages of the shell are searchable
         self._session = self._connection.session(f"LC_ALL=C; {line}")
         enlarge_pipe(self._session.stdout)
         # like LocalTarget, fail when a missing file is opened, not when it is read
-        if self._read_line() != b"open":
+        opened = self._read_line()
+        if opened == b"missing":
+            self._session.close()
+            raise no_such_file(self.path)
+        if opened != b"open":
             raise self._failure()
 
     def readable(self) -> bool:  # noqa: D102  # io.RawIOBase describes it
@@ -128,9 +136,6 @@ class RemoteReader(_RemoteStream):
 
     def _failure(self) -> Exception:
         status, stderr = self._wait()
-        # busybox writes it in lower case
-        if any(words in stderr.lower() for words in ("no such file", "nonexistent", "not found")):
-            return no_such_file(self.path)
         return RemoteCommandFailed(
             f"the file cannot be read: {stderr}",
             returncode=status,
@@ -175,7 +180,7 @@ class RemoteWriter(_RemoteStream):
         name = quoting.decode(self._read_line())
         if not name:
             self.finish()
-            raise self._session.lost()
+            raise self._session.connection_error()
         return name
 
     def writable(self) -> bool:  # noqa: D102  # io.RawIOBase describes it

@@ -100,7 +100,7 @@ class Upload(_Transfer):
         """Opens the temporary file at the last multiple of `_BLOCK` up to `offset`, and returns that position."""
         if not self._tmp_path:
             options = ("private",) if self._private else ()
-            writer = self._writer("take_file", quoting.quote_path(self._folder or "."), *options)
+            writer = self._writer("receive_file", quoting.quote_path(self._folder or "."), *options)
             self._tmp_path = writer.tmp_path
             if not offset:
                 return writer, 0
@@ -109,7 +109,7 @@ class Upload(_Transfer):
         return self._writer("resume_file", quoting.quote_path(self._tmp_path), str(blocks)), blocks * _BLOCK
 
     def _writer(self, *words: str) -> RemoteWriter:
-        return RemoteWriter(self._connection, scripts.transfer(*words), self._folder, self._path)
+        return RemoteWriter(self._connection, scripts.stream_command(*words), self._folder, self._path)
 
     def _fill(self, writer: RemoteWriter, local: IO[bytes], position: int, end: int) -> None:
         while position < end:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from luigi_sshjob.jobs.model import Outcome
 
+from luigi_sshjob.ssh.shell.errors import NEXT_STEPS
+
 from support import error_catalogue
 
 
@@ -16,7 +18,7 @@ def test_each_error_of_the_code_has_a_row_and_each_row_an_error():
     )
     listed = {(row.sentence, row.kind) for row in error_catalogue.rows() if row.kind}
     listed -= {(sentence, kind) for sentence, kind in listed if kind in ("JobFailed", "JobLost")}
-    raised = {(site.sentence, site.kind): site.where for site in sites}
+    raised = {(site.sentence, site.kind): site.where for site in [*sites, *error_catalogue.refusals()]}
     missing = "\n".join(
         f"   * - ``{sentence}``\n     - the cause\n     - the next step of {where}\n     - ``{kind}``\n       (test_y)"
         for (sentence, kind), where in raised.items()
@@ -27,10 +29,15 @@ def test_each_error_of_the_code_has_a_row_and_each_row_an_error():
     assert not stale, f"rows of docs/errors.rst that the code no longer raises: {stale}"
 
 
-def test_each_refusal_of_a_host_has_a_next_step_and_a_row():
+def test_each_refusal_of_a_host_has_a_code_a_next_step_and_a_row():
     known = {row.sentence for row in error_catalogue.rows()}
-    for path, sentence in error_catalogue.refusals():
-        assert sentence in known, f"{path} refuses with {sentence!r}: add it to ssh/shell/errors.py and docs/errors.rst"
+    for refusal in error_catalogue.refusals():
+        assert refusal.sentence in known, (
+            f"{refusal.where} refuses with {refusal.sentence!r}: add it to docs/errors.rst"
+        )
+        assert refusal.code in NEXT_STEPS, f"{refusal.where} refuses with {refusal.code!r}, which has no next step"
+    unused = set(NEXT_STEPS) - {refusal.code for refusal in error_catalogue.refusals()}
+    assert not unused, f"no script refuses with these codes any more: {unused}"
 
 
 def test_the_reasons_of_outcomes_have_rows():

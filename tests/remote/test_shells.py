@@ -199,9 +199,9 @@ def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkey
     def elsewhere(text: str) -> str:
         return text.replace("/proc/", "/no-proc/").replace("ps -o lstart", f"{ps} -o lstart")
 
-    files, agent = {name: elsewhere(text) for name, text in scripts.supervisor().items()}, elsewhere(scripts.agent())
+    files, agent = {name: elsewhere(text) for name, text in scripts.supervisor().items()}, elsewhere(scripts.server())
     monkeypatch.setattr(scripts, "supervisor", lambda: files)
-    monkeypatch.setattr(scripts, "agent", lambda: agent)
+    monkeypatch.setattr(scripts, "server", lambda: agent)
     directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
     start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
     host.run("sh", "-c", f"LC_ALL=fr_FR.UTF-8 {start} </dev/null >/dev/null 2>&1 &")

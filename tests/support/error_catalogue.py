@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from luigi_sshjob import errors
-from luigi_sshjob.errors import SSHJobError
+from luigi_sshjob.errors import FileMissing, RemoteCommandFailed, SSHJobError
+from luigi_sshjob.targets import commands
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.rst"
@@ -58,6 +59,8 @@ class Site:
 
 # Functions that raise an error with the sentence of another place, and where that sentence comes from.
 PASSED_ON = {
+    "ssh/shell/errors.py refused": "a refusal of a script, see refusals()",
+    "targets/commands.py check": "a refusal of a script, see refusals()",
     "ssh/transports/login.py wait_or_raise": "the failed login that another process recorded",
     "tasks/status.py failure": "an outcome, see test_each_bad_end_has_a_row",
 }
@@ -144,14 +147,6 @@ class _Scan(ast.NodeVisitor):
                 self._add(text.value, _name(kind), node)
         self.generic_visit(node)
 
-    def visit_Dict(self, node: ast.Dict) -> None:
-        # the table of refusals, keyed by the beginning of the sentence
-        if self.name == "ssh/shell/errors.py":
-            for key in node.keys:
-                if isinstance(key, ast.Constant):
-                    self._add(key.value, "RemoteCommandFailed", node)
-        self.generic_visit(node)
-
     def _record(self, kinds: list[str], node: ast.Call) -> None:
         text = node.args[0] if node.args else None
         for part in (text.body, text.orelse) if isinstance(text, ast.IfExp) else (text,):
@@ -195,12 +190,27 @@ def error_sites() -> tuple[list[Site], list[str]]:
     return [site for scan in scans for site in scan.sites], [text for scan in scans for text in scan.foreign]
 
 
-def refusals() -> Iterator[tuple[str, str]]:
-    """Yield each script and the fixed beginning of each message it refuses a request with."""
+@dataclass(frozen=True)
+class Refusal:
+    """A `refuse CODE TEXT` of a script."""
+
+    code: str
+    sentence: str
+    """Beginning of the text, up to the first value."""
+    kind: str
+    where: str
+
+
+def refusals() -> list[Refusal]:
+    """Return each refusal of the scripts, with the class of the error that it becomes."""
+    found = []
     for path in sorted((PACKAGE / "remote").rglob("*.sh")):
-        text = path.read_text()
-        for found in re.findall(r'\brefuse "([^"]+)"', text) + re.findall(r'\bemit "(a directory may not[^"]+)"', text):
-            yield path.name, re.split(r" \(|:? ?\$", found)[0].rstrip(" :(")
+        script = re.sub(r"^ *#.*", "", path.read_text(), flags=re.MULTILINE)
+        for code, text in re.findall(r'\brefuse (?:([a-z-]+) "([^"]+)")?', script):
+            # the caller makes a FileMissing of it, with a sentence of its own
+            kind = commands.ERRORS.get(code, FileMissing if code == "no-such-file" else RemoteCommandFailed).__name__
+            found.append(Refusal(code, re.split(r" \(|:? ?\$", text)[0].rstrip(" :("), kind, path.name))
+    return found
 
 
 def reasons() -> list[tuple[str, str]]:

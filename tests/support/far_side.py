@@ -28,7 +28,7 @@ class FarSide:
     def call(self, *calls: tuple[str, ...]) -> str:
         lines = [" ".join(map(quoting.word, call)) for call in calls]
         # nothing is launched by itself: the test runs the supervisor in the shell it is about
-        script = f"SJ_TOKEN=token\n{scripts.agent()}launch_nohup() {{ :; }}\n" + "".join(
+        script = f"SJ_TOKEN=token\n{scripts.server()}launch_nohup() {{ :; }}\n" + "".join(
             f"serve {number} {line}\n" for number, line in enumerate(lines)
         )
         answer = self.host.run(*self.argv, "-s", input=script)

@@ -153,7 +153,8 @@ scheduled_nowhere() {
   [ "$scheduler" != nohup ] || return 0
   eval "scheduler_name=\${${scheduler}_name-}"
   still=$("${scheduler}_find" "${key##*/}/${1##*/}" "$1" alive) || still=unknown
-  [ -z "$still" ] || refuse "the scheduler may still have an attempt whose directory was deleted (job $still): $scheduler_name, $1"
+  [ -z "$still" ] ||
+    refuse attempt-still-scheduled "the scheduler may still have an attempt whose directory was deleted (job $still): $scheduler_name, $1"
 }
 
 # scheduler_element INDEX: makes $scheduled_id that of an element; of a job that is no array it stays.

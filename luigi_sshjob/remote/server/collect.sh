@@ -15,7 +15,7 @@ mark_collected() {
   # in one write; on a full disk a mark that says nothing must do
   { emit "collected_by: $2$how" >"$1/$SJ_COLLECTED"; } 2>/dev/null || true >"$1/$SJ_COLLECTED" || {
     unwritable "$1"
-    refuse "the mark of a collected outcome cannot be written in $1: $why"
+    refuse mark-not-written "the mark of a collected outcome cannot be written in $1: $why"
   }
 }
 
@@ -25,8 +25,8 @@ mark_collected() {
 job_remove() {
   above=${1%/*/*} removed=${1##*/}
   case $removed in '' | *[!0-9]*) above= ;; esac
-  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] || refuse "this is no directory of a job: $1" || return 1
-  ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse "the job has not ended or was not collected: $1" || return 1
+  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] || refuse not-a-job-directory "this is no directory of a job: $1" || return 1
+  ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse job-not-collected "the job has not ended or was not collected: $1" || return 1
   keep="/$SJ_COLLECTED/"
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
   if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then
@@ -47,10 +47,10 @@ job_discard() {
   [ -d "$1" ] || return 0
   discarded=${1##*/} above=${1%/*/*}
   case $discarded in '' | *[!0-9]*) above= ;; esac
-  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] && [ -O "$1" ] || refuse "this is no directory of a job: $1" || return
+  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] && [ -O "$1" ] || refuse not-a-job-directory "this is no directory of a job: $1" || return
   job_state "$1"
   case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] ||
-    refuse "the job has not ended or was not collected: $1" || return
+    refuse job-not-collected "the job has not ended or was not collected: $1" || return
   if [ "$job_state" = ended ] && lives "$1"; then
     job_remove "$1"
     return

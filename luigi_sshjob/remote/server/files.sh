@@ -1,21 +1,15 @@
 # shellcheck shell=sh disable=SC2154
-# The verbs of RemoteFileSystem. `refuse` words that the other side knows stand alone.
+# The verbs of RemoteFileSystem.
 
-# fs_exists PATH: fails with 1 where there is nothing, with 2 where that cannot be known.
-fs_exists() { [ -e "$1" ] || fs_absent "$1"; }
+# fs_exists PATH: fails with 1 where nothing exists, with 2 where that cannot be determined.
+fs_exists() { [ -e "$1" ] || absent_status "$1"; }
 
-fs_isdir() { [ -d "$1" ] || fs_absent "$1"; }
+fs_isdir() { [ -d "$1" ] || absent_status "$1"; }
 
-# fs_absent PATH: below a directory that may not be searched everything looks as if it were not there.
-fs_absent() {
-  above=$1
-  while :; do
-    case $above in */*) above=${above%/*} ;; *) return 1 ;; esac
-    [ -n "$above" ] || return 1
-    [ ! -d "$above" ] || break
-  done
-  [ ! -x "$above" ] || return 1
-  emit "a directory may not be searched: $above"
+absent_status() {
+  is_absent "$1"
+  [ -n "$unsearchable" ] || return 1
+  refuse directory-not-searchable "a directory may not be searched: $unsearchable"
   return 2
 }
 
@@ -23,8 +17,9 @@ fs_absent() {
 fs_exists_many() {
   path_index=0
   for path; do
-    if [ -e "$path" ]; then path_exists=yes; else path_exists=no; fi
-    [ "$path_exists" = yes ] || fs_absent "$path" >/dev/null || [ $? -ne 2 ] || path_exists=unknown
+    path_exists=yes
+    ! is_absent "$path" || path_exists=no
+    [ -z "$unsearchable" ] || path_exists=unknown
     part exists "$path_index" "$path_exists"
     path_index=$((path_index + 1))
   done
@@ -34,7 +29,7 @@ fs_exists_many() {
 # and what tells it from others and from itself in another state: device and inode, when it was changed. GNU's and
 # busybox's stat, that of the BSDs; "-" is not known.
 fs_stat() {
-  [ -e "$1" ] || refuse no-such-file || return
+  [ -e "$1" ] || refuse no-such-file "no such file on the host: $1" || return
   { stat -Lc '%s %Y %a %b %d.%i %z' "$1" || stat -Lf '%z %m %Lp %b %d.%i %Fm' "$1"; } 2>/dev/null && return
   listed=$(ls -lidnL "$1") || return
   # inode, mode, links, user, group, size and a date (POSIX)
@@ -46,7 +41,7 @@ fs_stat() {
 # fs_sha256 FILE: 64 digits first.
 fs_sha256() {
   { sha256sum <"$1" || shasum -a 256 <"$1" || openssl dgst -sha256 -r <"$1" || sha256 <"$1"; } 2>/dev/null ||
-    refuse "the host has no sha256sum, shasum or openssl that could read the file: $1"
+    refuse no-checksum-program "the host has no sha256sum, shasum or openssl that could read the file: $1"
 }
 
 # fs_glob PATTERN: a part for each path that it stands for.
@@ -66,21 +61,21 @@ fs_glob() {
 fs_remove() { rm -r -- "$1"; }
 
 fs_remove_file() {
-  [ ! -d "$1" ] || [ -h "$1" ] || refuse "it is a directory" || return
+  [ ! -d "$1" ] || [ -h "$1" ] || refuse is-a-directory "it is a directory" || return
   rm -- "$1"
 }
 
 # fs_mkdir PATH PARENTS RAISE_IF_EXISTS
 fs_mkdir() {
   if [ -d "$1" ]; then
-    [ "$3" != yes ] || refuse exists
+    [ "$3" != yes ] || refuse exists "the path already exists: $1"
   elif [ -e "$1" ]; then
-    [ "$3" != yes ] || refuse exists || return
-    refuse not-a-directory
+    [ "$3" != yes ] || refuse exists "the path already exists: $1" || return
+    refuse not-a-directory "the path exists and is not a directory: $1"
   elif [ "$2" = yes ]; then
     mkdir -p -- "$1"
   elif [ ! -d "$(dirname -- "$1")" ]; then
-    refuse no-parent
+    refuse no-parent "the parent directory does not exist: $1"
   else
     mkdir -- "$1"
   fi
@@ -109,7 +104,7 @@ sweep_directory() {
 
 # fs_copy SOURCE TARGET: it appears whole or not at all; replaces a file.
 fs_copy() {
-  [ ! -d "$2" ] || refuse exists || return
+  [ ! -d "$2" ] || refuse exists "the path already exists: $2" || return
   case $2 in */*) copy=${2%/*} ;; *) copy=. ;; esac
   copy=$copy/.sshjob-tmp.$SJ_SELF
   cp -R -H -- "$1" "$copy" && mv -f -- "$copy" "$2" && return
@@ -119,13 +114,13 @@ fs_copy() {
 
 # fs_move SOURCE TARGET: replaces a file, refuses to put something into a directory that is in the way.
 fs_move() {
-  [ ! -d "$2" ] || refuse exists || return
+  [ ! -d "$2" ] || refuse exists "the path already exists: $2" || return
   mv -f -- "$1" "$2"
 }
 
 # fs_rename_new SOURCE TARGET: only where there is nothing yet.
 fs_rename_new() {
-  [ ! -e "$2" ] || refuse exists || return
+  [ ! -e "$2" ] || refuse exists "the path already exists: $2" || return
   mv -f -- "$1" "$2"
 }
 
@@ -133,11 +128,11 @@ fs_rename_new() {
 # such a mode and time, see chmod and touch -t (in UTC). May be called again: what is in its place already is right there.
 fs_commit() {
   if [ -e "$1" ] || [ ! -f "$2" ]; then
-    same_size "$1" "$3" || refuse "the file is not whole there: $arrived of $3 bytes arrived" || return
+    same_size "$1" "$3" || refuse incomplete-file "the file is not whole there: $arrived of $3 bytes arrived" || return
     [ -z "${4-}" ] || chmod -- "$4" "$1" || return
     fs_move "$1" "$2" || return
   else
-    same_size "$2" "$3" || refuse "the file is not whole there: $arrived of $3 bytes arrived" || return
+    same_size "$2" "$3" || refuse incomplete-file "the file is not whole there: $arrived of $3 bytes arrived" || return
   fi
   # in its place: an old file beside it could be taken for a leftover
   [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$2"

@@ -80,9 +80,11 @@ serve() {
 # part KIND INDEX [VALUE]: begins a part of an answer; what follows up to the next mark is its content.
 part() { emit "$SJ_MARK part $1 $2 ${3-}"; }
 
-# refuse MESSAGE: the end of a verb that cannot do its work.
+# refuse CODE TEXT: reports that a verb cannot do its work, and fails. Programs branch on CODE, people read TEXT; as a part
+# of the response neither can be mistaken for what a program has printed before, the dynamic linker for example.
 refuse() {
-  emit "$1"
+  part refused 0 "$1"
+  emit "$2"
   return 1
 }
 

@@ -34,7 +34,7 @@ tell_job() {
 
 # job_tail DIR BYTES LINES: the end of the log as it is now, at most so many lines of so many bytes.
 job_tail() {
-  [ -e "$1/$SJ_LOG" ] || refuse "there is no log in the job directory any more: $1" || return
+  [ -e "$1/$SJ_LOG" ] || refuse no-log "there is no log in the job directory any more: $1" || return
   part tail 0
   tail -c "$2" "$1/$SJ_LOG" | tail -n "$3"
 }

@@ -24,7 +24,7 @@ install_files() {
   # fails where somebody else was first, which is as good
   mv "$stage/$hash" "$base/lib/" 2>/dev/null
   rm -rf "$stage"
-  [ -O "$base/lib/$hash/supervise.sh" ] || refuse "the scripts of luigi_sshjob cannot be put in their place: $base/lib"
+  [ -O "$base/lib/$hash/supervise.sh" ] || refuse scripts-not-installed "the scripts of luigi_sshjob cannot be put in their place: $base/lib"
 }
 
 # find_timer FILE: sets $timer to a time(1) that tells peak memory and signals, as those of GNU and busybox do, or to
@@ -39,7 +39,7 @@ find_timer() {
 # own_directory PATH: makes it where it is missing; refuses one that belongs to somebody else.
 own_directory() {
   [ -d "$1" ] || mkdir -p "$1" || return 1
-  [ -O "$1" ] || refuse "a directory belongs to another account: $1"
+  [ -O "$1" ] || refuse foreign-directory "a directory belongs to another account: $1"
 }
 
 # latest_attempt JOBS: sets $latest to the highest number there, or 0.
@@ -131,7 +131,7 @@ nowhere() {
   scheduled_nowhere "$1"
 }
 
-still_runs() { refuse "processes of an attempt still run, whose directory was deleted: $1"; }
+still_runs() { refuse attempt-still-running "processes of an attempt still run, whose directory was deleted: $1"; }
 
 # is_new DIRECTORY: whether this session has made it.
 is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
@@ -143,7 +143,7 @@ claim() {
   if ! write_attempt "$@"; then
     rm -rf "$stage"
     unwritable "$base/jobs"
-    refuse "the job directory cannot be written in $jobs: $why"
+    refuse directory-not-writable "the job directory cannot be written in $jobs: $why"
     return
   fi
   # with the dot: else it would become $jobs where that was removed since, with the last of its attempts
@@ -154,7 +154,7 @@ claim() {
     return 0
   fi
   rm -rf "$stage"
-  [ -e "$jobs/$latest" ] || refuse "the job directory cannot be put in its place: $jobs/$latest"
+  [ -e "$jobs/$latest" ] || refuse directory-not-created "the job directory cannot be put in its place: $jobs/$latest"
   return 1
 }
 

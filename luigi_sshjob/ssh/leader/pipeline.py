@@ -172,7 +172,7 @@ class Pipeline:
             return
         if not data:
             self._unregister_shell()
-            self._fail(self._shell.session.lost())
+            self._fail(self._shell.session.connection_error())
             return
         self._last_progress = self.last_used = time.monotonic()
         for response in self._shell.conversation.feed(data):

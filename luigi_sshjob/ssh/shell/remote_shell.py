@@ -34,6 +34,11 @@ class Response:
     parts: tuple[ResponsePart, ...] = ()
 
     @property
+    def refusal(self) -> ResponsePart | None:
+        """The part in which the verb refused: an error code as its value, its content is the text."""
+        return next((part for part in reversed(self.parts) if part.kind == "refused"), None)
+
+    @property
     def text(self) -> str:
         """The output, decoded, without the newline at its end."""
         return quoting.decode(self.output).rstrip("\n")
@@ -60,7 +65,7 @@ class ShellProtocol:
 
     def opening(self) -> bytes:
         """Loads the agent, and is answered when it is there."""
-        return quoting.encode(f"SJ_TOKEN={self._token}\n{scripts.agent()}serve 0 echo_back ready\n")
+        return quoting.encode(f"SJ_TOKEN={self._token}\n{scripts.server()}serve 0 echo_back ready\n")
 
     def request(self, text: str) -> bytes:
         """One request, see `request_text`."""
@@ -113,7 +118,7 @@ class RemoteShell:
         self.session.write(self.conversation.request(text), deadline=deadline)
         return self._receive(deadline)
 
-    def call_all(self, texts: Sequence[str], *, deadline: float) -> list[Response]:
+    def pipeline(self, texts: Sequence[str], *, deadline: float) -> list[Response]:
         """Requests that do not wait for each other's answers. Raises as `call`."""
         answers: list[Response] = []
         for first in range(0, len(texts), _TOGETHER):
@@ -123,7 +128,7 @@ class RemoteShell:
             while len(answers) < wanted:
                 chunk = self.session.read(1 << 18, deadline=deadline)
                 if not chunk:
-                    raise self.session.lost()
+                    raise self.session.connection_error()
                 answers += self.conversation.feed(chunk)
         return answers
 
@@ -139,7 +144,7 @@ class RemoteShell:
         while True:
             chunk = self.session.read(1 << 18, deadline=deadline)
             if not chunk:
-                raise self.session.lost()
+                raise self.session.connection_error()
             for answer in self.conversation.feed(chunk):
                 return answer
 

@@ -34,7 +34,7 @@ class Session:
 
     def __init__(self, transport: Transport, line: str, *, deadline: float):
         self._transport = transport
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
         self._input = socket.socket()
         self.preamble = b""
         """What rc files wrote on standard output, the last of it."""
@@ -73,7 +73,7 @@ class Session:
             except BlockingIOError:
                 continue
             except (BrokenPipeError, ConnectionResetError):
-                raise self.lost() from None
+                raise self.connection_error() from None
 
     def send(self, source: int, offset: int, count: int, *, deadline: float) -> int:
         """At most `count` bytes of an open file from `offset` on; how many. Raises as `write` and as reading does."""
@@ -85,7 +85,7 @@ class Session:
             except BlockingIOError:
                 continue
             except (BrokenPipeError, ConnectionResetError):
-                raise self.lost() from None
+                raise self.connection_error() from None
             except (AttributeError, OSError):  # not here, or not from such a file
                 data = os.pread(source, min(count, 1 << 18), offset)
                 self.write(data, deadline=deadline)
@@ -120,15 +120,15 @@ class Session:
             raise self._silent() from None
         return 255 if status == 0 and self._transport.process_error(self.process, "") else status
 
-    def lost(self) -> SSHJobError:
+    def connection_error(self) -> SSHJobError:
         """The error for an end that came before its time."""
         self.close()
-        return self._transport.connection_error(self.said())
+        return self._transport.connection_error(self.stderr_text())
 
-    def said(self) -> str:
+    def stderr_text(self) -> str:
         """What the line, and ssh, wrote on standard error so far."""
-        self._said.seek(0)
-        return self._said.read().decode("utf-8", "replace")
+        self._stderr.seek(0)
+        return self._stderr.read().decode("utf-8", "replace")
 
     def close(self) -> None:
         """Ends the session from this side, at once."""
@@ -145,7 +145,7 @@ class Session:
 
     def detach_after_fork(self) -> None:
         """For a forked child: lets go of the parent's session without touching it."""
-        for pipe in (self._input, self.process.stdout, self._said):
+        for pipe in (self._input, self.process.stdout, self._stderr):
             with contextlib.suppress(OSError):
                 pipe.close()
         self.process.returncode = 0  # not our child: nothing to wait for
@@ -155,7 +155,7 @@ class Session:
         request = quoting.encode(quoting.one_line(f"echo {token}; {line}")) + b"\n"
 
         def start() -> Process:
-            self._said.truncate(0)
+            self._stderr.truncate(0)
             self._start(deadline)
             with self._closing_on_failure():
                 self.write(request, deadline=deadline)
@@ -174,7 +174,7 @@ class Session:
                     deadline=deadline,
                     stdin=theirs.fileno(),
                     stdout=subprocess.PIPE,
-                    stderr=self._said,
+                    stderr=self._stderr,
                     bufsize=0,
                 )
             except BaseException:
@@ -203,9 +203,9 @@ class Session:
         status = self.wait(deadline=deadline)
         # a signal has ended the client here, or what it ran there: that says nothing about the account
         if status == 255 or status < 0 or status > 128:
-            return self.lost()
+            return self.connection_error()
         self.close()
-        words = " ".join((seen.decode("utf-8", "replace") + self.said()).split())
+        words = " ".join((seen.decode("utf-8", "replace") + self.stderr_text()).split())
         return LoginRefused(
             f"the account runs no /bin/sh: its session ended with status {status}, saying: {words or 'nothing'}",
             host=self.host,
