@@ -59,7 +59,6 @@ class Site:
 
 # Functions that raise an error with the sentence of another place, and where that sentence comes from.
 PASSED_ON = {
-    "ssh/shell/errors.py refused": "a refusal of a script, see refusals()",
     "targets/commands.py check": "a refusal of a script, see refusals()",
     "ssh/transports/login.py wait_or_raise": "the failed login that another process recorded",
     "tasks/status.py failure": "an outcome, see test_each_bad_end_has_a_row",

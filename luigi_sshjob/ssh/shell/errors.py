@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from luigi_sshjob.errors import RemoteCommandFailed
-from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
 _OWN = "make it a directory that the account owns and can write, or set base_dir to another"
@@ -33,13 +32,10 @@ NEXT_STEPS = {
 def refused(verb: str, response: Response, host: str) -> RemoteCommandFailed:
     """Return the error for a response with a status other than 0; without a refusal its text is their output."""
     refusal = response.refusal
-    if refusal:
-        problem = quoting.decode(refusal.content).rstrip("\n")
-    else:
-        problem = f"the host could not do it: {response.text.strip() or f'{verb} ended with status {response.status}'}"
-    code = refusal.value if refusal else ""
+    output = response.text.strip() or f"{verb} ended with status {response.status}"
+    code = refusal[0] if refusal else ""
     return RemoteCommandFailed(
-        problem,
+        refusal[1] if refusal else f"the host reported an error: {output}",
         host=host,
         returncode=response.status,
         cmd=verb,

@@ -34,9 +34,10 @@ class Response:
     parts: tuple[ResponsePart, ...] = ()
 
     @property
-    def refusal(self) -> ResponsePart | None:
-        """The part in which the verb refused: an error code as its value, its content is the text."""
-        return next((part for part in reversed(self.parts) if part.kind == "refused"), None)
+    def refusal(self) -> tuple[str, str] | None:
+        """Code and text of the error with which the verb refused, if it did."""
+        refused = [part for part in self.parts if part.kind == "refused"]
+        return (refused[-1].value, quoting.decode(refused[-1].content).rstrip("\n")) if refused else None
 
     @property
     def text(self) -> str:
