@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import luigi.configuration
 import pytest
@@ -17,6 +18,13 @@ def configure(**values: object) -> None:
     """Set values until the end of the test; `luigi_cfg` creates a new parser for each test."""
     for name, value in values.items():
         luigi.configuration.get_config().set("sshjob", name, str(value))
+
+
+def add_ssh_config(luigi_cfg: Any, text: str) -> None:
+    """Put `text` before the host's own client configuration."""
+    path = luigi_cfg.path.with_name("ssh_config")
+    path.write_text(f"{text}\nHost *\n{luigi_cfg.ssh_config.read_text()}")
+    configure(ssh_config=path)
 
 
 def through_itself(host: Host, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What every transport does the same: who is let in, and which host is taken for the one that was meant."""
+"""Both transports: authentication, host keys, and ways to reach a host."""
 
 from __future__ import annotations
 
@@ -19,22 +19,15 @@ from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefuse
 
 from support import processes
 from support.network_proxy import through
-from support.settings import both_transports, configure, through_itself
+from support.settings import add_ssh_config, both_transports, configure, through_itself
 
 pytestmark = both_transports
 fork = multiprocessing.get_context("fork")
 
 
-def add_config(luigi_cfg, text: str) -> None:
-    """Puts `text` before the host's own client configuration."""
-    path = luigi_cfg.path.with_name("ssh_config")
-    path.write_text(text + "\nHost *\n" + luigi_cfg.ssh_config.read_text())
-    configure(ssh_config=path)
-
-
 @pytest.fixture
 def password_host(special_bench, monkeypatch):
-    """An account with a password and no key, and the context that takes it from SSHPASS."""
+    """A host whose account has a password and no key; SSHPASS has the password."""
     host = special_bench().host
     host.run("sh", "-c", "echo 'job:four words of it' | chpasswd && rm -r /home/job/.ssh", user="root")
     host.configure_sshd(
@@ -45,15 +38,15 @@ def password_host(special_bench, monkeypatch):
 
 
 @pytest.mark.needs_docker
-def test_a_password_comes_from_the_environment_and_is_in_no_argument(password_host, luigi_cfg, tmp_path):
+def test_the_password_is_in_no_argument_list(password_host, luigi_cfg, tmp_path):
     seen, stop = set(), threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         while not stop.is_set():
             seen.update(process.args for process in processes.family(os.getpid()))
 
-    looking = threading.Thread(target=look)
-    looking.start()
+    watching = threading.Thread(target=watch)
+    watching.start()
     try:
         context = RemoteContext(password_host.alias, sshpass=True)
         assert context.check_output(["id -un"]) == b"job\n"
@@ -63,7 +56,7 @@ def test_a_password_comes_from_the_environment_and_is_in_no_argument(password_ho
         assert target.exists()
     finally:
         stop.set()
-        looking.join()
+        watching.join()
     assert len(seen) > 0
     assert not [args for args in seen if "four words" in args]
     assert not [
@@ -72,7 +65,7 @@ def test_a_password_comes_from_the_environment_and_is_in_no_argument(password_ho
 
 
 @pytest.mark.needs_docker
-def test_a_wrong_password_or_none_is_a_refused_login(password_host, monkeypatch):
+def test_a_wrong_or_missing_password_is_refused(password_host, monkeypatch):
     monkeypatch.setenv("SSHPASS", "another")
     with pytest.raises(LoginRefused, match=r"(?i)permission denied|incorrect password"):
         RemoteContext(password_host.alias, sshpass=True).check_output(["true"])
@@ -81,7 +74,7 @@ def test_a_wrong_password_or_none_is_a_refused_login(password_host, monkeypatch)
 
 
 @pytest.mark.needs_docker
-def test_questions_of_the_host_are_answered_as_a_password_is(password_host):
+def test_sshpass_responds_to_keyboard_interactive_prompts(password_host):
     password_host.configure_sshd("PasswordAuthentication no\nKbdInteractiveAuthentication yes", first=True)
     assert RemoteContext(password_host.alias, sshpass=True).check_output(["id -un"]) == b"job\n"
 
@@ -99,39 +92,39 @@ def agent(tmp_path, monkeypatch):
 
 
 def new_key(host, path: Path, kind: str, passphrase: str = "") -> Path:
-    """A key that the host lets in."""
+    """A key that the host accepts."""
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", path], check=True)
     host.authorize(path.with_suffix(".pub").read_text())
     return path
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
-def test_every_kind_of_key_lets_in(host, luigi_cfg, tmp_path, kind):
+def test_each_key_type_is_accepted(host, luigi_cfg, tmp_path, kind):
     key = new_key(host, tmp_path / "key", kind)
-    add_config(luigi_cfg, f"Host {host.alias}\n  IdentityFile none\n")
+    add_ssh_config(luigi_cfg, f"Host {host.alias}\n  IdentityFile none\n")
     path = luigi_cfg.path.with_name("ssh_config")
     path.write_text(path.read_text().replace(str(host.key_file), str(key)))
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
 
 
-def test_an_encrypted_key_lets_in_when_the_agent_has_it(host, luigi_cfg, tmp_path, agent):
+def test_an_encrypted_key_works_through_the_agent(host, luigi_cfg, tmp_path, agent):
     key = new_key(host, tmp_path / "key", "ed25519", "its passphrase")
     path = luigi_cfg.path.with_name("ssh_config")
     path.write_text(luigi_cfg.ssh_config.read_text().replace(str(host.key_file), str(key)))
     configure(ssh_config=path)
     with pytest.raises(LoginRefused, match=r"(?i)permission denied"):
         RemoteContext(host.alias).check_output(["true"])
-    answer = tmp_path / "answer"
-    answer.write_text("#!/bin/sh\necho its passphrase\n")
-    answer.chmod(0o700)
-    environment = {**os.environ, "SSH_ASKPASS": str(answer), "SSH_ASKPASS_REQUIRE": "force"}
+    askpass = tmp_path / "askpass"
+    askpass.write_text("#!/bin/sh\necho its passphrase\n")
+    askpass.chmod(0o700)
+    environment = {**os.environ, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
     subprocess.run(["ssh-add", "-q", key], env=environment, check=True, stdin=subprocess.DEVNULL)
-    # another configuration: of this one the refusal is remembered for a while
+    # another configuration, because the refusal of this one is remembered for a while
     configure(ssh_config=shutil.copy(path, path.with_name("another")))
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
 
 
-def test_a_key_that_only_the_agent_has_lets_in(host, luigi_cfg, tmp_path, agent):
+def test_a_key_that_only_the_agent_has_works(host, luigi_cfg, tmp_path, agent):
     key = new_key(host, tmp_path / "key", "ed25519")
     subprocess.run(["ssh-add", "-q", key], check=True, stdin=subprocess.DEVNULL)
     key.unlink()
@@ -143,7 +136,7 @@ def test_a_key_that_only_the_agent_has_lets_in(host, luigi_cfg, tmp_path, agent)
 
 
 @pytest.mark.parametrize("known", ["changed", "unknown", "revoked"])
-def test_a_host_key_that_is_not_the_known_one_lets_nobody_in(host, luigi_cfg, tmp_path, known):
+def test_unknown_changed_and_revoked_host_keys_are_refused(host, luigi_cfg, tmp_path, known):
     known_hosts = tmp_path / "known_hosts"
     name, kind, own = host.known_hosts.read_text().split()[:3]
     if known == "changed":
@@ -151,42 +144,42 @@ def test_a_host_key_that_is_not_the_known_one_lets_nobody_in(host, luigi_cfg, tm
         own = (tmp_path / "other.pub").read_text().split()[1]
     lines = [] if known == "unknown" else [f"{name} {kind} {own}"]
     known_hosts.write_text("\n".join([*lines, *([f"@revoked * {kind} {own}"] if known == "revoked" else [])]) + "\n")
-    add_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}\n  StrictHostKeyChecking ask")
+    add_ssh_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}\n  StrictHostKeyChecking ask")
     before = host.accepted_logins()
     with pytest.raises(LoginRefused, match=r"(?i)changed|verification failed|revoked") as caught:
         RemoteContext(host.alias).check_output(["true"])
-    # under the name that it has there
+    # with its name in known_hosts
     assert (f"ssh-keygen -R '{name}'" in str(caught.value)) == (known == "changed")
     assert host.accepted_logins() == before
-    # unless the user says otherwise, and then nothing is written down
+    # unless checks are off; known_hosts is not changed then
     text = known_hosts.read_text()
     assert RemoteContext(host.alias, no_host_key_check=True).check_output(["echo in"]) == b"in\n"
     assert known_hosts.read_text() == text
 
 
-def test_a_hashed_known_host_is_known(host, luigi_cfg, tmp_path):
+def test_hashed_known_hosts_are_read(host, luigi_cfg, tmp_path):
     known_hosts = tmp_path / "known_hosts"
     known_hosts.write_text(host.known_hosts.read_text())
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", known_hosts], check=True, capture_output=True)
     assert host.hostname not in known_hosts.read_text()
-    add_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}")
+    add_ssh_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}")
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
 
 
-def test_a_jump_host_is_gone_through(host, luigi_cfg):
-    add_config(luigi_cfg, through_itself(host, luigi_cfg.path.parent))
+def test_proxyjump_connects_through_the_jump_host(host, luigi_cfg):
+    add_ssh_config(luigi_cfg, through_itself(host, luigi_cfg.path.parent))
     configure(control_persist=2)
     before = host.accepted_logins()
     context = RemoteContext("through")
     assert context.check_output(["echo in"]) == b"in\n"
     assert len(context.check_output(["head -c 5000000 /dev/zero"])) == 5_000_000
-    # used for longer than an unused connection lives, the one to the jump host too
+    # used for longer than an idle connection lives, as is the connection to the jump host
     assert context.check_output(["sleep 4; echo still in"]) == b"still in\n"
     assert host.accepted_logins() == before + 2
     context.close()
 
 
-def test_a_proxy_command_is_gone_through_and_ends_with_the_connection(host, luigi_cfg, tmp_path):
+def test_a_proxy_command_carries_the_connection_and_ends_with_it(host, luigi_cfg, tmp_path):
     relay = tmp_path / "relay.py"
     relay.write_text(
         "import os, select, socket, sys\n"
@@ -197,19 +190,19 @@ def test_a_proxy_command_is_gone_through_and_ends_with_the_connection(host, luig
         "        if not data: sys.exit()\n"
         "        s.sendall(data) if fd == 0 else os.write(1, data)\n"
     )
-    add_config(luigi_cfg, f"Host {host.alias}\n  ProxyCommand {sys.executable} {relay} %h %p")
+    add_ssh_config(luigi_cfg, f"Host {host.alias}\n  ProxyCommand {sys.executable} {relay} %h %p")
     context = RemoteContext(host.alias)
     assert context.check_output(["echo in"]) == b"in\n"
     relays = [process.pid for process in processes.running() if str(relay) in process.args]
     assert relays
     context.close()
     processes.wait_until(lambda: not any(map(processes.alive, relays)), "the end of the proxy command")
-    add_config(luigi_cfg, f"Host {host.alias}\n  ProxyCommand echo no way >&2; exit 1")
+    add_ssh_config(luigi_cfg, f"Host {host.alias}\n  ProxyCommand echo no way >&2; exit 1")
     with pytest.raises(HostUnreachable):
         RemoteContext(host.alias).check_output(["true"])
 
 
-def test_a_name_that_does_not_resolve_and_a_closed_port_are_told_apart(luigi_cfg):
+def test_an_unknown_name_and_a_closed_port_are_distinguished(luigi_cfg):
     with pytest.raises(LoginRefused, match=r"no-such-host.invalid[\s\S]*Next: check the spelling"):
         RemoteContext("no-such-host.invalid").check_output(["true"])
     configure(connect_attempts=2)
@@ -219,7 +212,7 @@ def test_a_name_that_does_not_resolve_and_a_closed_port_are_told_apart(luigi_cfg
             RemoteContext("127.0.0.1", port=reserved.getsockname()[1]).check_output(["true"])
 
 
-def test_a_failed_login_is_one_try_for_all_who_wait(host, luigi_cfg, tmp_path):
+def test_a_failed_login_is_one_attempt_for_all_waiting_processes(host, luigi_cfg, tmp_path):
     other = tmp_path / "other_key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
     path = tmp_path / "refused_config"
@@ -240,14 +233,14 @@ def test_a_failed_login_is_one_try_for_all_who_wait(host, luigi_cfg, tmp_path):
     assert len(re.findall("Connection from ", host.log_text()[log:])) == 1
 
 
-def test_a_configuration_that_cannot_be_read_is_said(luigi_cfg, tmp_path):
+def test_an_unreadable_ssh_configuration_is_reported(luigi_cfg, tmp_path):
     configure(ssh_config=tmp_path / "missing")
     with pytest.raises(ConfigurationError, match="missing"):
         RemoteContext("box").check_output(["true"])
 
 
-def test_the_way_through_a_proxy_of_the_tests_is_the_same_host(proxy, host, luigi_cfg):
-    """HostKeyAlias and Port, from a configuration of the user's."""
+def test_a_configuration_with_hostkeyalias_and_port_works(proxy, host, luigi_cfg):
+    """The tests use such a configuration to connect through a proxy."""
     path = luigi_cfg.path.with_name("config")
     path.write_text(through(proxy, host.ssh_config, host.port))
     configure(ssh_config=path)

@@ -1,4 +1,4 @@
-"""What every transport does the same: tunnels, with a web server of the host at their end."""
+"""Both transports: tunnels to a web server on the host."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def get(port: int, path: str) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with contextlib.closing(connection):
         connection.request("GET", path)
-        answer = connection.getresponse()
-        assert answer.status == 200
-        return answer.read()
+        response = connection.getresponse()
+        assert response.status == 200
+        return response.read()
 
 
-def answers(port: int) -> bool:
+def responds(port: int) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
         return get(port, "/small") == b"small\n"
     return False
@@ -58,7 +58,7 @@ def test_http_goes_through_a_tunnel_and_its_port_is_closed_after_it(host, contex
     logins = host.accepted_logins()
     large = host.run("sha256sum", f"{folder}/large").split()[0]
     with context.tunnel(0, web, "127.0.0.1") as port:
-        processes.wait_until(lambda: answers(port), "the server")
+        processes.wait_until(lambda: responds(port), "the server")
         found: list[bytes] = []
         threads = [threading.Thread(target=lambda: found.append(get(port, "/large"))) for _ in range(4)]
         for thread in threads:
@@ -73,30 +73,30 @@ def test_http_goes_through_a_tunnel_and_its_port_is_closed_after_it(host, contex
 
 
 def copies_of(port: int) -> list[int]:
-    """Of each descriptor of this process that listens on the port."""
+    """Copies of the descriptors of this process that listen on the port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
     own = Path("/proc/self/fd")
-    # that of the list itself is gone
+    # without the descriptor of listdir itself, which is closed now
     there = [name for name in os.listdir(own) if os.path.islink(own / name)]
     return [os.dup(int(name)) for name in there if os.readlink(own / name) in listening]
 
 
-def test_a_tunnels_port_is_closed_also_on_an_exception_and_with_a_child_that_lives_on(context, web):
+def test_a_tunnels_port_is_closed_after_an_exception_and_while_a_child_lives(context, web):
     lingering = fork.Process(target=time.sleep, args=(60,))
     port, copies = 0, []
 
-    def leave_by_an_exception() -> None:
+    def raise_in_the_block() -> None:
         nonlocal port, copies
         with context.tunnel(0, web, "127.0.0.1") as port:
-            processes.wait_until(lambda: answers(port), "the server")
+            processes.wait_until(lambda: responds(port), "the server")
             lingering.start()
-            # as a child has that was forked a moment ago
+            # as in a child that has just been forked
             copies = copies_of(port)
             raise KeyError
 
     with pytest.raises(KeyError):
-        leave_by_an_exception()
+        raise_in_the_block()
     try:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -107,7 +107,7 @@ def test_a_tunnels_port_is_closed_also_on_an_exception_and_with_a_child_that_liv
             os.close(copy)
 
 
-def test_a_tunnel_has_the_port_it_was_given_or_says_that_it_is_taken(context, web):
+def test_a_tunnel_uses_the_given_port_or_reports_that_it_is_taken(context, web):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
@@ -117,12 +117,12 @@ def test_a_tunnel_has_the_port_it_was_given_or_says_that_it_is_taken(context, we
             pass
     with context.tunnel(port, web, "127.0.0.1") as given:
         assert given == port
-        processes.wait_until(lambda: answers(port), "the server")
+        processes.wait_until(lambda: responds(port), "the server")
 
 
-def test_a_tunnel_to_nothing_ends_its_connections_and_lives_on(host, context, web):
+def test_a_tunnel_survives_refused_connections(host, context, web):
     with context.tunnel(0, 9, "127.0.0.1") as port:
         for _ in range(2):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as through_it:
-                assert through_it.recv(10) == b""
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                assert client.recv(10) == b""
         assert context.check_output(["echo on"]) == b"on\n"

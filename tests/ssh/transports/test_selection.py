@@ -1,4 +1,4 @@
-"""Which transport is used, and what only one of them does."""
+"""The choice of a transport, and what only one of them supports."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def test_a_transport_is_chosen_by_setting_option_or_task(host, luigi_cfg):
     assert kind(RemoteContext("box", transport="openssh")) == "OpenSSHTransport"
 
 
-def test_an_unknown_transport_is_an_error_that_names_those_there_are(luigi_cfg):
+def test_an_unknown_transport_is_refused_with_the_known_ones(luigi_cfg):
     with pytest.raises(ConfigurationError, match=r"unknown ssh transport: 'telnet'[\s\S]*Next: .*openssh, paramiko"):
         RemoteContext("box", transport="telnet").check_output(["true"])
 
 
-def test_a_missing_extra_is_an_error_that_says_what_to_install(luigi_cfg):
+def test_a_missing_extra_is_reported_with_the_command_to_install_it(luigi_cfg):
     script = (
         "import sys\nsys.modules['paramiko'] = None\nfrom luigi_sshjob import RemoteContext\n"
         "from luigi_sshjob.errors import ConfigurationError\n"
         "try:\n  RemoteContext('box', transport='paramiko').check_output(['true'])\n"
         "except ConfigurationError as error: print(error)"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "pip install luigi-sshjob[paramiko]" in said
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "pip install luigi-sshjob[paramiko]" in output
 
 
-def test_openssh_does_not_need_what_the_extra_brings(host, luigi_cfg):
+def test_openssh_does_not_need_the_extra(host, luigi_cfg):
     script = (
         "import sys\nsys.modules['paramiko'] = sys.modules['sshtunnel'] = None\n"
         f"from luigi_sshjob import RemoteContext\nc = RemoteContext({host.alias!r})\n"
@@ -59,9 +59,9 @@ def test_openssh_does_not_need_what_the_extra_brings(host, luigi_cfg):
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"b'in\\n'\n"
 
 
-def test_what_a_transport_cannot_do_is_an_error_that_says_which_can(luigi_cfg):
+def test_unsupported_options_are_refused_with_an_alternative(luigi_cfg):
     with pytest.raises(ConfigurationError, match=r"a password function[\s\S]*SSHPASS[\s\S]*paramiko"):
-        RemoteContext("box", password=lambda question: "x").check_output(["true"])
+        RemoteContext("box", password=lambda prompt: "x").check_output(["true"])
     with pytest.raises(ConfigurationError, match=r"no local command[\s\S]*openssh"):
         RemoteContext("box", transport="paramiko")._prepare_cmd(["true"])
     configure(existing_master="require")
@@ -69,14 +69,14 @@ def test_what_a_transport_cannot_do_is_an_error_that_says_which_can(luigi_cfg):
         RemoteContext("box", transport="paramiko").check_output(["true"])
 
 
-def test_a_password_is_no_text_in_the_options(luigi_cfg):
+def test_a_password_must_be_a_function(luigi_cfg):
     with pytest.raises(ConfigurationError, match="must be a function"):
         RemoteContext("box", transport="paramiko", password="secret")
 
 
 @pytest.mark.needs_docker
 @pytest.mark.parametrize("method", ["password", "questions", "key and password"])
-def test_a_function_answers_for_the_account(special_bench, method):
+def test_the_password_function_responds_to_prompts(special_bench, method):
     host = special_bench().host
     host.run("sh", "-c", "echo 'job:four words of it' | chpasswd", user="root")
     host.configure_sshd(
@@ -87,37 +87,37 @@ def test_a_function_answers_for_the_account(special_bench, method):
         }[method],
         first=True,
     )
-    questions = []
+    prompts = []
 
-    def answer(question: str) -> str:
-        questions.append(question)
+    def respond(prompt: str) -> str:
+        prompts.append(prompt)
         return "four words of it"
 
-    context = RemoteContext(host.alias, transport="paramiko", password=answer)
+    context = RemoteContext(host.alias, transport="paramiko", password=respond)
     assert context.check_output(["id -un"]) == b"job\n"
-    assert len(questions) == 1
-    assert "assword" in questions[0]
-    # also where the function is written anew each time, as in a property
-    options = {**context.options, "password": lambda question: answer(question)}
+    assert len(prompts) == 1
+    assert "assword" in prompts[0]
+    # even with another function object each time, as from a property
+    options = {**context.options, "password": lambda prompt: respond(prompt)}
     assert RemoteFileSystem(host.alias, **options).exists("/")
-    assert len(questions) == 1
+    assert len(prompts) == 1
 
 
 @pytest.mark.needs_docker
-def test_a_function_that_fails_is_a_refused_login_that_says_so(special_bench):
+def test_a_failing_password_function_is_reported(special_bench):
     host = special_bench().host
     host.configure_sshd("KbdInteractiveAuthentication yes\nPubkeyAuthentication no", first=True)
 
-    def answer(question: str) -> str:
+    def respond(prompt: str) -> str:
         raise RuntimeError("nobody at the terminal")
 
     with pytest.raises(LoginRefused, match="nobody at the terminal"):
-        RemoteContext(host.alias, transport="paramiko", password=answer).check_output(["true"])
+        RemoteContext(host.alias, transport="paramiko", password=respond).check_output(["true"])
 
 
 @both_transports
 @pytest.mark.needs_docker
-def test_new_keys_in_the_middle_of_a_stream_do_not_end_it(special_bench, transport):
+def test_rekeying_does_not_interrupt_a_stream(special_bench, transport):
     host = special_bench().host
     host.configure_sshd("RekeyLimit 4M")
     data = os.urandom(1 << 20) * 40
@@ -131,8 +131,8 @@ def test_new_keys_in_the_middle_of_a_stream_do_not_end_it(special_bench, transpo
 
 
 @both_transports
-def test_a_task_whose_host_takes_a_transport_of_its_own_runs_by_it(host, luigi_cfg, transport):
-    """The other one is the setting."""
+def test_a_task_runs_over_its_own_transport(host, luigi_cfg, transport):
+    """The other transport is the setting."""
     configure(transport={"openssh": "paramiko", "paramiko": "openssh"}[transport])
     name = transport
 
