@@ -38,8 +38,8 @@ def test_what_is_known_better_inside_is_not_said_again_outside():
         error_context("outside", host="other", job="Task/1"),
         error_context("inside\n", host="box"),
     ):
-        raise ConfigurationError("it is wrong", next_step="mend it")
-    assert str(caught.value) == "host box, job Task/1, while 'inside\\n': it is wrong\nNext: mend it"
+        raise ConfigurationError("it is wrong", next_step="fix it")
+    assert str(caught.value) == "host box, job Task/1, while 'inside\\n': it is wrong\nNext: fix it"
     said = r"host box, while looking: .*: No such file .*missing\)\nNext: "
     with pytest.raises(LocalResourceError, match=said), translate_os_errors("looking", host="box"):
         Path("/missing").read_bytes()

@@ -1,4 +1,4 @@
-"""put and get: every byte of files and directories, whole or not at all, on from where a connection broke."""
+"""put and get: atomic and complete copies of files and directories, which resume after a broken connection."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ GIB = 1 << 30
 
 
 def tree(path: Path) -> dict[str, tuple[bytes, int, int]]:
-    """What is in a folder: content, permissions, time in seconds."""
+    """Return content, permissions and time in seconds of each file in a directory."""
     found = {}
     for file in sorted(path.rglob("*")):
-        facts = file.lstat()
+        status = file.lstat()
         content = file.read_bytes() if file.is_file() else b""
-        found[str(file.relative_to(path))] = (content, facts.st_mode & 0o7777, int(facts.st_mtime))
+        found[str(file.relative_to(path))] = (content, status.st_mode & 0o7777, int(status.st_mtime))
     return found
 
 
 @pytest.fixture
 def some_tree(tmp_path):
-    """Names, sizes, permissions and times of many kinds."""
+    """A directory with unusual names, sizes, permissions and times."""
     root = tmp_path / "tree"
     (root / "sub" / "empty folder").mkdir(parents=True)
     (root / "sub" / "a b\n'$(x)").write_bytes(os.urandom(300_000))
@@ -49,7 +49,7 @@ def some_tree(tmp_path):
 @pytest.mark.core
 @pytest.mark.needs("tar that keeps the times of directories")
 @both_transports
-def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_path):
+def test_a_directory_round_trip_preserves_content_modes_and_times(host, files, folder, some_tree, tmp_path):
     files.put(str(some_tree), f"{folder}/made/it", preserve=True)
     files.get(f"{folder}/made/it", str(tmp_path / "back" / "here"), preserve=True)
     assert tree(tmp_path / "back" / "here") == tree(some_tree)
@@ -59,14 +59,14 @@ def test_a_directory_comes_back_as_it_went(host, files, folder, some_tree, tmp_p
 
 
 @pytest.mark.core
-def test_a_directory_gets_new_times_unless_told_otherwise(host, files, folder, some_tree):
+def test_a_directory_gets_new_times_by_default(host, files, folder, some_tree):
     files.put(str(some_tree), f"{folder}/it")
     age = int(host.run("date", "+%s")) - int(host.run("stat", "-c", "%Y", f"{folder}/it/program"))
     assert abs(age) < 3600
     assert host.run(f"{folder}/it/program") == "ran\n"
 
 
-def test_a_directory_does_not_replace_or_go_into_one(host, files, folder, some_tree, tmp_path):
+def test_put_and_get_refuse_an_existing_directory(host, files, folder, some_tree, tmp_path):
     host.run("mkdir", f"{folder}/taken")
     with pytest.raises(luigi.target.FileAlreadyExists):
         files.put(str(some_tree), f"{folder}/taken")
@@ -79,7 +79,7 @@ def test_a_directory_does_not_replace_or_go_into_one(host, files, folder, some_t
 
 
 @both_transports
-def test_a_directory_that_changes_under_way_is_not_put(host, files, folder, tmp_path):
+def test_a_directory_that_changes_during_put_is_refused(host, files, folder, tmp_path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(os.urandom(50_000_000))
 
@@ -107,7 +107,7 @@ def test_thousands_of_small_files_need_no_round_trip_each(host, files, folder, t
 
 @pytest.mark.core
 @both_transports
-def test_a_file_comes_back_as_it_went(host, files, folder, tmp_path):
+def test_a_file_round_trip_preserves_content_mode_and_time(host, files, folder, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(os.urandom(3_000_001))
     source.chmod(0o640)
@@ -127,7 +127,7 @@ def test_a_file_comes_back_as_it_went(host, files, folder, tmp_path):
 
 
 @both_transports
-def test_programs_stay_programs(host, files, folder, tmp_path):
+def test_programs_stay_executable(host, files, folder, tmp_path):
     (tmp_path / "program").write_text("#!/bin/sh\necho ran\n")
     (tmp_path / "program").chmod(0o755)
     files.put(str(tmp_path / "program"), f"{folder}/program")
@@ -141,7 +141,7 @@ def test_programs_stay_programs(host, files, folder, tmp_path):
     assert not os.access(tmp_path / "text", os.X_OK)
 
 
-def test_a_sparse_file_of_more_than_4_gib_stays_whole_and_small(host, files, folder, tmp_path):
+def test_a_sparse_file_over_4_gib_stays_sparse(host, files, folder, tmp_path):
     source = tmp_path / "sparse"
     with source.open("wb") as out:
         for offset in (0, 1 * GIB + 77, 4 * GIB + 12_345):
@@ -164,7 +164,7 @@ def _sha256(data: bytes) -> str:
 
 
 @both_transports
-def test_holes_come_back_as_holes(host, files, folder, tmp_path):
+def test_get_preserves_holes(host, files, folder, tmp_path):
     script = f"cd {folder}; echo begin >f; truncate -s 50M f; echo middle >>f; truncate -s 80000001 f"
     host.run("sh", "-c", script)
     files.get(f"{folder}/f", str(tmp_path / "f"), checksum=True)
@@ -173,31 +173,31 @@ def test_holes_come_back_as_holes(host, files, folder, tmp_path):
 
 
 @both_transports
-@pytest.mark.parametrize("way", ["put", "get"])
-def test_a_transfer_goes_on_from_where_its_connection_broke(host, proxy, files, folder, tmp_path, way):
+@pytest.mark.parametrize("method", ["put", "get"])
+def test_a_transfer_resumes_after_a_broken_connection(host, proxy, files, folder, tmp_path, method):
     content = os.urandom(60_000_000)
     (tmp_path / "source").write_bytes(content)
-    if way == "get":
+    if method == "get":
         files.put(str(tmp_path / "source"), f"{folder}/file")
     files.exists("/")
-    moved = []
-    proxy.cut_after(sent=25_000_000) if way == "put" else proxy.cut_after(received=25_000_000)
+    reported = []
+    proxy.cut_after(sent=25_000_000) if method == "put" else proxy.cut_after(received=25_000_000)
     before = proxy.sent + proxy.received
-    if way == "put":
-        files.put(str(tmp_path / "source"), f"{folder}/file", progress=lambda *told: moved.append(told))
+    if method == "put":
+        files.put(str(tmp_path / "source"), f"{folder}/file", progress=lambda *args: reported.append(args))
     else:
-        files.get(f"{folder}/file", str(tmp_path / "back"), progress=lambda *told: moved.append(told))
+        files.get(f"{folder}/file", str(tmp_path / "back"), progress=lambda *args: reported.append(args))
         assert (tmp_path / "back").read_bytes() == content
-        assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "source", "ssh_config_of_the_wire"]
+        assert sorted(os.listdir(tmp_path)) == ["back", "luigi.cfg", "source", "ssh_config_of_the_proxy"]
     passed = proxy.sent + proxy.received - before
     assert host.run("sha256sum", f"{folder}/file").split()[0] == _sha256(content)
     assert host.run("ls", "-A", folder) == "file\n"
-    assert moved[-1] == (60_000_000, 60_000_000)
-    assert passed < 60_000_000 * 1.25, f"{passed} bytes passed for 60,000,000: it began again"
+    assert reported[-1] == (60_000_000, 60_000_000)
+    assert passed < 60_000_000 * 1.25, f"{passed} bytes passed for 60,000,000: it started over"
 
 
 @pytest.mark.parametrize("kind", ["plain", "sparse"])
-def test_a_file_that_changes_while_the_connection_is_away_is_not_mixed(host, proxy, files, folder, tmp_path, kind):
+def test_a_file_that_changes_during_an_outage_is_not_mixed(host, proxy, files, folder, tmp_path, kind):
     host.run("sh", "-c", f"head -c 30000000 /dev/zero | tr '\\0' a >{folder}/file")
     files.exists("/")
     changed = []
@@ -218,7 +218,7 @@ def test_a_file_that_changes_while_the_connection_is_away_is_not_mixed(host, pro
 
 
 @both_transports
-def test_one_session_is_enough_for_a_transfer(host, files, folder, some_tree, tmp_path):
+def test_a_transfer_needs_only_one_session(host, files, folder, some_tree, tmp_path):
     configure(max_sessions=1, unreachable_timeout=5, request_timeout=5)
     for number, source in enumerate((some_tree / "program", some_tree)):
         files.put(str(source), f"{folder}/{number}", preserve=True)
@@ -227,7 +227,7 @@ def test_one_session_is_enough_for_a_transfer(host, files, folder, some_tree, tm
     assert tree(tmp_path / "back" / "1") == tree(some_tree)
 
 
-def test_a_transfer_gives_up_when_the_host_is_away_for_too_long(host, proxy, files, folder, tmp_path):
+def test_a_transfer_fails_after_the_unreachable_timeout(host, proxy, files, folder, tmp_path):
     configure(unreachable_timeout=3, request_timeout=3, connect_timeout=2, connect_attempts=1)
     with (tmp_path / "source").open("wb") as out:
         out.truncate(1)
@@ -245,29 +245,29 @@ def test_a_transfer_gives_up_when_the_host_is_away_for_too_long(host, proxy, fil
 
 
 @both_transports
-def test_a_copy_that_did_not_arrive_as_it_was_sent_is_not_put_in_its_place(host, files, folder, tmp_path):
+def test_a_corrupted_copy_is_not_put_in_place(host, files, folder, tmp_path):
     (tmp_path / "source").write_bytes(b"x" * 3_000_000)
 
-    def spoil(reached: int, total: int | None) -> None:
+    def corrupt(reached: int, total: int | None) -> None:
         if reached == total:
             host.run("sh", "-c", f"printf y | dd of=$(echo {folder}/.sshjob-tmp.*) conv=notrunc status=none")
 
     with pytest.raises(RemoteCommandFailed, match="checksum mismatch after the copy"):
-        files.put(str(tmp_path / "source"), f"{folder}/file", checksum=True, progress=spoil)
+        files.put(str(tmp_path / "source"), f"{folder}/file", checksum=True, progress=corrupt)
     assert host.run("ls", "-A", folder) == ""
     with pytest.raises(ConfigurationError, match="not supported for directories"):
         files.put(str(tmp_path), f"{folder}/file", checksum=True)
 
 
-def test_what_a_dead_writer_left_goes_with_the_next_cleanup(host, files, folder):
+def test_leftovers_of_a_dead_writer_are_removed_later(host, files, folder):
     out = RemoteTarget(f"{folder}/dead", host.alias).open("w")
     out.write("half")
     out.flush()
     kill_master(files.remote_context)
-    # the writer's process ends without a word
+    # the writer cannot clean up
     leftover = host.run("sh", "-c", f"echo {folder}/.sshjob-tmp.*").strip()
     processes.wait_until(
-        lambda: not any("cat" in args.split()[0] for _, args in host.processes()), "the end of the far side's cat"
+        lambda: not any("cat" in args.split()[0] for _, args in host.processes()), "the end of the remote cat"
     )
     living = RemoteTarget(f"{folder}/living", host.alias).open("w")
     living.write("goes on")
@@ -284,9 +284,7 @@ def test_what_a_dead_writer_left_goes_with_the_next_cleanup(host, files, folder)
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_what_a_killed_get_left_goes_with_a_later_one_and_what_a_living_one_writes_does_not(
-    host, files, folder, tmp_path, kind
-):
+def test_leftovers_of_a_killed_get_are_removed_and_active_copies_are_kept(host, files, folder, tmp_path, kind):
     host.run("sh", "-c", f"mkdir {folder}/it; head -c 5000000 /dev/urandom >{folder}/it/file")
     source = f"{folder}/it/file" if kind == "file" else f"{folder}/it"
     here = tmp_path / "here"
@@ -323,7 +321,7 @@ def test_what_a_killed_get_left_goes_with_a_later_one_and_what_a_living_one_writ
 
 @both_transports
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_what_is_private_is_so_while_it_is_copied(host, files, folder, tmp_path, kind):
+def test_private_files_stay_private_during_a_copy(host, files, folder, tmp_path, kind):
     source = tmp_path / "source"
     if kind == "directory":
         source.mkdir()
@@ -342,7 +340,7 @@ def test_what_is_private_is_so_while_it_is_copied(host, files, folder, tmp_path,
     try:
         files.put(str(source), f"{folder}/it", preserve=True, progress=look_there)
         files.get(f"{folder}/it", str(tmp_path / "back"), preserve=True, progress=look_here)
-        # what has no permissions of its own gets the usual ones
+        # without preserve the umask applies
         files.get(f"{folder}/it", str(tmp_path / "usual"))
     finally:
         os.umask(umask)
@@ -354,7 +352,7 @@ def test_what_is_private_is_so_while_it_is_copied(host, files, folder, tmp_path,
         assert (tmp_path / "usual").stat().st_mode & 0o777 == 0o644
 
 
-def test_a_missing_file_cannot_be_got_and_leaves_nothing(host, files, folder, tmp_path):
+def test_copying_a_missing_file_leaves_nothing(host, files, folder, tmp_path):
     with pytest.raises(FileNotFoundError):
         files.get(f"{folder}/missing", str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError):
@@ -363,7 +361,7 @@ def test_a_missing_file_cannot_be_got_and_leaves_nothing(host, files, folder, tm
     assert host.run("ls", "-A", folder) == ""
 
 
-def test_a_bar_is_shown_on_a_terminal_only(host, files, folder, tmp_path):
+def test_a_progress_bar_is_shown_only_on_a_terminal(host, files, folder, tmp_path):
     (tmp_path / "source").write_bytes(b"x" * 1000)
     put = f"RemoteFileSystem('{host.alias}').put('{tmp_path}/source', '{folder}/f', progress=True)"
     (tmp_path / "program.py").write_text(f"from luigi_sshjob import RemoteFileSystem\n{put}\n")
