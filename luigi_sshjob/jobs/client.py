@@ -1,4 +1,4 @@
-"""The verbs on jobs, each one round trip: submit, poll, cancel, collect, remove."""
+"""The requests on jobs, each one round trip: submit, status, tail, collect, remove."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import local_username
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
-# What is being done with a job, in an error.
+# the action in an error
 _DOING = {
-    "job_collect": "taking its outcome over",
-    "job_relaunch": "starting it once more",
+    "job_collect": "collecting its outcome",
+    "job_relaunch": "starting it again",
     "job_remove": "removing it",
     "job_tail": "reading the end of its log",
 }
 
 
 def client_identity() -> str:
-    """Who asks, from where: for records that people read."""
+    """The account, machine and process of this client, for records that people read."""
     return f"{local_username()}@{socket.gethostname()} (process {os.getpid()})"
 
 
 @dataclasses.dataclass(frozen=True)
 class Submission:
-    """The attempt that a request led to, and whether it was there before, or has even been collected by another."""
+    """The attempt of a submission; `attached` if it existed, `done` if another client has even collected it."""
 
     job: JobRef
     attached: bool = False
@@ -43,7 +43,7 @@ class Submission:
 
 
 class JobClient:
-    """Jobs of one host below one base directory. Holds no state: the host's record is all there is."""
+    """Sends requests on the jobs of one host below one base directory. All state is on the host."""
 
     def __init__(self, connection: Connection, base_dir: str, launcher: Launcher):
         self._connection = connection
@@ -57,36 +57,36 @@ class JobClient:
         """The connection to the host."""
         return self._connection
 
-    def submit(self, request: JobSpec, wanted: Callable[[], bool] = lambda: True) -> Submission:
-        """Starts the job, or attaches to the attempt of this task that nobody has collected.
+    def submit(self, spec: JobSpec, wanted: Callable[[], bool] = lambda: True) -> Submission:
+        """Start the job, or attach to the attempt of this task that was not collected.
 
-        May be repeated after any doubt: the host claims an attempt once and runs it once. Where an attempt was
-        collected before, `wanted` says whether there is to be a next one; if one more is collected while it looks, it
-        is asked again. So of two who want the same at the same time the slower one does not run it once more.
+        It is idempotent: the host claims an attempt once and runs it once. If the last attempt was collected, `wanted`
+        decides whether to start another one. It is called again if one more attempt is collected meanwhile, so of two
+        clients that submit the same job at the same time, the slower one does not run it again.
 
-        Raises `JobMismatch` where such an attempt is running but was asked for differently; one that has ended is
-        then nobody's any more, and the next one begins.
+        Raises `JobMismatch` if such an attempt is running with another command, environment, directory or outputs. One
+        that has ended is collected, and the next one starts.
         """
         known = 0
         while True:
-            kind, job, digests = self._claim(request, known)
+            kind, job, digests = self._claim(spec, known)
             if kind == "claimed":
                 return Submission(job)
             if kind == "collected":
                 if not wanted():
                     return Submission(job, done=True)
                 known = job.attempt
-            elif digests == request.digests:
+            elif digests == spec.digests:
                 return Submission(job, attached=True)
             elif self.status(job).state.final:
                 self.collect(job)
             else:
-                raise self._mismatch(job, digests, request.digests)
+                raise self._mismatch(job, digests, spec.digests)
 
     def relaunch(self, job: JobRef) -> str:
-        """For a claim that no supervisor has taken up; one that has been taken up is not run again.
+        """Launch a claimed attempt again; it does not run twice if a supervisor has started meanwhile.
 
-        Returns what is known of why none could, or nothing.
+        Returns the error of the last launch, if there is one.
         """
         words = (self._base, scripts.supervisor_hash(), job.directory)
         parts = self._check(job, "job_relaunch", *words).parts
@@ -98,26 +98,26 @@ class JobClient:
             response = self._connection.request("job_status", job.directory, offset_word(offset))
         return status_of(response, offset)
 
-    def tail(self, job: JobRef, lines: int, most: int) -> bytes:
-        """The last lines of its log as it is now, of `most` bytes at the end of it and no more."""
-        return self._check(job, "job_tail", job.directory, str(most), str(lines)).parts[0].content
+    def tail(self, job: JobRef, lines: int, limit: int) -> bytes:
+        """The last lines of the log so far, from at most `limit` bytes."""
+        return self._check(job, "job_tail", job.directory, str(limit), str(lines)).parts[0].content
 
     def collect(self, job: JobRef) -> None:
-        """Marks the outcome as taken over; the next `submit` is a new attempt."""
+        """Mark the outcome as collected; the next `submit` starts a new attempt."""
         self._check(job, "job_collect", job.directory, client_identity())
 
     def remove(self, job: JobRef) -> None:
-        """Removes a collected attempt, but not what a task shows as its output."""
+        """Remove a collected attempt, but not the published record and log."""
         self._check(job, "job_remove", job.directory)
 
     def latest(self, key: str) -> JobRef | None:
-        """The newest attempt of a task, whatever its state."""
+        """The newest attempt of a task, in any state."""
         with error_context("looking for its newest attempt", job=key):
             parts = self._connection.request("job_latest", self._base, key).parts
         return self._ref(key, parts[0]) if parts else None
 
     def command_line(self, verb: str, job: JobRef) -> str:
-        """The `luigi-sshjob` command that a person would give."""
+        """The `luigi-sshjob` command line for the job."""
         words = ["luigi-sshjob", *verb.split()]
         if self._base_dir != self._connection.settings.base_dir:
             words += "--base-dir", shlex.quote(self._base_dir)
@@ -130,28 +130,28 @@ class JobClient:
             words.append("--sshpass")
         return " ".join([*words, job.host, job.id])
 
-    def _claim(self, request: JobSpec, known: int) -> tuple[str, JobRef, str]:
+    def _claim(self, spec: JobSpec, known: int) -> tuple[str, JobRef, str]:
         words = (
             self._base,
-            request.key,
-            "\n".join([self._launcher.name, *request.launch.lines]),
+            spec.key,
+            "\n".join([self._launcher.name, *spec.launch.lines]),
             scripts.supervisor_hash(),
             str(known),
-            request.digests,
-            request.spec_text(),
-            request.command,
-            request.environment_text(),
+            spec.digests,
+            spec.spec_text(),
+            spec.command,
+            spec.environment_text(),
         )
-        with error_context("submitting it", job=request.key):
-            parts = self._base_checked("job_submit", *words).parts
+        with error_context("submitting it", job=spec.key):
+            parts = self._request_in_base("job_submit", *words).parts
             if parts[0].kind == "uninstalled":
                 files = [word for item in scripts.supervisor().items() for word in item]
-                self._base_checked("install_supervisor", self._base, scripts.supervisor_hash(), *files)
-                parts = self._base_checked("job_submit", *words).parts
+                self._request_in_base("install_supervisor", self._base, scripts.supervisor_hash(), *files)
+                parts = self._request_in_base("job_submit", *words).parts
         digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
-        return parts[0].kind, self._ref(request.key, parts[0]), digests
+        return parts[0].kind, self._ref(spec.key, parts[0]), digests
 
-    def _base_checked(self, verb: str, *words: str) -> Response:
+    def _request_in_base(self, verb: str, *words: str) -> Response:
         try:
             return self._connection.request(verb, *words)
         except RemoteCommandFailed as error:
@@ -170,11 +170,11 @@ class JobClient:
     def _ref(self, key: str, part: ResponsePart) -> JobRef:
         return JobRef(self._connection.host, key, part.index, quoting.decode(part.content)[:-1])
 
-    def _mismatch(self, job: JobRef, there: str, asked: str) -> JobMismatch:
-        command, circumstances = (a != b for a, b in zip(there.split(), asked.split(), strict=True))
-        what = " and ".join(["command"] * command + ["environment, working directory or outputs"] * circumstances)
+    def _mismatch(self, job: JobRef, running: str, submitted: str) -> JobMismatch:
+        command, rest = (a != b for a, b in zip(running.split(), submitted.split(), strict=True))
+        what = " and ".join(["command"] * command + ["environment, working directory or outputs"] * rest)
         return JobMismatch(
-            f"it is running with another {what} (there {_short(there)}, asked for {_short(asked)})",
+            f"it is running with another {what} (running: {_short(running)}, submitted: {_short(submitted)})",
             host=job.host,
             job=job.id,
             next_step=f"wait for it, or end it with `{self.command_line('kill', job)}` and run the task again",

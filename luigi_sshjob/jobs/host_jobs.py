@@ -1,4 +1,4 @@
-"""The jobs of one host below one base directory, and everything that works on them."""
+"""Access to the jobs of one host below one base directory."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class HostJobs:
 
     @cached_property
     def listing(self) -> JobListing:
-        """All attempts below the base directory."""
+        """Lists, inspects and removes attempts."""
         return JobListing(self.connection, self.base_dir)
 
     def retry(self) -> Retry:
-        """Waits as long for the host as its `unreachable_timeout` says."""
+        """Retries for `unreachable_timeout`."""
         return Retry(self.connection.settings.unreachable_timeout)
 
     def brief_retry(self) -> Retry:
-        """Waits for the host no longer than for the response to one request, for callers that cannot wait."""
+        """Retries for the time of one request only, for callers that cannot wait longer."""
         settings = self.connection.settings
         return Retry(min(settings.unreachable_timeout, settings.request_timeout))
 

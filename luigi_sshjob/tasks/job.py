@@ -47,9 +47,9 @@ class Job:
 
     def outcome(self) -> Outcome | None:
         """How the job ended; None while it runs. Raises `HostUnreachable` if the host does not respond."""
-        return self.look().outcome
+        return self.status().outcome
 
-    def look(self) -> JobStatus:
+    def status(self) -> JobStatus:
         """The current status, without the log. Raises the errors of `outcome`."""
         return self._jobs.client.status(self.ref)
 

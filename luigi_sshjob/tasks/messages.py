@@ -30,7 +30,7 @@ def reply_to_message(message: str, find: Callable[[], Job]) -> str:
         return _tail(arguments[0].strip() if arguments else "", find)
     if word == "status" and not arguments:
         job = find()
-        status = job.look()
+        status = job.status()
         age = "" if status.running_for is None else f" for {format_duration(status.running_for)}"
         return "\n".join(describe_status(job.ref, status, age))
     if word == "cancel" and not arguments:
