@@ -117,7 +117,7 @@ def test_an_unreachable_host_is_in_the_status_and_in_responses(
     proxy, host, text_folder, luigid, scheduler, start_luigi, luigi_cfg, tmp_path
 ):
     quickly = "request_timeout=3\nconnect_timeout=3\nconnect_attempts=1\nkeepalive_interval=2\nkeepalive_count=2\n"
-    text = luigi_cfg.path.read_text().replace(str(host.ssh_config), str(tmp_path / "ssh_config_of_the_wire"))
+    text = luigi_cfg.path.read_text().replace(str(host.ssh_config), str(tmp_path / "ssh_config_of_the_proxy"))
     luigi_cfg.path.write_text(text + quickly)
     worker = start_luigi("Slow", "--host", host.alias, "--folder", text_folder, *scheduler)
     task_id = Slow(host=host.alias, folder=text_folder).task_id
