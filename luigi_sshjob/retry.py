@@ -45,7 +45,7 @@ class Retry:
         self.on_retry: Callable[[HostUnreachable], None] = lambda _: None
         """Called before each retry with the last error."""
 
-    def call(self, request: Callable[[], Result], meanwhile: str = "what runs on the host goes on") -> Result:
+    def call(self, request: Callable[[], Result], note: str = "jobs on the host continue to run") -> Result:
         """Returns the result of `request`. Raises `HostUnreachable` after the timeout; jobs are not affected."""
         since = time.monotonic()
         backoff = Backoff()
@@ -55,7 +55,7 @@ class Retry:
             except HostUnreachable as error:
                 if time.monotonic() - since > self.timeout:
                     raise
-                logger.warning("%s\nTrying again; %s meanwhile.", error, meanwhile)
+                logger.warning("%s\nRetrying; %s.", error, note)
                 self.on_retry(error)
                 time.sleep(backoff.next())
 
@@ -82,7 +82,7 @@ class HostOutage:
                 return
             self.error = error
             self._next_try = now + self._backoff.next()
-        logger.warning("%s\nTrying again; what runs on the host goes on meanwhile.", error)
+        logger.warning("%s\nRetrying; jobs on the host continue to run.", error)
 
     def end(self) -> None:
         """Records a successful request."""
@@ -141,7 +141,7 @@ class SharedRetry(Retry):
         """Makes the next failure the last one."""
         self.timeout = 0.0
 
-    def call(self, request: Callable[[], Result], meanwhile: str = "") -> Result:  # noqa: ARG002  # as `Retry.call`
+    def call(self, request: Callable[[], Result], note: str = "") -> Result:  # noqa: ARG002  # as `Retry.call`
         """Like `Retry.call`; an outage is logged once for all requests."""
         since = time.monotonic()
         while True:

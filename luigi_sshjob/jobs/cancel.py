@@ -26,7 +26,7 @@ def cancel_jobs(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
 
     Returns the jobs that have not ended at `deadline` (`time.monotonic()`).
     """
-    with error_context("ending its jobs", host=connection.host), connection.dedicated_shell(deadline) as send_all:
+    with error_context("cancelling jobs", host=connection.host), connection.dedicated_shell(deadline) as send_all:
 
         def send(verb: str, calls: Sequence[tuple[str, ...]]) -> list[Response]:
             return send_all([request_text(verb, *words) for words in calls])

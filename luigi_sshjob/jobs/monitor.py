@@ -105,14 +105,14 @@ class JobMonitor:
 
         def fail(job: JobRef, reason: str) -> None:
             raise JobError(
-                f"it cannot be ended from here: {reason}",
+                f"the job cannot be cancelled from this host: {reason}",
                 host=job.host,
                 job=job.id,
-                next_step="name the machine it runs on as the host, when its directory is there",
+                next_step="use the machine that the job runs on as the host, if its directory is there",
             )
 
         since = time.monotonic()
-        with error_context("ending it", job=job.id):
+        with error_context("cancelling the job", job=job.id):
             status = cancel_until(since + self._retry.timeout + grace, [(job, grace)], send, fail)[job]
         if status.outcome:
             return status.outcome
@@ -121,6 +121,6 @@ class JobMonitor:
             status,
             time.monotonic() - since,
             why=status.reason,
-            doing="ending it",
-            next_step="look at its processes there; then end it again",
+            doing="cancelling the job",
+            next_step="check its processes on the host; then cancel it again",
         )

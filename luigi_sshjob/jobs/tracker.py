@@ -74,8 +74,8 @@ class JobTracker:
                 status,
                 now - self._stalled,
                 why=self.launch_error or status.reason or "no supervisor has shown up",
-                doing="waiting for it",
-                next_step=f"see what is wrong with {self.job.directory} there (room, permissions); "
+                doing="waiting for the job",
+                next_step=f"check the permissions and the free space of {self.job.directory} on the host; "
                 "then run the task again",
             )
         return None
@@ -95,8 +95,7 @@ class JobTracker:
 def stuck_error(job: JobRef, status: JobStatus, seconds: float, *, why: str, doing: str, next_step: str) -> JobError:
     """The error for a job whose state has not changed for too long."""
     return JobError(
-        f"nothing has changed for too long: it has been {status.state.value} for {seconds:.0f} s"
-        f"{': ' if why else ''}{why}",
+        f"the job is stuck: it has been {status.state.value} for {seconds:.0f} s{': ' if why else ''}{why}",
         host=job.host,
         job=job.id,
         doing=doing,

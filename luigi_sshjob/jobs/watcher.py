@@ -73,7 +73,7 @@ class JobWatcher:
         that a retry would not solve fails all jobs.
         """
         try:
-            with translate_os_errors("watching its jobs", host=self._host):
+            with translate_os_errors("watching jobs", host=self._host):
                 try:
                     if self._unreachable:
                         self._wait_for_host()
@@ -162,7 +162,7 @@ class JobWatcher:
             try:
                 job.retry.check()
             except HostUnreachable as error:
-                error.job, error.doing = job.tracker.job.id, "watching it"
+                error.job, error.doing = job.tracker.job.id, "watching the job"
                 del self._jobs[job.topic]
                 job.on_error(error)
 
@@ -180,5 +180,7 @@ class JobWatcher:
         for job in failed.values():
             # a copy for each, as each names its own job
             job.on_error(
-                error.copy_for(job=job.tracker.job.id, doing="watching it") if isinstance(error, SSHJobError) else error
+                error.copy_for(job=job.tracker.job.id, doing="watching the job")
+                if isinstance(error, SSHJobError)
+                else error
             )

@@ -184,7 +184,7 @@ def test_whoever_asked_for_what_may_not_be_repeated_hears_that_the_leader_ended(
         with pytest.raises(SSHJobError) as caught:
             files.remote_context.connection.request("sleep", 551, idempotent=False)
         thread.join()
-    assert_complete(caught.value, "the process that held the connection ended before it had the answer")
+    assert_complete(caught.value, "the process that held the connection ended before the response arrived")
     env.host.run("sh", "-c", "kill $(pgrep -fx 'sleep 551')", check=False)
 
 

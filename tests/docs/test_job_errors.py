@@ -50,7 +50,7 @@ def test_a_job_that_cannot_be_ended_or_marked_is_named(env, bench):
     env.host.run("sed", "-i.bak", "s/^machine: .*/machine: elsewhere/", f"{job.directory}/identity")
     with pytest.raises(SSHJobError) as caught:
         bench.monitor.cancel(job, 0)
-    assert_complete(caught.value, "it cannot be ended from here")
+    assert_complete(caught.value, "the job cannot be cancelled from this host")
     env.host.run("mv", f"{job.directory}/identity.bak", f"{job.directory}/identity")
     with pytest.raises(SSHJobError) as caught:
         bench.control.remove(job)

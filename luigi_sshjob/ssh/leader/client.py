@@ -54,15 +54,15 @@ class LeaderClient:
                 self.raise_leader_failure()
                 if not idempotent and not gone.rejected:
                     raise ConnectionLost(
-                        "the process that held the connection ended before it had the answer",
+                        "the process that held the connection ended before the response arrived",
                         host=str(self._transport.destination),
-                        next_step="look whether it was done before you do it again",
+                        next_step="check whether the request was carried out before you repeat it",
                     ) from None
 
     def connect(self) -> LeaderLink:
         """Opens a link to the leader, to be closed with `disconnect`."""
         with translate_os_errors(
-            "reaching the process that holds the connection", host=str(self._transport.destination)
+            "connecting to the process that holds the connection", host=str(self._transport.destination)
         ):
             link = self._connect()
         self._links.add(link)

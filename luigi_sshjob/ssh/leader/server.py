@@ -75,7 +75,9 @@ class Leader:
             # raised to a caller in this process, see LeaderClient; other processes find another leader
             self.failure = error
         except Exception:
-            logger.exception("%s: this process gives the shared connection up", self._transport.destination)
+            logger.exception(
+                "%s: unexpected error; this process closes the shared connection", self._transport.destination
+            )
         finally:
             self._release()
 

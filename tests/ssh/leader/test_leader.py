@@ -1,4 +1,4 @@
-"""One process asks for all: what it costs, and what happens when it ends, is killed or stops."""
+"""The leader: what it costs, and what happens when it ends, is killed or is stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ fork = multiprocessing.get_context("fork")
 
 
 def watch_to_the_end(bench, key: str, command: str, results) -> None:
-    """A task process: submits, follows the log, and says what it has seen."""
+    """A task process: submits, follows the log, and puts the outcome and the log into `results`."""
     bench.key = key
     job = bench.submit(command).job
     seen = bytearray()
@@ -32,7 +32,7 @@ def watch_to_the_end(bench, key: str, command: str, results) -> None:
 
 
 class Watchers:
-    """So many processes, each with a job that writes its number in pieces until it is let go."""
+    """Processes that each watch a job, which counts until `finish`."""
 
     def __init__(self, bench, count: int):
         self.bench = bench
@@ -53,7 +53,7 @@ class Watchers:
         processes.wait_until(lambda: all(self.bench.running(text) for text in running), "all jobs", 60)
 
     def leader(self) -> int:
-        """The process of ours that has the ssh client of the shared shell, or the connection itself."""
+        """The pid of the process that has the ssh client of the shared shell, or the connection itself; 0 for none."""
         own = {process.pid for process in self.processes}
         if isinstance(self.bench.control._connection.transport, ParamikoTransport):
             return min(own & processes.connected_to(self.bench.host.port), default=0)
@@ -61,13 +61,13 @@ class Watchers:
         return clients[0].parent if clients else 0
 
     def wait_for_leader(self) -> int:
-        """When there is one. Whoever asks again may get another one, or none."""
+        """Waits until there is a leader, and returns its pid; it may have changed by the next call."""
         seen: list[int] = []
         processes.wait_until(lambda: seen.append(self.leader()) or seen[-1] != 0, "a leader")
         return seen[-1]
 
-    def let_go(self) -> dict[str, tuple[str, bytes]]:
-        """What each has seen."""
+    def finish(self) -> dict[str, tuple[str, bytes]]:
+        """Ends the jobs; returns the outcome and the log that each process received."""
         self.bench.tell()
         alive = [process for process in self.processes if process.is_alive()]
         found = [self.results.get(timeout=60) for _ in alive]
@@ -87,9 +87,9 @@ def test_all_processes_share_one_session(bench):
     logins = bench.host.accepted_logins()
     watchers = Watchers(bench, 12)
     watchers.all_run()
-    check_whole(bench, watchers.let_go())
+    check_whole(bench, watchers.finish())
     assert bench.host.accepted_logins() == logins + 1
-    # when the leader has ended another one opens its own
+    # after the end of the leader the next one opens a session of its own
     assert len(re.findall("Starting session: ", bench.host.log_text()[log:])) <= 6
 
 
@@ -104,15 +104,15 @@ def test_when_the_leader_ends_another_carries_on_without_losing_or_repeating_a_b
         if end == "killed":
             leader.kill()
         else:
-            # its own job ends, and it with it
+            # ends with its own job
             number = watchers.processes.index(leader)
             pids = [pid for pid, args in bench.host.processes() if f"/jobs/Watched{number}/1/command" in args]
-            # one of them may be a shell that was about to become a command
+            # one of them may be a shell that has become a command meanwhile
             bench.host.run("kill", *map(str, pids), check=False)
             assert watchers.results.get(timeout=30)[:2] == (f"Watched{number}", "killed")
         leader.join(30)
-        time.sleep(random.uniform(0, 0.3))
-    found = watchers.let_go()
+        time.sleep(random.random() * 0.3)
+    found = watchers.finish()
     assert len(found) == 3
     check_whole(bench, found)
 
@@ -128,7 +128,7 @@ def test_a_leader_that_is_stopped_is_replaced(bench):
         others = [watchers.results.get(timeout=60) for _ in range(2)]
     finally:
         os.kill(stopped, signal.SIGCONT)
-    # it goes on, sees that it leads no more, and asks as the others do
+    # when it resumes it notices that it lost its lock, and sends its requests to the next leader
     found = [*others, watchers.results.get(timeout=60)]
     for process in watchers.processes:
         process.join(30)
@@ -153,10 +153,10 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
         def few() -> bool:
             first = started()
             time.sleep(4)
-            # some fifteen looks; asking costs a few processes itself, not always as many
+            # about fifteen looks; the measurement itself starts a few processes, not always the same number
             return started() - first - look < 5
 
-        processes.wait_until(few, "four seconds that started next to no process", 30)
+        processes.wait_until(few, "four seconds with hardly any new process", 30)
     finally:
         for watcher in watchers:
             watcher.kill()
@@ -166,7 +166,7 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
 @pytest.mark.alone
 @both_transports
 def test_a_chatty_job_does_not_keep_the_others_waiting(bench):
-    """Two of them write more than can be fetched."""
+    """Two of them write more than can be transferred."""
     results = fork.Queue()
     command = "yes | head -c 300000000; while :; do yes | head -c 20000000; sleep 0.05; done"
     chatty = [fork.Process(target=watch_to_the_end, args=(bench, f"Chatty{n}", command, results)) for n in range(2)]
@@ -185,15 +185,15 @@ def test_a_chatty_job_does_not_keep_the_others_waiting(bench):
             process.join()
 
 
-def test_whoever_speaks_otherwise_is_not_listened_to(bench, luigi_cfg):
+def test_a_client_that_sends_garbage_is_disconnected(bench, luigi_cfg):
     files = RemoteFileSystem(bench.host.alias)
     assert files.exists("/")
     (address,) = [path for path in luigi_cfg.runtime_dir.iterdir() if path.is_socket() and path.suffix]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
-        stranger.connect(str(address))
-        stranger.sendall(b"\0\0\0\4\0\0\0\1garbage")
-        stranger.settimeout(10)
-        assert stranger.recv(100) == b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(address))
+        client.sendall(b"\0\0\0\4\0\0\0\1garbage")
+        client.settimeout(10)
+        assert client.recv(100) == b""
     assert files.exists("/")
 
 
@@ -210,7 +210,7 @@ def test_nothing_of_the_leader_is_left_when_it_has_ended(bench, luigi_cfg):
 
 @both_transports
 def test_one_session_is_enough(bench):
-    """Watching, here of a silent job, pauses while a file is read, and the other way round."""
+    """Watching a silent job pauses while a file is read, and reading waits for that."""
     configure(max_sessions=1)
     results = fork.Queue()
     command = bench.until_told("echo went")
