@@ -102,38 +102,25 @@ class Destination:
 
 
 def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
-    for name in ("port", "connect_timeout"):
-        if name in values:
-            values[name] = _integer(host, name, values[name])
+    for name, value in list(values.items()):
+        if name in ("port", "connect_timeout"):
+            try:
+                values[name] = int(value)
+            except (TypeError, ValueError, OverflowError):
+                raise _invalid(f"invalid integer for ssh option {name}: {value!r}", host) from None
+        elif name in ("username", "key_file", "transport"):
+            text = values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
+            if not (isinstance(text, str) and text and text.isprintable() and text[0] != "-"):
+                raise _invalid(f"invalid value for ssh option {name}: {value!r}", host)
     if not 0 < values.get("port", 22) < 65536:
-        raise ConfigurationError(f"invalid port number: {values['port']}", host=host, next_step="use 1 to 65535")
+        raise _invalid(f"invalid port number: {values['port']}", host, "use 1 to 65535")
     if values.get("connect_timeout", 0) < 0:
-        raise ConfigurationError(
-            f"connect_timeout must not be negative: {values['connect_timeout']}",
-            host=host,
-            next_step="set it to a number of seconds above 0",
-        )
-    for name in ("username", "key_file", "transport"):
-        value = values[name] = (
-            os.fspath(values[name]) if isinstance(values.get(name), os.PathLike) else values.get(name)
-        )
-        if value is not None and not (isinstance(value, str) and value and value.isprintable() and value[0] != "-"):
-            raise ConfigurationError(
-                f"invalid value for ssh option {name}: {value!r}", host=host, next_step="correct ssh_options"
-            )
+        raise _invalid(f"connect_timeout must not be negative: {values['connect_timeout']}", host)
     if not callable(values.get("password", str)):
-        raise ConfigurationError(
-            "password must be a function",
-            host=host,
-            next_step="set it to a function that takes the host's prompt and returns the response",
-        )
+        next_step = "set it to a function that takes a prompt and returns the response"
+        raise _invalid("password must be a function", host, next_step)
     return values
 
 
-def _integer(host: str, name: str, value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigurationError(
-            f"invalid integer for ssh option {name}: {value!r}", host=host, next_step="correct ssh_options"
-        ) from None
+def _invalid(problem: str, host: str, next_step: str = "correct ssh_options") -> ConfigurationError:
+    return ConfigurationError(problem, host=host, next_step=next_step)

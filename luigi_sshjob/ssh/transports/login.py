@@ -137,13 +137,8 @@ class LoginFailures:
             )
         pause = jitter(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failure.count) - age
         if pause > 0 and not refused:
-            logger.info(
-                "%s: %d logins have failed (%s); the next one in %.0f s",
-                self._host,
-                failure.count,
-                failure.problem,
-                pause,
-            )
+            text = "%s: %d logins have failed (%s); the next one in %.0f s"
+            logger.info(text, self._host, failure.count, failure.problem, pause)
             time.sleep(pause)
 
     def _read(self) -> _Failure | None:
