@@ -301,9 +301,9 @@ def test_the_tables_of_names_are_complete():
 def test_the_messages_in_troubleshooting_exist():
     symptoms = "".join(re.findall(r"^   \* - (.+(?:\n {7}.+)*)", text("troubleshooting.rst"), re.MULTILINE))
     package = ROOT / "luigi_sshjob"
-    source = "".join(path.read_text() for path in [*package.rglob("*.py"), *package.rglob("*.sh")])
-    # without values, and with split strings joined
-    messages = re.sub(r"\{[^{}\n]*\}|\$\{?\w+\}?|\" f?\"|\"\s+f?\"", "", source)
+    python, shell = ("".join(path.read_text() for path in package.rglob(f"*.{suffix}")) for suffix in ("py", "sh"))
+    # without values, and with split strings joined; a shell function may be in braces on one line
+    messages = re.sub(r"\{[^{}\n]*\}|\" f?\"|\"\s+f?\"", "", python) + re.sub(r"\$\{?\w+\}?", "", shell)
     parts = [part.strip(" ,:") for name in re.findall(r"``(.+?)``", symptoms) for part in name.split("…")]
     quoted = [part for part in parts if part.count(" ") > 2 and part not in MESSAGES_OF_SSH]
     assert len(quoted) >= 8
