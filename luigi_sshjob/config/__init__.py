@@ -1,4 +1,4 @@
-"""Settings from Luigi's configuration, checked."""
+"""Settings from Luigi's configuration."""
 
 from luigi_sshjob.config.schema import CLEANUP_POLICIES, EXIT_POLICIES, SETTINGS, TRANSPORTS, Setting, Settings, sshjob
 from luigi_sshjob.config.settings import get_settings
@@ -11,7 +11,7 @@ __all__ = [
     "TRANSPORTS",
     "Setting",
     "Settings",
-    "resources",
     "get_settings",
+    "resources",
     "sshjob",
 ]

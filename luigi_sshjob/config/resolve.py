@@ -1,4 +1,4 @@
-"""The settings of each host out of all that is written: what is told from what is not understood."""
+"""Validates the sections of the configuration and merges them into the settings of each host."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from luigi_sshjob.config import sources
-from luigi_sshjob.config.schema import SETTINGS, Settings, setting_named
-from luigi_sshjob.config.sources import OURS, Section
+from luigi_sshjob.config.schema import SETTINGS, Settings, find_setting
+from luigi_sshjob.config.sources import SECTION, Section
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
 
@@ -16,104 +16,105 @@ Values = dict[str, Any]
 
 
 class ResolvedConfig:
-    """One state of the configuration, all of it checked. Raises `ConfigurationError`."""
+    """One validated state of the configuration. Raises `ConfigurationError`."""
 
-    def __init__(self, written: dict[str, Section]):
+    def __init__(self, sections: dict[str, Section]):
         self._common: Values = {}
-        self._of_hosts: list[tuple[Destination, Values]] = []
-        for name, section in written.items():
-            if name == OURS:
-                self._common = _values(name, section)
-            elif name.startswith(f"{OURS}."):
-                host = _host(name)
-                self._of_hosts.append((host, _values(name, section, host)))
-            elif not re.match(rf"{OURS}\w", name):
-                host_name = name[len(OURS) + 1 :] or "HOST"
+        self._per_host: list[tuple[Destination, Values]] = []
+        for name, section in sections.items():
+            if name == SECTION:
+                self._common = _parse_section(name, section)
+            elif name.startswith(f"{SECTION}."):
+                host = _parse_host(name)
+                self._per_host.append((host, _parse_section(name, section, host)))
+            elif not re.match(rf"{SECTION}\w", name):
+                host_name = name[len(SECTION) + 1 :] or "HOST"
                 raise ConfigurationError(
-                    f"a section of the configuration is nobody's: [{name}]", next_step=f"name it [{OURS}.{host_name}]"
+                    f"unknown configuration section: [{name}]", next_step=f"rename it to [{SECTION}.{host_name}]"
                 )
-        # the narrower name last
-        self._of_hosts.sort(key=lambda one: (one[0].username is not None, one[0].port is not None))
-        self._command_line = _values_of_command_line()
-        self._made: dict[Destination | None, Settings] = {}
+        # the most specific host last
+        self._per_host.sort(key=lambda item: (item[0].username is not None, item[0].port is not None))
+        self._command_line = _parse_command_line()
+        self._cache: dict[Destination | None, Settings] = {}
 
-    def settings(self, host: Destination | None) -> Settings:
-        """Those for a host, or where there is none."""
+    def for_host(self, host: Destination | None) -> Settings:
+        """Return the settings for a host, or the common ones for None."""
         if host is not None:
             host = Destination(host.host, username=host.username, port=host.port)
-        if host not in self._made:
+        if host not in self._cache:
             values = dict(self._common)
-            for named, own in self._of_hosts:
-                if host and _reaches(named, host):
-                    values.update(own)
-            self._made[host] = Settings(**{**values, **self._command_line})
-        return self._made[host]
+            for section_host, section_values in self._per_host:
+                if host and _matches(section_host, host):
+                    values.update(section_values)
+            self._cache[host] = Settings(**{**values, **self._command_line})
+        return self._cache[host]
 
 
-def _reaches(named: Destination, host: Destination) -> bool:
-    return named.host == host.host and named.username in (None, host.username) and named.port in (None, host.port)
+def _matches(section: Destination, host: Destination) -> bool:
+    return section.host == host.host and section.username in (None, host.username) and section.port in (None, host.port)
 
 
-def _host(section: str) -> Destination:
+def _parse_host(section: str) -> Destination:
     try:
-        return Destination.parse(section[len(OURS) + 1 :], {})
+        return Destination.parse(section[len(SECTION) + 1 :], {})
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"the section of a host has no name of one: [{section}]: {error.problem}", next_step=error.next_step
+            f"invalid host in the name of a configuration section: [{section}]: {error.problem}",
+            next_step=error.next_step,
         ) from error
 
 
-def _values(section: str, written: Section, host: Destination | None = None) -> Values:
-    where = {"host": str(host)} if host else {}
+def _parse_section(section: str, keys: Section, host: Destination | None = None) -> Values:
+    host_name = str(host) if host else None
     values: Values = {}
-    for key, given in written.items():
-        setting = setting_named(key)
+    for key, value in keys.items():
+        setting = find_setting(key)
         if setting is None:
-            raise _unknown(key, section, host)
-        if host and setting.shared:
+            raise _unknown_setting(key, section, host_name)
+        if host and setting.global_reason:
             raise ConfigurationError(
-                f"a setting cannot stand in the section of a host: {setting.name} in [{section}], as {setting.shared}",
-                next_step=f"move it to [{OURS}]",
-                **where,
+                f"setting not allowed in the section of a host: {setting.name} in [{section}]; {setting.global_reason}",
+                host=host_name,
+                next_step=f"move it to [{SECTION}]",
             )
         if setting.name in values:
             raise ConfigurationError(
-                f"a setting stands in its section twice, with - and with _: {setting.name} in [{section}]",
+                f"setting given twice, with - and with _: {setting.name} in [{section}]",
+                host=host_name,
                 next_step="keep one of the two",
-                **where,
             )
         try:
-            values[setting.name] = setting.value(given)
-        except ValueError as wanted:
+            values[setting.name] = setting.parse(value)
+        except ValueError as expected:
             raise ConfigurationError(
-                f"a setting has a value that cannot be: {key} in [{section}] is {given!r}",
-                next_step=f"give {wanted} in Luigi's configuration",
-                **where,
+                f"invalid value for setting {key} in [{section}]: {value!r}",
+                host=host_name,
+                next_step=f"give {expected} in Luigi's configuration",
             ) from None
     return values
 
 
-def _values_of_command_line() -> Values:
+def _parse_command_line() -> Values:
     values: Values = {}
     for name, setting in SETTINGS.items():
-        given = sources.given(name)
-        if given is None:
+        value = sources.command_line_value(name)
+        if value is None:
             continue
         try:
-            values[name] = setting.value(given)
-        except ValueError as wanted:
-            option = f"--{OURS}-{name.replace('_', '-')}"
+            values[name] = setting.parse(value)
+        except ValueError as expected:
+            option = f"--{SECTION}-{name.replace('_', '-')}"
             raise ConfigurationError(
-                f"an option has a value that cannot be: {option} is {given!r}", next_step=f"give {wanted}"
+                f"invalid value for option {option}: {value!r}", next_step=f"give {expected}"
             ) from None
     return values
 
 
-def _unknown(key: str, section: str, host: Destination | None) -> ConfigurationError:
-    right = [setting.name for setting in SETTINGS.values() if not (host and setting.shared)]
-    close = difflib.get_close_matches(key.replace("-", "_").lower(), right, n=1)
+def _unknown_setting(key: str, section: str, host: str | None) -> ConfigurationError:
+    names = [setting.name for setting in SETTINGS.values() if not (host and setting.global_reason)]
+    close = difflib.get_close_matches(key.replace("-", "_").lower(), names, n=1)
     return ConfigurationError(
-        f"there is no such setting: {key} in [{section}]{f'; {close[0]} is one' if close else ''}",
-        host=str(host) if host else None,
-        next_step=f"use {'one' if not close else f'{close[0]}, or another'} of {', '.join(right)}",
+        f"unknown configuration setting: {key} in [{section}]{f'; did you mean {close[0]}?' if close else ''}",
+        host=host,
+        next_step=f"use {f'{close[0]}, or another' if close else 'one'} of {', '.join(names)}",
     )

@@ -1,7 +1,8 @@
-"""Every setting, said once: name, default, meaning, unit, and what it may be."""
+"""Declares every setting: name, default, description, unit and valid values."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -15,7 +16,7 @@ EXIT_POLICIES = ("leave", "cancel")
 LAUNCHERS = ("nohup", "slurm")
 TRANSPORTS = ("openssh", "paramiko")
 
-_MOST = 10**8  # three years in seconds: later than any deadline that a shell or a kernel could not count to
+_MAX_NUMBER = 10**8  # seconds are three years: within what every shell and kernel can count
 
 
 def _setting(default: Any, description: str, **rules: Any) -> Any:
@@ -28,79 +29,82 @@ def _seconds(default: float, description: str, **rules: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All settings as they are for one host. Each is described in `SETTINGS`."""
+    """All settings for one host. `SETTINGS` describes each of them."""
 
     base_dir: str = _setting(
         "~/.luigi-sshjob",
-        "The directory on the host where jobs live; private to the account, made with mode 0700.",
+        "Directory on the host that holds the jobs; private to the account, created with mode 0700.",
         may_be_empty=False,
     )
-    poll_interval: float = _seconds(0.3, "The longest pause between two looks at all jobs of a host.", above=0)
-    time_limit: float = _seconds(0.0, "The host ends a job that runs longer; 0 is no limit.")
-    kill_grace: float = _seconds(10.0, "The time between TERM and KILL when a job is ended.")
+    poll_interval: float = _seconds(0.3, "Longest pause between two polls of all jobs on a host.", above=0)
+    time_limit: float = _seconds(0.0, "The host ends a job that runs longer; 0 means no limit.")
+    kill_grace: float = _seconds(10.0, "Time between SIGTERM and SIGKILL when a job is ended.")
     cleanup: str = _setting(
         "never",
-        "When a job whose outcome was taken over is removed from the host. A lost job stays.",
+        "When to remove a collected job from the host. Lost jobs are kept.",
         choices=CLEANUP_POLICIES,
     )
     on_worker_exit: str = _setting(
-        "leave", "What becomes of running jobs when Luigi's worker ends.", choices=EXIT_POLICIES
+        "leave", "What to do with running jobs when Luigi's worker ends.", choices=EXIT_POLICIES
     )
     max_jobs: int = _setting(
         0,
-        "Tasks with a job on the host that the scheduler lets run at once, from all workers and accounts; 0 is no "
-        "limit. The scheduler needs no setting for it.",
+        "Tasks with a job on the host that the scheduler runs at the same time, from all workers and accounts; 0 means "
+        "no limit. The scheduler needs no setting for it.",
     )
     remote_jobs: int = _setting(
         500,
-        "Jobs that luigi-sshjob run and luigi_sshjob.build hold at once, besides the local tasks of --workers.",
-        shared="it counts the jobs of one worker on all hosts; max_jobs is for one host",
+        "Jobs that luigi-sshjob run and luigi_sshjob.build run at the same time, in addition to the local tasks of "
+        "--workers.",
+        global_reason="it limits the jobs of one worker on all hosts, and max_jobs those on one host",
     )
     launcher: str = _setting("nohup", "How jobs are started on the host.", choices=LAUNCHERS)
     scheduler_interval: float = _seconds(
-        15.0, "With slurm: the shortest pause between two questions about all jobs of a host.", above=0
+        15.0, "With slurm: shortest pause between two queries for all jobs of a host.", above=0
     )
     unreachable_timeout: float = _seconds(
-        3600.0, "How long a running task waits for a host that does not answer; its job goes on meanwhile."
+        3600.0, "How long a running task waits for an unreachable host; its job continues meanwhile."
     )
     log_lines: int = _setting(
-        100, "Lines of a job's log that go to Luigi's log in a minute; it says how many it left out."
+        100, "Lines per minute copied from a job's log to Luigi's log, which also reports how many were omitted."
     )
     tracking_url: str = _setting(
         "",
-        "The address of a page about a job, which luigid's page links to, with {host}, {job} or {id}, {key}, "
-        "{attempt}, {directory}, {task_id}: http://grafana/d/node?var-host={host}&job={id}.",
+        "URL of a page about a job, linked from luigid's page, with {host}, {job} or {id}, {key}, {attempt}, "
+        "{directory}, {task_id}: http://grafana/d/node?var-host={host}&job={id}.",
     )
-    transport: str = _setting("openssh", "How the host is reached.", choices=TRANSPORTS)
+    transport: str = _setting("openssh", "How to connect to the host.", choices=TRANSPORTS)
     existing_master: str = _setting(
         "no",
-        "With require the connection that you have made yourself is used, and waited for; nothing ever logs in.",
+        "With require, use the connection that you have opened yourself, or wait for it; never log in.",
         choices=("no", "require"),
     )
-    ssh_config: str = _setting("", "A file for ssh -F, in place of ~/.ssh/config.")
+    ssh_config: str = _setting("", "File for ssh -F, instead of ~/.ssh/config.")
     runtime_dir: str = _setting(
         "",
-        "The local directory of sockets and locks, made with mode 0700; /tmp/luigi-sshjob-UID if empty. Processes "
-        "share a connection when they share this.",
-        shared="it is where the processes of this machine meet, whatever the host",
+        "Local directory for sockets and locks, created with mode 0700; /tmp/luigi-sshjob-UID if empty. Processes with "
+        "the same directory share connections.",
+        global_reason="the processes of this machine share it for all hosts",
     )
-    connect_timeout: int = _seconds(15, "For a login, unless ssh_options say otherwise.", above=0)
-    connect_attempts: int = _setting(3, "Logins tried when the server drops us at once (MaxStartups).", above=0)
-    request_timeout: float = _seconds(60.0, "For the answer to one request.", above=0)
-    keepalive_interval: int = _seconds(15, "As ssh's ServerAliveInterval; 0 never gives a silent connection up.")
+    connect_timeout: int = _seconds(15, "Timeout of a login, unless ssh_options set another.", above=0)
+    connect_attempts: int = _setting(
+        3, "Login attempts when the server drops connections immediately (MaxStartups).", above=0
+    )
+    request_timeout: float = _seconds(60.0, "Timeout of one request.", above=0)
+    keepalive_interval: int = _seconds(15, "As ssh's ServerAliveInterval; 0 never gives up a silent connection.")
     keepalive_count: int = _setting(3, "As ssh's ServerAliveCountMax.", above=0)
-    control_persist: int = _seconds(600, "An unused connection is closed after this time.", above=0)
+    control_persist: int = _seconds(600, "Close an unused connection after this time.", above=0)
     max_sessions: int = _setting(
         8,
-        "Sessions open at once on a host, for all processes together; fewer where the server refuses so many. Keep it "
-        "below the server's MaxSessions (10 unless changed).",
+        "Sessions open at the same time on a host, for all processes together; fewer if the server refuses that many. "
+        "Keep it below the server's MaxSessions (10 by default).",
         above=0,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What may be said of one setting; `shared` is why it cannot stand in the section of a host, if it cannot."""
+    """Name, default, description and rules of one setting."""
 
     name: str
     default: Any
@@ -109,50 +113,52 @@ class Setting:
     choices: tuple[str, ...] = ()
     above: float | None = None
     may_be_empty: bool = True
-    shared: str = ""
+    global_reason: str = ""
+    """Why it cannot be set in the section of a host; empty if it can."""
 
     @property
     def kind(self) -> str:
-        """What a value is: "text", "whole number" or "number"."""
+        """The type of its values: "text", "whole number" or "number"."""
         return {str: "text", int: "whole number", float: "number"}[type(self.default)]
 
-    def value(self, given: object) -> Any:
-        """What was written in a file or on a command line. Raises `ValueError`, which says what is wanted."""
+    def parse(self, value: object) -> Any:
+        """Validate and convert a value from a file or a command line.
+
+        Raises `ValueError`, whose text describes the expected value.
+        """
         if self.choices:
-            if given not in self.choices:
+            if value not in self.choices:
                 raise ValueError(f"one of {', '.join(self.choices)}")
-            return given
-        return self._text(given) if isinstance(self.default, str) else self._number(given)
+            return value
+        return self._parse_text(value) if isinstance(self.default, str) else self._parse_number(value)
 
-    def _text(self, given: object) -> str:
-        # in an INI file a line that is indented belongs to the value of the line before
-        if not isinstance(given, str) or re.search(r"[\0\r\n]", given) or not (given.strip() or self.may_be_empty):
-            raise ValueError("text of one line" if self.may_be_empty else "text of one line, which is not empty")
-        return given
+    def _parse_text(self, value: object) -> str:
+        # in an INI file an indented line continues the value of the line before
+        if not isinstance(value, str) or re.search(r"[\0\r\n]", value) or not (value.strip() or self.may_be_empty):
+            raise ValueError("text of one line" if self.may_be_empty else "non-empty text of one line")
+        return value
 
-    def _number(self, given: object) -> float:
-        wanted = f"a {self.kind}{f' of {self.unit}' if self.unit else ''}"
-        wanted += f", {'0 or more' if self.above is None else f'above {self.above}'} and at most {_MOST}"
+    def _parse_number(self, value: object) -> float:
         kind = type(self.default)
+        number: float = math.nan
         # TOML has types of its own
-        if isinstance(given, bool) or not isinstance(given, (str, int, kind)):
-            raise ValueError(wanted)
-        try:
-            found: float = kind(given)
-        except (ValueError, OverflowError):
-            raise ValueError(wanted) from None
-        low_enough = math.isfinite(found) and found <= _MOST
-        if not low_enough or found < 0 or (self.above is not None and found <= self.above):
-            raise ValueError(wanted)
-        return found
+        if isinstance(value, (str, int, kind)) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError, OverflowError):
+                number = kind(value)
+        # NaN fails every comparison
+        if not 0 <= number <= _MAX_NUMBER or (self.above is not None and number <= self.above):
+            bound = "0 or more" if self.above is None else f"above {self.above}"
+            unit = f" of {self.unit}" if self.unit else ""
+            raise ValueError(f"a {self.kind}{unit}, {bound} and at most {_MAX_NUMBER}")
+        return number
 
     def parameter(self) -> Any:
-        """As Luigi declares it."""
+        """Return the Luigi parameter that declares this setting."""
         text = self.description
         if self.unit:
             text += f" In {self.unit}."
-        if self.shared:
-            text += f" Not in the section of a host: {self.shared}."
+        if self.global_reason:
+            text += f" Not in the section of a host: {self.global_reason}."
         if self.choices:
             return luigi.ChoiceParameter(default=self.default, choices=self.choices, description=text)
         kinds: dict[type, Any] = {str: luigi.Parameter, int: luigi.IntParameter, float: luigi.FloatParameter}
@@ -165,16 +171,17 @@ SETTINGS = {
 }
 
 
-def setting_named(key: str) -> Setting | None:
-    """By its name in a file, with dashes or underscores, as Luigi takes either."""
+def find_setting(key: str) -> Setting | None:
+    """Return a setting by its key in a file, with dashes or underscores as in Luigi, or None."""
     return SETTINGS.get(key.replace("-", "_"))
 
 
 def _body(namespace: dict[str, Any]) -> None:
     namespace["__module__"] = __name__
-    namespace["__doc__"] = "Defaults for every host and task, as Luigi declares them: [sshjob], --sshjob-poll-interval."
+    namespace["__doc__"] = "Defaults for all hosts and tasks, declared for Luigi: [sshjob], --sshjob-poll-interval."
     namespace.update({setting.name: setting.parameter() for setting in SETTINGS.values()})
 
 
-# Luigi names a section, and the options of its command line, after a class
+# Luigi names the section and the command-line options after the class
 sshjob: Any = types.new_class("sshjob", (luigi.Config,), exec_body=_body)
+"""The settings: `[sshjob]` in Luigi's configuration, `[sshjob.HOST]` for one host, `--sshjob-…` on a command line."""

@@ -1,4 +1,4 @@
-"""The settings: `[sshjob]` of Luigi's configuration, `[sshjob.HOST]` for one host, `--sshjob-…` on a command line."""
+"""The entry point for reading settings."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from luigi_sshjob.config.schema import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
 
-_known: tuple[object, ResolvedConfig] | None = None
+_cache: tuple[object, ResolvedConfig] | None = None
 
 
 def get_settings(host: str | Destination | None = None) -> Settings:
-    """The settings as they are now for a host, as a task names it; without one, those that hold for all.
+    """Return the current settings for a host, named as in a task, or the common settings without a host.
 
-    The command line comes first, then the sections whose names lead to the host, the narrower one before the wider
-    (`[sshjob.me@box:22]`, `[sshjob.me@box]`, `[sshjob.box:22]`, `[sshjob.box]`), then `[sshjob]`. Hosts are told
-    apart by what the user calls them; ssh's configuration is not asked.
+    The order of precedence is the command line, the sections that match the host from the most to the least specific
+    (`[sshjob.me@box:22]`, `[sshjob.me@box]`, `[sshjob.box:22]`, `[sshjob.box]`), then `[sshjob]`. Hosts are matched by
+    the names that the user gives them; ssh's configuration is not read.
 
-    Raises `ConfigurationError` for anything in these sections that is not understood, also in one of another host:
-    before hours of work rather than after.
+    Raises `ConfigurationError` for any unknown key or invalid value, also in the section of another host, so that a
+    mistake shows up at startup and not after hours of work.
     """
-    global _known
+    global _cache
     try:
-        written = sources.beginning_with_ours()
+        written = sources.read_sections()
     except configparser.InterpolationError as error:
         raise ConfigurationError(
-            f"Luigi's configuration refers to what is not there: {error.message}",
+            f"cannot expand a reference in Luigi's configuration: {error.message}",
             next_step="set the variable, or correct the value",
         ) from error
-    # to compare is all that is done each time; to check takes longer than a request to a host does
+    # only compared on each call: validation takes longer than a request to a host
     source = (written, sources.command_line())
-    if _known is None or _known[0] != source:
-        _known = (source, ResolvedConfig(written))
-    merged = _known[1]
-    return merged.settings(Destination.parse(host, {}) if isinstance(host, str) else host)
+    if _cache is None or _cache[0] != source:
+        _cache = (source, ResolvedConfig(written))
+    return _cache[1].for_host(Destination.parse(host, {}) if isinstance(host, str) else host)

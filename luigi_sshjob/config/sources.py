@@ -1,4 +1,4 @@
-"""What is written in Luigi's configuration, by either of its parsers, and on its command line."""
+"""Reads the sections of Luigi's configuration, from either of its parsers, and its command line."""
 
 from __future__ import annotations
 
@@ -9,66 +9,65 @@ from typing import Any
 import luigi.configuration
 from luigi.cmdline_parser import CmdlineParser
 
-from luigi_sshjob.config.schema import setting_named
+from luigi_sshjob.config.schema import find_setting
 
 Section = dict[str, object]
 
-OURS = "sshjob"
+SECTION = "sshjob"
 
 
-def beginning_with_ours() -> dict[str, Section]:
-    """The sections whose names begin with `sshjob`, with the keys as they are written.
+def read_sections() -> dict[str, Section]:
+    """Return the sections whose names begin with `sshjob`, with their keys as written.
 
-    Raises `configparser.InterpolationError` for a value that refers to what is not there.
+    Raises `configparser.InterpolationError` for a value that refers to an undefined variable or option.
     """
     parser: Any = luigi.configuration.get_config()
     if not isinstance(parser, luigi.configuration.LuigiConfigParser):
-        return _of_tables(parser.data)
-    return {name: _of_lines(parser, name) for name in parser.sections() if name.startswith(OURS)}
+        return _read_toml(parser.data)
+    return {name: _read_ini(parser, name) for name in parser.sections() if name.startswith(SECTION)}
 
 
 def resources() -> set[str]:
-    """The names in `[resources]`."""
+    """Return the names in `[resources]`."""
     parser: Any = luigi.configuration.get_config()
     if not isinstance(parser, luigi.configuration.LuigiConfigParser):
         return set(parser.data.get("resources", ()))
-    return set(_own(parser, "resources")) if parser.has_section("resources") else set()
+    return set(_without_defaults(parser, "resources")) if parser.has_section("resources") else set()
 
 
 def command_line() -> object:
-    """The same object as long as the command line is."""
+    """Return an object that is the same until the command line changes."""
     return CmdlineParser.get_instance()
 
 
-def given(name: str) -> object:
-    """What `--sshjob-<name>` was given; None where it was not."""
+def command_line_value(name: str) -> object:
+    """Return the value of `--sshjob-<name>`, or None if it was not given."""
     parser = CmdlineParser.get_instance()
-    return getattr(parser.known_args, f"{OURS}_{name}", None) if parser else None
+    return getattr(parser.known_args, f"{SECTION}_{name}", None) if parser else None
 
 
-def _of_lines(parser: luigi.configuration.LuigiConfigParser, name: str) -> Section:
-    own: dict[str, Any] = dict(_own(parser, name))
-    if name == OURS:
-        # as Luigi has it; in a host's section it would take back what [sshjob] says
-        common = parser.defaults().items()
-        own = {**{key: raw for key, raw in common if setting_named(key)}, **own}
-    # not Luigi's get, which takes dashes for underscores and warns
+def _read_ini(parser: luigi.configuration.LuigiConfigParser, name: str) -> Section:
+    raw: dict[str, Any] = dict(_without_defaults(parser, name))
+    if name == SECTION:
+        # Luigi applies [DEFAULT] to every section; in a host's section it would override [sshjob]
+        raw = {**{key: value for key, value in parser.defaults().items() if find_setting(key)}, **raw}
+    # not Luigi's get(), which replaces dashes by underscores and warns
     get = configparser.ConfigParser.get
-    return {key: get(parser, name, key) if "$" in raw or "%" in raw else raw for key, raw in own.items()}
+    return {key: get(parser, name, key) if "$" in value or "%" in value else value for key, value in raw.items()}
 
 
-def _own(parser: luigi.configuration.LuigiConfigParser, name: str) -> Mapping[str, Any]:
-    # what is public puts [DEFAULT] in among them
-    own: Mapping[str, Any] = getattr(parser, "_sections")[name]  # noqa: B009
-    return own
+def _without_defaults(parser: luigi.configuration.LuigiConfigParser, name: str) -> Mapping[str, Any]:
+    # the public methods merge [DEFAULT] into each section
+    section: Mapping[str, Any] = getattr(parser, "_sections")[name]  # noqa: B009
+    return section
 
 
-def _of_tables(tables: Mapping[str, Any]) -> dict[str, Section]:
-    """`[sshjob.HOST]` is a table in a table in TOML; where HOST has dots, in more of them."""
-    found: dict[str, Section] = {}
+def _read_toml(tables: Mapping[str, Any]) -> dict[str, Section]:
+    # in TOML `[sshjob.HOST]` is a table in a table; a dot in HOST adds one more level
+    sections: dict[str, Section] = {}
 
     def add(name: str, table: Mapping[str, Any]) -> None:
-        section = found.setdefault(name, {})
+        section = sections.setdefault(name, {})
         for key, value in table.items():
             if isinstance(value, Mapping):
                 add(f"{name}.{key}", value)
@@ -76,6 +75,6 @@ def _of_tables(tables: Mapping[str, Any]) -> dict[str, Section]:
                 section[key] = value
 
     for name, table in tables.items():
-        if name.startswith(OURS):
+        if name.startswith(SECTION):
             add(name, table)
-    return found
+    return sections

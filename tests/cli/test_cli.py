@@ -306,7 +306,7 @@ def test_settings_that_are_none_are_an_error_before_anything_runs(luigi_cfg, cap
     task = ["Sleepers", *place, "--count", "1", "--seconds", "1"]
     assert main(["run", "--module", "support.sample_tasks", *task, "--local-scheduler", "--no-lock"]) == 3
     assert (
-        "a setting has a value that cannot be: remote_jobs in [sshjob] is 'many'\nNext: give a whole number"
+        "invalid value for setting remote_jobs in [sshjob]: 'many'\nNext: give a whole number"
         in capsys.readouterr().err
     )
 

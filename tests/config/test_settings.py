@@ -1,4 +1,4 @@
-"""Settings: where they are written, which comes first, and what is refused. No host is asked for anything."""
+"""Settings: sources, precedence and validation. No host is contacted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from luigi.scheduler import Scheduler
 
 from luigi_sshjob import RemoteContext, RemoteJobTask, config
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.launchers import registry
 from luigi_sshjob.tasks.options import JobOptions
 
 _PARSERS = {"cfg": luigi.configuration.LuigiConfigParser, "toml": luigi.configuration.LuigiTomlParser}
@@ -20,7 +21,7 @@ _PARSERS = {"cfg": luigi.configuration.LuigiConfigParser, "toml": luigi.configur
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    """Makes a text Luigi's configuration, for the parser of its kind."""
+    """Return a function that installs a text as Luigi's configuration, for either parser."""
 
     def written(text: str, kind: str = "cfg") -> None:
         path = tmp_path / f"luigi.{kind}"
@@ -85,7 +86,7 @@ log_lines = 3
         (None, (1, 1, 1, 1, 1)),
     ],
 )
-def test_of_all_sections_that_lead_to_a_host_the_narrower_comes_first(written, host, expected):
+def test_the_most_specific_section_of_a_host_wins(written, host, expected):
     written(LAYERS)
     found = config.get_settings(host)
     names = ("poll_interval", "time_limit", "kill_grace", "max_jobs", "log_lines")
@@ -105,7 +106,7 @@ def test_a_host_has_the_same_settings_however_a_task_spells_it(written):
     assert JobOptions.of(Spelled()).kill_grace == 3
 
 
-def test_an_attribute_comes_before_the_command_line_and_that_before_the_files(written):
+def test_an_attribute_overrides_the_command_line_which_overrides_the_files(written):
     written(LAYERS)
 
     class Own(Declared):
@@ -120,26 +121,26 @@ def test_an_attribute_comes_before_the_command_line_and_that_before_the_files(wr
     assert config.get_settings("box").kill_grace == 2
     with (
         CmdlineParser.global_instance(["Asked", "--sshjob-kill-grace", "soon"]),
-        pytest.raises(ConfigurationError, match=r"--sshjob-kill-grace is 'soon'\nNext: give a number of seconds, 0 or"),
+        pytest.raises(ConfigurationError, match=r"--sshjob-kill-grace: 'soon'\nNext: give a number of seconds, 0 or"),
     ):
         config.get_settings()
 
 
-def test_a_change_counts_from_the_next_question_on(written):
+def test_a_changed_configuration_is_used_at_the_next_call(written):
     written(LAYERS)
     assert config.get_settings("box").time_limit == 2
     luigi.configuration.get_config().set("sshjob.box", "time_limit", "6")
     assert config.get_settings("box").time_limit == 6
 
 
-def test_settings_cannot_be_changed_by_who_reads_them(written):
+def test_settings_are_immutable(written):
     written(LAYERS)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.get_settings("box").time_limit = 3
     assert config.get_settings("box") is config.get_settings("box")
 
 
-def test_what_is_for_every_section_is_no_mistake_and_does_not_hide_what_all_hosts_have(written, monkeypatch):
+def test_default_section_is_accepted_and_does_not_override_the_common_settings(written, monkeypatch):
     monkeypatch.setenv("SECONDS_TO_LIVE", "20")
     written(
         "[DEFAULT]\nstamp = %d\ntime_limit = ${SECONDS_TO_LIVE}\npoll-interval = 4\nlog_lines = 1\n"
@@ -153,12 +154,12 @@ def test_what_is_for_every_section_is_no_mistake_and_does_not_hide_what_all_host
 
 
 @pytest.mark.parametrize("section", ["sshjob.[2001:db8::1]:22", "sshjob.me@[2001:db8::1]", "sshjob.2001:db8::1"])
-def test_a_host_may_be_named_by_any_address(written, section):
+def test_a_section_may_name_a_host_by_any_address(written, section):
     written(f"[{section}]\ntime_limit = 5\n")
     assert config.get_settings("me@[2001:db8::1]:22").time_limit == 5
 
 
-def test_toml_says_the_same_with_its_own_types(written):
+def test_toml_accepts_its_own_types(written):
     written(
         "[sshjob]\ntime_limit = 5\nkill_grace = 2.5\n[sshjob.box.example.org]\ntime_limit = 6\nmax_jobs = 2\n"
         '[sshjob."me@box:22"]\ntime_limit = 7\n["sshjob.flat"]\ntime_limit = "8"\n[resources]\n"flat" = 3\n',
@@ -170,8 +171,8 @@ def test_toml_says_the_same_with_its_own_types(written):
     assert config.resources() == {"flat"}
     for wrong in ("time_limit = true", "max_jobs = 2.5", "base_dir = 3", "cleanup = ['never']", "time_limit = nan"):
         written(f"[sshjob.box]\n{wrong}\n", "toml")
-        said = rf"host box: .*: {wrong.split()[0]} in \[sshjob.box\] is .*\nNext: "
-        with pytest.raises(ConfigurationError, match=said):
+        message = rf"host box: .* {wrong.split()[0]} in \[sshjob.box\]: .*\nNext: "
+        with pytest.raises(ConfigurationError, match=message):
             config.get_settings()
 
 
@@ -179,74 +180,82 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         *(
-            (f"[sshjob]\ntime_limit = {n}", r"time_limit in \[sshjob\] is .*\nNext: give a number of sec")
+            (f"[sshjob]\ntime_limit = {n}", r"time_limit in \[sshjob\]: .*\nNext: give a number of sec")
             for n in NUMBERS
         ),
         *(
             (f"[sshjob.box]\nmax_jobs = {n}", r"host box: .*max_jobs in \[sshjob.box\].*\nNext: give a whol")
             for n in NUMBERS
         ),
-        ("[sshjob]\nmax_sessions = 8.5", r"max_sessions in \[sshjob\] is '8.5'\nNext: give a whole number, above 0"),
-        ("[sshjob]\nconnect_attempts = 0", "connect_attempts .* is '0'"),
-        ("[sshjob]\npoll_interval = 0", r"poll_interval .* is '0'\nNext: give a number of seconds, above 0"),
+        ("[sshjob]\nmax_sessions = 8.5", r"max_sessions in \[sshjob\]: '8.5'\nNext: give a whole number, above 0"),
+        ("[sshjob]\nconnect_attempts = 0", "connect_attempts .*: '0'"),
+        ("[sshjob]\npoll_interval = 0", r"poll_interval .*: '0'\nNext: give a number of seconds, above 0"),
         (
             "[sshjob]\npoll_intervall = 1",
-            r"no such setting: poll_intervall in \[sshjob\]; poll_interval is one",
+            r"unknown configuration setting: poll_intervall in \[sshjob\]; did you mean poll_interval\?",
         ),
         (
             "[sshjob]\nPoll_Interval = 1",
-            r"no such setting: Poll_Interval .*; poll_interval is one\nNext: use poll_interval, or",
+            r"setting: Poll_Interval .*; did you mean poll_interval\?\nNext: use poll_interval, or",
         ),
         (
             "[sshjob]\nxyz = 1",
-            r"such setting: xyz in \[sshjob\]\nNext: use one of base_dir, .*remote_jobs, .*max_sessions$",
+            r"setting: xyz in \[sshjob\]\nNext: use one of base_dir, .*remote_jobs, .*max_sessions$",
         ),
-        ("[sshjob.other]\nkill_grase = 1", r"host other: .*\[sshjob.other\]; kill_grace is one\nNext: use kill_grace,"),
+        (
+            "[sshjob.other]\nkill_grase = 1",
+            r"host other: .*\[sshjob.other\]; did you mean kill_grace\?\nNext: use kill_grace,",
+        ),
         ("[sshjob.box]\nremote_job = 1", r"host box: .*: remote_job in (?!.*remote_jobs)"),
         ("[sshjob.box]\nremote_jobs = 1", r"host box: .*: remote_jobs in .*one worker.*\nNext: move it to \[sshjob\]"),
         (
             "[sshjob.box]\nruntime_dir = /x",
-            r"host box: .*: runtime_dir in \[sshjob.box\], as .*\nNext: move",
+            r"host box: .*: runtime_dir in \[sshjob.box\]; .*\nNext: move",
         ),
         ("[sshjob.box]\nkill-grace = 1\nkill_grace = 2", "host box: .* with - and with _: kill_grace"),
         ("[sshjob]\ncleanup = Always", r"'Always'\nNext: give one of never, on_success, always"),
-        ("[sshjob]\nlauncher = pbs", r"launcher in \[sshjob\] is 'pbs'\nNext: give one of nohup, slurm"),
+        ("[sshjob]\nlauncher = pbs", r"launcher in \[sshjob\]: 'pbs'\nNext: give one of nohup, slurm"),
         ("[sshjob.box]\ntransport = telnet", r"'telnet'\nNext: give one of openssh, paramiko"),
-        ("[sshjob]\nbase_dir =", "base_dir .*''\nNext: give text of one line, which is not empty"),
-        ("[sshjob]\nbase_dir = /data\n  time_limit = 5", r"time_limit = 5'\nNext: give text of one line"),
+        ("[sshjob]\nbase_dir =", "base_dir .*''\nNext: give non-empty text of one line"),
+        ("[sshjob]\nbase_dir = /data\n  time_limit = 5", r"time_limit = 5'\nNext: give non-empty text of one line"),
         ("[sshjob]\nbase_dir = ${NOT_SET_HERE}", "NOT_SET_HERE.*\nNext: set the variable"),
-        ("[sshjob]\nbase_dir = %(nothing)s", "not there: .*nothing"),
-        ("[sshjob:box]\ntime_limit = 1", r"\[sshjob:box\]\nNext: name it \[sshjob.box\]"),
-        ("[sshjob ]\ntime_limit = 1", r"nobody's: \[sshjob \]"),
+        ("[sshjob]\nbase_dir = %(nothing)s", "cannot expand a reference .*nothing"),
+        ("[sshjob:box]\ntime_limit = 1", r"\[sshjob:box\]\nNext: rename it to \[sshjob.box\]"),
+        ("[sshjob ]\ntime_limit = 1", r"unknown configuration section: \[sshjob \]"),
         ("[sshjob.]\ntime_limit = 1", r"\[sshjob.\]: invalid host name: ''\nNext: use an alias"),
         ("[sshjob.-oProxyCommand=x]\ntime_limit = 1", "invalid host name"),
         ("[sshjob.my box]\ntime_limit = 1", "invalid host name: 'my box'"),
         ("[sshjob.box:99999]\ntime_limit = 1", "invalid port number: 99999"),
     ],
 )
-def test_what_is_not_understood_is_refused_and_what_is_right_is_said(written, text, said):
+def test_unknown_sections_keys_and_values_are_refused_with_what_is_valid(written, text, message):
     written(f"{text}\n")
-    with pytest.raises(ConfigurationError, match=f"(?s){said}"):
+    with pytest.raises(ConfigurationError, match=f"(?s){message}"):
         config.get_settings("box")
 
 
-def test_sections_of_others_are_theirs(written):
+def test_sections_with_a_similar_name_are_ignored(written):
     written("[sshjobs]\nanything = 1\n[sshjob_report]\nto = me\n")
     assert config.get_settings("box") == config.Settings()
 
 
-def test_every_setting_is_described_once_with_its_unit_for_luigi_too():
+def test_luigi_declares_every_setting_with_its_description_and_unit():
     assert list(config.SETTINGS) == [name for name, _ in config.sshjob.get_params()]
     for name, parameter in config.sshjob.get_params():
         setting = config.SETTINGS[name]
         assert parameter.description.startswith(setting.description)
         assert setting.description.endswith(".")
-        # the default is what its own rules allow
-        assert setting.value(setting.default) == setting.default
+        # the default must pass its own rules
+        assert setting.parse(setting.default) == setting.default
         assert bool(setting.unit) == name.endswith(("_interval", "_limit", "_grace", "_timeout", "_persist"))
+
+
+def test_the_choices_of_launcher_and_transport_are_the_registered_ones():
+    assert config.SETTINGS["launcher"].choices == registry.NAMES
+    assert config.SETTINGS["transport"].choices == config.TRANSPORTS
 
 
 class Bounded(Declared):
@@ -272,12 +281,12 @@ class Bounded(Declared):
         ("[sshjob]\nmax_jobs = -1", "box", {}),
     ],
 )
-def test_a_task_asks_for_its_host_only_where_somebody_wants_a_limit(written, text, host, expected):
+def test_a_task_requests_a_resource_of_its_host_only_if_there_is_a_limit(written, text, host, expected):
     written(f"{text}\n")
     assert Bounded(host).process_resources() == {"licence": 2, **expected}
 
 
-def test_what_a_task_says_of_its_host_comes_first(written):
+def test_resources_of_a_task_override_those_of_its_host(written):
     class Heavy(Declared):
         resources = {"box": 3}
 
@@ -291,7 +300,7 @@ def test_what_a_task_says_of_its_host_comes_first(written):
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 49, 100])
-def test_a_scheduler_that_knows_nothing_of_a_host_lets_exactly_max_jobs_run(written, most):
+def test_an_unconfigured_scheduler_runs_exactly_max_jobs(written, most):
     written(f"[sshjob.box]\nmax_jobs = {most}\n")
     scheduler = Scheduler()
     asked = Declared().process_resources()

@@ -55,14 +55,14 @@ def target(path: str) -> RemoteTarget:
 
 
 PRODUCERS: list[tuple[str, Producer]] = [
-    ("a setting has a value that cannot be", setting(poll_interval="nan")),
-    ("there is no such setting", setting(kill_graze=1)),
-    ("a setting stands in its section twice, with - and with _", setting(**{"kill-grace": 1, "kill_grace": 2})),
-    ("Luigi's configuration refers to what is not there", setting(poll_interval="%(nothing)s")),
-    ("a setting cannot stand in the section of a host", section("sshjob.box", remote_jobs=1)),
-    ("the section of a host has no name of one", section("sshjob.a b", kill_grace=1)),
-    ("a section of the configuration is nobody's", section("sshjob:box", kill_grace=1)),
-    ("an option has a value that cannot be", typed("--sshjob-kill-grace", "soon")),
+    ("invalid value for setting", setting(poll_interval="nan")),
+    ("unknown configuration setting", setting(kill_graze=1)),
+    ("setting given twice, with - and with _", setting(**{"kill-grace": 1, "kill_grace": 2})),
+    ("cannot expand a reference in Luigi's configuration", setting(poll_interval="%(nothing)s")),
+    ("setting not allowed in the section of a host", section("sshjob.box", remote_jobs=1)),
+    ("invalid host in the name of a configuration section", section("sshjob.a b", kill_grace=1)),
+    ("unknown configuration section", section("sshjob:box", kill_grace=1)),
+    ("invalid value for option", typed("--sshjob-kill-grace", "soon")),
     ("tracking_url is not a valid URL pattern", declared(tracking_url="gpu01/{host}")),
     ("remote_jobs is no number of jobs", lambda _: RemoteJobWorker("many")),
     ("unknown ssh option", declared(ssh_options={5: 1})),

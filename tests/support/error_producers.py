@@ -30,13 +30,12 @@ Producer = Callable[[Environment], object]
 
 # These errors occur before the host is known.
 WITHOUT_HOST = (
-    "a setting has",
-    "a setting stands",
-    "there is no such setting",
-    "an option has",
-    "Luigi's configuration",
-    "a section of the configuration",
-    "the section of a host",
+    "invalid value for",
+    "setting given twice",
+    "setting not allowed",
+    "unknown configuration",
+    "cannot expand a reference",
+    "invalid host in the name",
     "no host was used",
     "remote_jobs",
     "invalid host name",
