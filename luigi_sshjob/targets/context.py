@@ -87,7 +87,10 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         """
         with translate_os_errors("running a command", host=str(self.destination)):
             cmd = _checked(cmd)
-            process, output, stderr = self._run(cmd)
+            deadline = self.connection.request_deadline()
+            process, output, stderr = retry_refused_session(
+                self.connection.transport, lambda: self._communicate(cmd), deadline
+            )
         if process.returncode == 0:
             sys.stderr.write(stderr)
             return output
@@ -104,10 +107,6 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
     def check_output_argv(self, argv: Sequence[str]) -> bytes:
         """Like `check_output`, for a program and its arguments, which may contain any character but NUL."""
         return self.check_output(self.quoted(*argv))
-
-    def _run(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
-        deadline = self.connection.request_deadline()
-        return retry_refused_session(self.connection.transport, lambda: self._communicate(cmd), deadline)
 
     def _communicate(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
         with tempfile.TemporaryFile() as errors:

@@ -70,15 +70,12 @@ class RemoteReader(_RemoteStream):
     @describes("reading")
     def _open(self, offset: int, tree: bool) -> None:
         word = quoting.quote_path(self.path)
-        line = (
-            scripts.stream_command("send_tree", word)
-            if tree
-            else scripts.stream_command("send_file", word, str(offset + 1))
-        )
+        words = ("send_tree", word) if tree else ("send_file", word, str(offset + 1))
+        line = scripts.stream_command(*words)
         self._connection.retry_once(lambda: self._start(line))
 
     def _start(self, line: str) -> None:
-        # the C locale, so that the messages of the shell are searchable
+        # the C locale makes messages of the shell searchable
         self._session = self._connection.session(f"LC_ALL=C; {line}")
         enlarge_pipe(self._session.stdout)
         # like LocalTarget, fail when a missing file is opened, not when it is read
