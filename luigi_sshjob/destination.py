@@ -104,14 +104,9 @@ class Destination:
 def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
     for name, value in list(values.items()):
         if name in ("port", "connect_timeout"):
-            try:
-                values[name] = int(value)
-            except (TypeError, ValueError, OverflowError):
-                raise _invalid(f"invalid integer for ssh option {name}: {value!r}", host) from None
+            values[name] = _integer(name, value, host)
         elif name in ("username", "key_file", "transport"):
-            text = values[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
-            if not (isinstance(text, str) and text and text.isprintable() and text[0] != "-"):
-                raise _invalid(f"invalid value for ssh option {name}: {value!r}", host)
+            values[name] = _text(name, value, host)
     if not 0 < values.get("port", 22) < 65536:
         raise _invalid(f"invalid port number: {values['port']}", host, "use 1 to 65535")
     if values.get("connect_timeout", 0) < 0:
@@ -120,6 +115,20 @@ def _checked(host: str, values: dict[str, Any]) -> dict[str, Any]:
         next_step = "set it to a function that takes a prompt and returns the response"
         raise _invalid("password must be a function", host, next_step)
     return values
+
+
+def _integer(name: str, value: Any, host: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _invalid(f"invalid integer for ssh option {name}: {value!r}", host) from None
+
+
+def _text(name: str, value: Any, host: str) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(text, str) and text and text.isprintable() and text[0] != "-":
+        return text
+    raise _invalid(f"invalid value for ssh option {name}: {value!r}", host)
 
 
 def _invalid(problem: str, host: str, next_step: str = "correct ssh_options") -> ConfigurationError:

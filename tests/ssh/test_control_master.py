@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem
-from luigi_sshjob.errors import (
-    ConnectionFailed,
-)
+from luigi_sshjob.errors import ConnectionFailed
+from luigi_sshjob.ssh.transports.openssh import control_master
 
 from support import processes
 from support.control_master import master_pid
@@ -105,3 +106,12 @@ def test_an_idle_master_ends(host, luigi_cfg):
     pid = master_pid(context)
     processes.wait_until(lambda: not processes.alive(pid), "the end of the unused master")
     assert not Path(context.connection.transport.master.control_path).exists()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "command", "status"), [("60", "exit 7", 7), ("60", "kill -9 $$", 137), ("0.1", "sleep 60", 1)]
+)
+def test_the_login_wrapper_needs_no_package_and_returns_the_status_or_times_out(tmp_path, timeout, command, status):
+    path = shutil.copy(control_master._LOGIN_WRAPPER, tmp_path)
+    argv = [sys.executable, "-I", "-S", path, timeout, "sh", "-c", f"exec sh -c '{command}'"]
+    assert subprocess.run(argv, cwd=tmp_path, stdin=subprocess.DEVNULL).returncode == status

@@ -6,11 +6,7 @@ import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import (
-    ConfigurationError,
-    HostUnreachable,
-    LoginRefused,
-)
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefused
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 from luigi_sshjob.ssh.transports.login import LoginFailures
 

@@ -16,11 +16,7 @@ import luigi.format
 import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem
-from luigi_sshjob.errors import (
-    ConfigurationError,
-    HostUnreachable,
-    LoginRefused,
-)
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefused
 from luigi_sshjob.ssh.transports.login import LoginFailures
 
 from support import processes

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem
-from luigi_sshjob.errors import (
-    ConfigurationError,
-)
+from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.connection import close_shells
 
 from support.settings import configure

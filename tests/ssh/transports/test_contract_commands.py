@@ -13,9 +13,7 @@ import luigi.format
 import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
-from luigi_sshjob.errors import (
-    RemoteCommandFailed,
-)
+from luigi_sshjob.errors import RemoteCommandFailed
 
 from support import processes
 from support.settings import both_transports

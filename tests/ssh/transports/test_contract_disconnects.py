@@ -12,11 +12,7 @@ import luigi.format
 import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
-from luigi_sshjob.errors import (
-    ConnectionFailed,
-    ConnectionLost,
-    HostUnreachable,
-)
+from luigi_sshjob.errors import ConnectionFailed, ConnectionLost, HostUnreachable
 from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
