@@ -168,7 +168,7 @@ def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, e
     assert_complete(caught.value, sentence)
 
 
-def test_whoever_asked_for_what_may_not_be_repeated_hears_that_the_leader_ended(env, files):
+def test_a_request_that_is_not_idempotent_fails_when_the_leader_ends(env, files):
     ask = f"RemoteFileSystem('{env.host.alias}').exists('/')"
     lead = f"import time; from luigi_sshjob import RemoteFileSystem; {ask}; time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", lead], stdin=subprocess.DEVNULL) as leader:
