@@ -120,8 +120,6 @@ class RemoteCommandFailed(SSHJobError, RemoteCalledProcessError):
         self.output = output
         self.stderr = None
 
-    __str__ = SSHJobError.__str__
-
 
 class FileError(SSHJobError):
     """Base class of file errors. Each subclass is also the corresponding exception of Luigi or Python."""
@@ -134,8 +132,6 @@ class FileMissing(FileError, FileNotFoundError):
         SSHJobError.__init__(self, problem, **where)
         self.errno, self.filename = errno.ENOENT, path
 
-    __str__ = SSHJobError.__str__
-
 
 class PathIsDirectory(FileError, IsADirectoryError):
     """A directory was given in place of a file. Also an `IsADirectoryError`."""
@@ -144,8 +140,6 @@ class PathIsDirectory(FileError, IsADirectoryError):
         SSHJobError.__init__(self, problem, **where)
         self.errno, self.filename = errno.EISDIR, path
 
-    __str__ = SSHJobError.__str__
-
 
 class LocalFileError(FileError, OSError):
     """A local file or directory cannot be read or written. Also an `OSError`."""
@@ -153,8 +147,6 @@ class LocalFileError(FileError, OSError):
     def __init__(self, problem: str, *, number: int | None = None, **where: Any):
         SSHJobError.__init__(self, problem, **where)
         self.errno = number
-
-    __str__ = SSHJobError.__str__
 
 
 class PathExists(FileError, FileAlreadyExists):
