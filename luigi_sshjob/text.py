@@ -45,6 +45,22 @@ def format_duration(seconds: float) -> str:
     return " ".join(f"{counts[unit]} {unit}" for unit in units[largest : largest + 2] if counts[unit]) or "0 s"
 
 
+def format_seconds(seconds: float) -> str:
+    """Formats a measured time: 1.2 ms, 0.35 s, 12 s."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.1f} ms"
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def format_size(size: float) -> str:
+    """Formats a number of bytes: 8 B, 1.5 KiB, 12 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def _break_reference(match: re.Match[str]) -> str:
     reference = match[0]
     return reference if html.unescape(reference) == reference else f"&{_WORD_JOINER}{reference[1:]}"

@@ -1,4 +1,4 @@
-"""What was seen of a host, before anybody judges it. None, or empty, is what is not known."""
+"""Measured facts about a host, before they are checked. None, or an empty value, means unknown."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
 
 
 @dataclasses.dataclass(frozen=True)
-class Lookup:
-    """Of the host's name, on this machine."""
+class NameLookup:
+    """Resolution of the host's name on this machine."""
 
     addresses: tuple[str, ...] = ()
     seconds: float = 0.0
     problem: str = ""
-    for_now: bool = False
-    """The name service did not answer; that may change."""
+    temporary: bool = False
+    """Whether the name service did not respond, which may change."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Opening:
-    """Of one session: how long it took, and what rc files wrote meanwhile."""
+class SessionOpening:
+    """Duration of opening a session, and the output of rc files."""
 
     seconds: float
     preamble: str = ""
@@ -30,30 +30,30 @@ class Opening:
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Of requests to a shell that is open, in seconds, and the host's clock."""
+    """Round trips of requests to an open shell, in seconds, and the host's clock."""
 
     median: float
     longest: float
     clock_ahead: float | None = None
-    """Of this machine's; at most `clock_error` wrong."""
+    """Difference to the clock of this machine, accurate to `clock_error`."""
     clock_error: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Sessions:
-    """How many could be open at once on the one connection."""
+class SessionCount:
+    """Number of sessions that were open at the same time on one connection."""
 
     open: int
     refused: bool
-    """Whether the server refused one more. Otherwise no more were tried, or `problem` says why not."""
+    """Whether the server refused one more. If not, no more were tried, or `problem` is the reason."""
     others: int = 0
-    """Those of them that other processes of the account held."""
+    """How many of them belong to other processes of the account."""
     problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Survival:
-    """Of a detached process, `seconds` after the connection that it was started from had ended."""
+    """Whether a detached process was running `seconds` after the end of the connection that started it."""
 
     survived: bool | None
     seconds: float = 0.0
@@ -62,7 +62,7 @@ class Survival:
 
 @dataclasses.dataclass(frozen=True)
 class DirectoryFacts:
-    """A directory on the host. Sizes are bytes."""
+    """A directory on the host. Sizes are in bytes."""
 
     path: str
     writable: bool = False
@@ -70,114 +70,115 @@ class DirectoryFacts:
     free: int | None = None
     size: int | None = None
     files: int | None = None
-    """How many more there is room for."""
+    """Number of files that can still be created."""
     kind: str = ""
-    runs: bool | None = None
-    """Whether programs in it may be run."""
+    """Type of the file system."""
+    executable: bool | None = None
+    """Whether programs in it can be executed."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Base:
-    """`base_dir`: as far as it is there, else the directory that it will be made in is `place`."""
+class BaseDirectory:
+    """`base_dir`, and the existing directory `location`: itself, or the one in which it will be created."""
 
     path: str
-    place: DirectoryFacts
+    location: DirectoryFacts
     mode: str = ""
     own: bool = True
 
     @property
     def exists(self) -> bool:
-        """Whether it is there."""
-        return self.path == self.place.path
+        """Whether it has been created."""
+        return self.path == self.location.path
 
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What the account is met with there."""
+    """The account on the host and its environment."""
 
     shell: str
     user: str
     home: str
     system: str
     sh: str
-    base: Base
-    timer: bool | None
-    """Whether there is a time(1) that tells peak memory."""
+    base: BaseDirectory
+    measures_memory: bool | None
+    """Whether time(1) reports peak memory."""
     missing: tuple[str, ...]
-    """Tools, by name."""
+    """Names of missing tools."""
     scope: str
-    """What systemd calls our login, where its login manager has noticed it."""
-    kills: bool | None
+    """systemd's unit of this login, if its login manager knows the login."""
+    kill_user_processes: bool | None
     """logind's KillUserProcesses."""
-    spared: bool
-    """By KillExcludeUsers."""
-    lingers: bool
+    excluded: bool
+    """Whether KillExcludeUsers names the account."""
+    lingering: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Slurm:
-    """None of it where there is no sbatch."""
+    """The Slurm of a host that has sbatch."""
 
     version: str
-    answers: bool
+    responds: bool
     problem: str = ""
     accounting: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """All of it: what was asked for, then what was found."""
+    """All measured facts about one host."""
 
     route: Route
-    arrival: LoginInfo
-    opening: Opening
-    pace: Latency
+    login: LoginInfo
+    opening: SessionOpening
+    latency: Latency
     account: Account
-    sessions: Sessions
+    sessions: SessionCount
     survival: Survival
     slurm: Slurm | None
-    elsewhere: tuple[DirectoryFacts, ...] = ()
+    alternatives: tuple[DirectoryFacts, ...] = ()
+    """Other directories that may hold base_dir."""
     slowest: float = 0.0
-    """Of the requests that were made, in seconds."""
+    """Duration of the slowest request, in seconds."""
 
 
-def account(parts: Iterable[ResponsePart]) -> Account:
-    """What `doctor_facts` answered."""
-    said = list(parts)
-    facts = _first(said)
+def parse_account(parts: Iterable[ResponsePart]) -> Account:
+    """Parse the response of `doctor_facts`."""
+    parts = list(parts)
+    facts = _values(parts)
     user = facts.get("user", "")
-    kills = facts.get("kills", "")
     return Account(
         shell=facts.get("shell", ""),
         user=user,
         home=facts.get("home", ""),
         system=facts.get("system", ""),
         sh=facts.get("sh", ""),
-        base=Base(facts["base"], _place(facts), facts.get("mode", ""), facts.get("own", "yes") == "yes"),
-        timer=bool(facts["timer"]) if "timer" in facts else None,
-        missing=tuple(part.value for part in said if part.kind == "missing"),
+        base=BaseDirectory(facts["base"], _directory(facts), facts.get("mode", ""), facts.get("own", "yes") == "yes"),
+        measures_memory=bool(facts["timer"]) if "timer" in facts else None,
+        missing=tuple(part.value for part in parts if part.kind == "missing"),
         scope=facts.get("scope", ""),
-        # as busctl(1) prints a boolean, and an array of strings
-        kills={"b true": True, "b false": False}.get(kills),
-        spared=f'"{user}"' in facts.get("spared", ""),
-        lingers=facts.get("linger") == "yes",
+        # the format of busctl(1) for a boolean, and for an array of strings
+        kill_user_processes={"b true": True, "b false": False}.get(facts.get("kills", "")),
+        excluded=f'"{user}"' in facts.get("spared", ""),
+        lingering=facts.get("linger") == "yes",
     )
 
 
-def places(parts: Iterable[ResponsePart]) -> tuple[DirectoryFacts, ...]:
-    """What `doctor_elsewhere` answered."""
+def parse_directories(parts: Iterable[ResponsePart]) -> tuple[DirectoryFacts, ...]:
+    """Parse the response of `doctor_elsewhere`."""
     groups: list[list[ResponsePart]] = []
     for part in parts:
         if part.kind == "place":
             groups.append([])
         if groups:
             groups[-1].append(part)
-    return tuple(_place(_first(group)) for group in groups)
+    return tuple(_directory(_values(group)) for group in groups)
 
 
-def slurm(parts: Iterable[ResponsePart]) -> Slurm | None:
-    """What `doctor_slurm` answered."""
-    facts = _first(parts)
+def parse_slurm(parts: Iterable[ResponsePart]) -> Slurm | None:
+    """Parse the response of `doctor_slurm`; None if the host has no Slurm."""
+    facts = _values(parts)
     if "slurm" not in facts:
         return None
     return Slurm(
@@ -185,19 +186,19 @@ def slurm(parts: Iterable[ResponsePart]) -> Slurm | None:
     )
 
 
-def first(parts: Iterable[ResponsePart], kind: str) -> str:
-    """The text of a fact, or nothing."""
-    return _first(parts).get(kind, "")
+def first_value(parts: Iterable[ResponsePart], kind: str) -> str:
+    """Return the first value of a kind, or an empty string."""
+    return _values(parts).get(kind, "")
 
 
-def _first(parts: Iterable[ResponsePart]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _values(parts: Iterable[ResponsePart]) -> dict[str, str]:
+    values: dict[str, str] = {}
     for part in parts:
-        found.setdefault(part.kind, part.value)
-    return found
+        values.setdefault(part.kind, part.value)
+    return values
 
 
-def _place(facts: dict[str, str]) -> DirectoryFacts:
+def _directory(facts: dict[str, str]) -> DirectoryFacts:
     return DirectoryFacts(
         path=facts["place"],
         writable=facts.get("writable") == "yes",
@@ -206,7 +207,7 @@ def _place(facts: dict[str, str]) -> DirectoryFacts:
         size=_kibibytes(facts, "size"),
         files=int(facts["files"]) if "files" in facts else None,
         kind=facts.get("kind", ""),
-        runs={"yes": True, "no": False}.get(facts.get("runs", "")),
+        executable={"yes": True, "no": False}.get(facts.get("runs", "")),
     )
 
 

@@ -1,65 +1,70 @@
-"""The settings that suit a host. Pure; says nothing where those in force do."""
+"""Recommends settings that suit a host. Pure; recommends nothing where the current settings do."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from luigi_sshjob.doctor.checks.storage import LITTLE_ROOM, is_full
+from luigi_sshjob.doctor.checks.storage import MIN_FREE, is_full
 from luigi_sshjob.doctor.facts import DirectoryFacts, Facts
-from luigi_sshjob.doctor.report import Advice, seconds
+from luigi_sshjob.doctor.report import Recommendation
+from luigi_sshjob.text import format_seconds
 
-_LOGIN_MARGIN = 3  # a login may take so many times as long as the one that was seen
-_ANSWER_MARGIN = 10
+_LOGIN_MARGIN = 3  # a later login may take this many times as long as the measured one
+_REQUEST_MARGIN = 10
+_VAR_TMP = "/var/tmp"  # noqa: S108  # a directory on the host; the name below it contains the account
 
 
-def advise(
-    seen: Facts, *, max_sessions: int, connect_timeout: float, request_timeout: float, launcher: str
-) -> Iterator[Advice]:
-    """What to change. Times are seconds."""
-    if seen.sessions.refused and seen.sessions.open <= max_sessions:
-        allowed = seen.sessions.open
-        # a fifth for others: sessions that a person opens on it, and those that are just ending
-        fitting = max(1, allowed - max(1, allowed // 5))
-        if fitting != max_sessions:
-            yield Advice("max_sessions", str(fitting), f"the server allows {allowed} at once")
-    login = seen.arrival.seconds or 0.0
+def recommend_settings(
+    facts: Facts, *, max_sessions: int, connect_timeout: float, request_timeout: float, launcher: str
+) -> Iterator[Recommendation]:
+    """Yield settings to change, given the current ones. Times are in seconds."""
+    if facts.sessions.refused and facts.sessions.open <= max_sessions:
+        allowed = facts.sessions.open
+        # leaves a fifth for sessions that the user opens, and for those that are just ending
+        suitable = max(1, allowed - max(1, allowed // 5))
+        if suitable != max_sessions:
+            yield Recommendation("max_sessions", str(suitable), f"the server allows {allowed} sessions")
+    login = facts.login.seconds or 0.0
     if login * _LOGIN_MARGIN > connect_timeout:
-        yield Advice("connect_timeout", _rounded(login * _LOGIN_MARGIN), f"a login took {seconds(login)}")
-    slowest = max(seen.slowest, seen.opening.seconds)
-    if slowest * _ANSWER_MARGIN > request_timeout:
-        yield Advice("request_timeout", _rounded(slowest * _ANSWER_MARGIN), f"an answer took {seconds(slowest)}")
-    usable = seen.slurm is not None and seen.slurm.answers
-    if usable and launcher != "slurm":
-        yield Advice("launcher", "slurm", "it is a login node: jobs belong on the cluster's nodes")
-    if seen.slurm is None and launcher == "slurm":
-        yield Advice("launcher", "nohup", "there is no Slurm")
-    yield from _elsewhere(seen, for_nodes=usable)
-
-
-def needs_another_place(seen_place: DirectoryFacts, own: bool = True) -> bool:
-    """Whether jobs should not live there."""
-    return not own or not seen_place.writable or (seen_place.free is not None and seen_place.free < LITTLE_ROOM)
-
-
-def _elsewhere(seen: Facts, *, for_nodes: bool) -> Iterator[Advice]:
-    base = seen.account.base
-    if not needs_another_place(base.place, base.own):
-        return
-    for place in seen.elsewhere:
-        # the nodes of a cluster have a /var/tmp each
-        if needs_another_place(place) or place.path == base.place.path or (for_nodes and place.path == "/var/tmp"):
-            continue
-        why = (
-            "another account's" if not base.own else "full" if is_full(base) or base.place.writable else "not writable"
+        yield Recommendation(
+            "connect_timeout", _round_up(login * _LOGIN_MARGIN), f"a login took {format_seconds(login)}"
         )
-        name = f"luigi-sshjob-{seen.account.user}" if place.path == "/var/tmp" else "luigi-sshjob"
-        if place.path == seen.account.home:
+    slowest = max(facts.slowest, facts.opening.seconds)
+    if slowest * _REQUEST_MARGIN > request_timeout:
+        yield Recommendation(
+            "request_timeout", _round_up(slowest * _REQUEST_MARGIN), f"a request took {format_seconds(slowest)}"
+        )
+    has_slurm = facts.slurm is not None and facts.slurm.responds
+    if has_slurm and launcher != "slurm":
+        yield Recommendation("launcher", "slurm", "the host is a login node: jobs belong on the compute nodes")
+    if facts.slurm is None and launcher == "slurm":
+        yield Recommendation("launcher", "nohup", "the host has no Slurm")
+    yield from _base_dir(facts, for_nodes=has_slurm)
+
+
+def is_unsuitable(directory: DirectoryFacts, own: bool = True) -> bool:
+    """Whether a directory should not hold jobs: it belongs to another account, is read-only or almost full."""
+    return not own or not directory.writable or (directory.free is not None and directory.free < MIN_FREE)
+
+
+def _base_dir(facts: Facts, *, for_nodes: bool) -> Iterator[Recommendation]:
+    base = facts.account.base
+    if not is_unsuitable(base.location, base.own):
+        return
+    for directory in facts.alternatives:
+        # each node of a cluster has its own /var/tmp
+        unshared = for_nodes and directory.path == _VAR_TMP
+        if unshared or is_unsuitable(directory) or directory.path == base.location.path:
+            continue
+        problem = "full" if is_full(base) or base.location.writable else "not writable"
+        name = f"luigi-sshjob-{facts.account.user}" if directory.path == _VAR_TMP else "luigi-sshjob"
+        if directory.path == facts.account.home:
             name = ".luigi-sshjob"
-        yield Advice("base_dir", f"{place.path}/{name}", f"{base.path} is {why}")
+        reason = f"{base.path} {f'is {problem}' if base.own else 'belongs to another account'}"
+        yield Recommendation("base_dir", f"{directory.path}/{name}", reason)
         return
 
 
-def _rounded(value: float) -> str:
-    """Up to a whole number that looks chosen."""
+def _round_up(value: float) -> str:
     return str(math.ceil(value / 5) * 5)

@@ -1,7 +1,7 @@
-"""Asks the host, one thing after the other, and has what was seen judged.
+"""Measures a host step by step and runs all checks.
 
-Two logins at most: that of the shared connection, where there is none yet, and one to see what becomes of processes
-when a connection ends. Nothing stays on the host.
+Makes two logins at most: that of the shared connection, if there is none yet, and one to test whether processes
+survive the end of a connection. Leaves nothing on the host.
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-from luigi_sshjob.doctor import facts, recommendations
-from luigi_sshjob.doctor.checks import login, storage, system
-from luigi_sshjob.doctor.checks import session as session_module
-from luigi_sshjob.doctor.facts import Account, DirectoryFacts, Facts, Latency, Lookup, Opening
-from luigi_sshjob.doctor.probes.detach import detach, open_shell, watch
+from luigi_sshjob.doctor.checks import login, session, storage, system
+from luigi_sshjob.doctor.facts import (
+    Account,
+    DirectoryFacts,
+    Facts,
+    Latency,
+    NameLookup,
+    SessionOpening,
+    first_value,
+    parse_account,
+    parse_directories,
+    parse_slurm,
+)
+from luigi_sshjob.doctor.probes.detach import check_survival, open_shell, start_detached
 from luigi_sshjob.doctor.probes.session_limit import count_sessions
+from luigi_sshjob.doctor.recommendations import is_unsuitable, recommend_settings
 from luigi_sshjob.doctor.report import CheckResult, Report, Status
 from luigi_sshjob.errors import RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
@@ -27,156 +37,169 @@ from luigi_sshjob.ssh.transports.base import DiagnosableTransport
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
 from luigi_sshjob.targets.context import RemoteContext
 
-_LOOKS = 5  # round trips that are timed
-_SLURM = 60.0  # seconds it is given in all
-_FEWEST, _MOST = 12, 40  # sessions that are tried; sshd allows 10 unless told otherwise
+_ROUND_TRIPS = 5
+_PROBE_TIMEOUT = 60.0  # seconds that Slurm, or directories on slow file systems, get in addition
+_MIN_SESSIONS, _MAX_SESSIONS = 12, 40  # sessions that are tried; sshd allows 10 by default
 
 
-def examine(
-    context: RemoteContext, base_dir: str | None = None, said: Callable[[str], None] = lambda _: None
+def run_checks(
+    context: RemoteContext, base_dir: str | None = None, progress: Callable[[str], None] = lambda _: None
 ) -> Report:
-    """The whole examination. `said` is told what is being done; raises nothing for a host that does not answer."""
+    """Run all checks; `progress` is called with a description of each step. An unreachable host is a result, too."""
     host = str(context.destination)
-    findings: list[CheckResult] = []
+    results: list[CheckResult] = []
     route = None
     try:
-        said("looking up the name")
+        progress("resolving the name")
         transport = context.connection.transport
-        of_the_user = transport.settings.existing_master == "require"
+        existing_master = transport.settings.existing_master == "require"
         route = transport.route()
-        lookup = None if route.through else _look_up(route)
-        findings.append(login.judge_name(route, lookup))
-        said("logging in")
-        arrival = transport.connect_verbose()
+        lookup = None if route.through else _resolve(route)
+        results.append(login.check_name(route, lookup))
+        progress("logging in")
+        login_info = transport.connect_verbose()
     except SSHJobError as error:
-        failed = login.judge_failed_login(error, route)
-        # what ssh says of the name counts more than what we found
-        findings = [finding for finding in findings if finding.check != failed[-1].check]
-        return Report(host, (*findings, *failed, _unasked("there was no login")), answered=False)
-    findings = [
-        login.judge_name(route, lookup, reached=True),
-        login.judge_login(route, arrival, of_the_user=of_the_user),
-        login.judge_host_key(arrival),
+        failed = login.check_failed_login(error, route)
+        # ssh's own error about the name replaces our lookup
+        results = [result for result in results if result.check != failed[-1].check]
+        return Report(host, (*results, *failed, _skipped("the login failed")), reachable=False)
+    results = [
+        login.check_name(route, lookup, reached=True),
+        login.check_login(route, login_info, existing_master=existing_master),
+        login.check_host_key(login_info),
     ]
     try:
         base_dir = base_dir or transport.settings.base_dir
-        seen = _look(transport, route, arrival, base_dir, said)
+        facts = _measure(transport, route, login_info, base_dir, progress)
     except SSHJobError as error:
         no_session = CheckResult("session", Status.FAIL, error.problem, error.next_step)
-        return Report(host, (*findings, no_session, _unasked("the host did not answer")), answered=False)
-    findings += _judged(seen, transport, base_dir)
+        return Report(host, (*results, no_session, _skipped("the host did not respond")), reachable=False)
+    results += _check(facts, transport, base_dir)
     settings = transport.settings
-    advised = recommendations.advise(
-        seen,
+    recommendations = recommend_settings(
+        facts,
         max_sessions=settings.max_sessions,
         connect_timeout=transport.destination.connect_timeout or settings.connect_timeout,
         request_timeout=settings.request_timeout,
         launcher=settings.launcher,
     )
-    return Report(host, tuple(findings), tuple(advised))
+    return Report(host, tuple(results), tuple(recommendations))
 
 
-def _look_up(route: Route) -> Lookup:
+def _resolve(route: Route) -> NameLookup:
     began = time.monotonic()
     try:
         found = socket.getaddrinfo(route.hostname, route.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        why = error.strerror if isinstance(error, socket.gaierror) else "no name of a host"
-        for_now = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-        return Lookup(seconds=time.monotonic() - began, problem=why or str(error), for_now=for_now)
+        reason = error.strerror if isinstance(error, socket.gaierror) else "invalid host name"
+        temporary = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+        return NameLookup(seconds=time.monotonic() - began, problem=reason or str(error), temporary=temporary)
     addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-    return Lookup(tuple(addresses), time.monotonic() - began)
+    return NameLookup(tuple(addresses), time.monotonic() - began)
 
 
-def _look(
-    transport: DiagnosableTransport, route: Route, arrival: LoginInfo, base_dir: str, said: Callable[[str], None]
+def _measure(
+    transport: DiagnosableTransport,
+    route: Route,
+    login_info: LoginInfo,
+    base_dir: str,
+    progress: Callable[[str], None],
 ) -> Facts:
-    """Raises `ConnectionFailed` where the host does not answer."""
+    """Raises `ConnectionFailed` if the host does not respond."""
     timeout = transport.settings.request_timeout
-    said("opening a session")
-    opening = _open(transport, timeout)
-    if opening.seconds > session_module.SLOW_OPENING:
-        # a busy machine is slow now and then, rc files are each time
-        opening = min(opening, _open(transport, timeout), key=lambda found: found.seconds)
-    with contextlib.closing(open_shell(transport)) as shared:
-        pace = _pace(shared, timeout)
-        said("looking what outlives a connection")
-        detached = detach(transport, shared)
-        said("asking for facts")
+    progress("opening a session")
+    opening = _open_session(transport, timeout)
+    if opening.seconds > session.SLOW_OPENING:
+        # a busy machine is slow only sometimes, rc files are slow each time
+        opening = min(opening, _open_session(transport, timeout), key=lambda opening: opening.seconds)
+    with contextlib.closing(open_shell(transport)) as shell:
+        latency = _measure_latency(shell, timeout)
+        progress("checking whether processes survive a disconnect")
+        detached = start_detached(transport, shell)
+        progress("inspecting the account")
         began = time.monotonic()
-        account = account_of(shared, base_dir, timeout)
+        account = inspect_account(shell, base_dir, timeout)
         slowest = time.monotonic() - began
-        said("counting sessions")
-        most = min(_MOST, max(_FEWEST, transport.settings.max_sessions + 2))
+        progress("counting sessions")
+        most = min(_MAX_SESSIONS, max(_MIN_SESSIONS, transport.settings.max_sessions + 2))
         sessions = count_sessions(transport, most=most, own=1, deadline=deadline_in(timeout))
-        said("asking for more facts")
-        slurm = facts.slurm(shared.call("doctor_slurm", deadline=deadline_in(timeout + _SLURM)).parts)
-        elsewhere: tuple[DirectoryFacts, ...] = ()
-        if recommendations.needs_another_place(account.base.place, account.base.own):
-            parts = shared.call("doctor_elsewhere", deadline=deadline_in(timeout + _SLURM)).parts
-            elsewhere = facts.places(parts)
-        survival = watch(detached, shared, timeout)
+        progress("checking Slurm and other directories")
+        slurm = parse_slurm(shell.call("doctor_slurm", deadline=deadline_in(timeout + _PROBE_TIMEOUT)).parts)
+        alternatives: tuple[DirectoryFacts, ...] = ()
+        if is_unsuitable(account.base.location, account.base.own):
+            parts = shell.call("doctor_elsewhere", deadline=deadline_in(timeout + _PROBE_TIMEOUT)).parts
+            alternatives = parse_directories(parts)
+        survival = check_survival(detached, shell, timeout)
     return Facts(
-        route, arrival, opening, pace, account, sessions, survival, slurm, elsewhere=elsewhere, slowest=slowest
+        route,
+        login_info,
+        opening,
+        latency,
+        account,
+        sessions,
+        survival,
+        slurm,
+        alternatives=alternatives,
+        slowest=slowest,
     )
 
 
-def account_of(shared: RemoteShell, base_dir: str, timeout: float) -> Account:
-    """What the host says of the account. Raises `RemoteCommandFailed` where its /bin/sh is none."""
-    told = shared.call(request_text("doctor_facts", quoting.directory_word(base_dir)), deadline=deadline_in(timeout))
-    if not facts.first(told.parts, "place"):
+def inspect_account(shell: RemoteShell, base_dir: str, timeout: float) -> Account:
+    """Return facts about the account. Raises `RemoteCommandFailed` if /bin/sh is not a POSIX shell."""
+    request = request_text("doctor_facts", quoting.directory_word(base_dir))
+    response = shell.call(request, deadline=deadline_in(timeout))
+    if not first_value(response.parts, "place"):
         raise RemoteCommandFailed(
-            f"the host's /bin/sh does not understand what it is asked: {told.text}",
-            host=shared.session.host,
-            next_step="see what its /bin/sh is: it is to be a POSIX shell",
+            f"the host's /bin/sh cannot run the checks: {response.text}",
+            host=shell.session.host,
+            next_step="check its /bin/sh, which must be a POSIX shell",
         )
-    return facts.account(told.parts)
+    return parse_account(response.parts)
 
 
-def _open(transport: DiagnosableTransport, timeout: float) -> Opening:
-    """A session that does nothing."""
+def _open_session(transport: DiagnosableTransport, timeout: float) -> SessionOpening:
     deadline = deadline_in(timeout)
     began = time.monotonic()
-    with contextlib.closing(Session(transport, "exit 0", deadline=deadline)) as session:
+    with contextlib.closing(Session(transport, "exit 0", deadline=deadline)) as opened:
         took = time.monotonic() - began
-        session.wait(deadline=deadline)
-        return Opening(took, session.preamble.decode("utf-8", "replace") + session.stderr_text())
+        opened.wait(deadline=deadline)
+        return SessionOpening(took, opened.preamble.decode("utf-8", "replace") + opened.stderr_text())
 
 
-def _pace(shared: RemoteShell, timeout: float) -> Latency:
+def _measure_latency(shell: RemoteShell, timeout: float) -> Latency:
     times = []
-    for _ in range(_LOOKS):
+    for _ in range(_ROUND_TRIPS):
         began = time.monotonic()
-        shared.call(request_text("echo_back", "here"), deadline=deadline_in(timeout))
+        shell.call(request_text("echo_back", "here"), deadline=deadline_in(timeout))
         times.append(time.monotonic() - began)
     began = time.time()
-    clock = facts.first(shared.call("doctor_clock", deadline=deadline_in(timeout)).parts, "clock")
+    clock = first_value(shell.call("doctor_clock", deadline=deadline_in(timeout)).parts, "clock")
     took = time.time() - began
-    pace = Latency(statistics.median(times), max(times))
+    latency = Latency(statistics.median(times), max(times))
     if not clock.isdigit():
-        return pace
-    # it said a whole second of which any part may have passed, at any moment of the round trip
-    return Latency(pace.median, pace.longest, int(clock) + 0.5 - (began + took / 2), 0.5 + took / 2)
+        return latency
+    # the clock has whole seconds, and was read at some moment of the round trip
+    return Latency(latency.median, latency.longest, int(clock) + 0.5 - (began + took / 2), 0.5 + took / 2)
 
 
-def _judged(seen: Facts, transport: DiagnosableTransport, base_dir: str) -> Iterator[CheckResult]:
-    account: Account = seen.account
+def _check(facts: Facts, transport: DiagnosableTransport, base_dir: str) -> Iterator[CheckResult]:
+    account = facts.account
     settings = transport.settings
-    yield session_module.judge_pace(seen.pace)
-    yield CheckResult("system", Status.OK if account.system else Status.UNKNOWN, account.system or "not known")
-    yield session_module.judge_shell(account.shell, account.sh)
-    yield session_module.judge_rc_files(seen.opening, seen.pace, account.shell)
-    of_the_user = settings.existing_master == "require"
-    yield session_module.judge_sessions(seen.sessions, settings.max_sessions, of_the_user=of_the_user)
-    yield session_module.judge_clock(seen.pace)
-    yield storage.judge_base(account.base, base_dir)
-    yield storage.judge_room(account.base)
-    yield storage.judge_noexec(account.base)
-    yield from system.judge_tools(account)
-    yield system.judge_detaching(account)
-    yield system.judge_logout(seen.survival, account)
-    yield system.judge_slurm(seen.slurm, settings.launcher)
+    existing_master = settings.existing_master == "require"
+    yield session.check_latency(facts.latency)
+    yield CheckResult("system", Status.OK if account.system else Status.UNKNOWN, account.system or "unknown")
+    yield session.check_shell(account.shell, account.sh)
+    yield session.check_rc_files(facts.opening, facts.latency, account.shell)
+    yield session.check_sessions(facts.sessions, settings.max_sessions, existing_master=existing_master)
+    yield session.check_clock(facts.latency)
+    yield storage.check_base_dir(account.base, base_dir)
+    yield storage.check_space(account.base)
+    yield storage.check_noexec(account.base)
+    yield from system.check_tools(account)
+    yield system.check_setsid(account)
+    yield system.check_logout(facts.survival, account)
+    yield system.check_slurm(facts.slurm, settings.launcher)
 
 
-def _unasked(why: str) -> CheckResult:
-    return CheckResult("all else", Status.UNKNOWN, f"not known: {why}")
+def _skipped(reason: str) -> CheckResult:
+    return CheckResult("other checks", Status.UNKNOWN, f"skipped: {reason}")

@@ -23,7 +23,7 @@ from luigi_sshjob.cli.commands import ls
 from luigi_sshjob.cli.commands.gc import is_old
 from luigi_sshjob.cli.parser import parser
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.doctor.runner import account_of
+from luigi_sshjob.doctor.runner import inspect_account
 from luigi_sshjob.errors import LocalResourceError, SSHJobError
 from luigi_sshjob.jobs.listing import JobSummary
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
@@ -114,7 +114,6 @@ def without_another_login(env: Environment) -> None:
 
 OF_NO_AGE = JobSummary(JobRef("box", "Task", 1, "/jobs/Task/1"), JobStatus(State.LOST), collected="me")
 
-# no host can be had whose /bin/sh is none
 ODD_SHELL: Any = SimpleNamespace(
     call=lambda text, deadline: Response(127, b"sh: doctor_facts: not found"), session=SimpleNamespace(host="box")
 )
@@ -124,7 +123,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("no host was used lately from here", lambda _: ls.run(parser().parse_args(["ls"]))),
     ("the host cannot tell how old it is: it has no stat(1)", lambda _: is_old("box", OF_NO_AGE, 0)),
     ("existing_master is require, so a separate login is not allowed", without_another_login),
-    ("the host's /bin/sh does not understand what it is asked", lambda _: account_of(ODD_SHELL, "~", 1)),
+    ("the host's /bin/sh cannot run the checks", lambda _: inspect_account(ODD_SHELL, "~", 1)),
     ("cannot create the runtime directory", with_settings(command("true"), runtime_dir="/dev/null/x")),
     ("cannot create the runtime directory", with_settings(command("true"), runtime_dir="~nobody-at-all/x")),
     ("invalid host name", lambda _: RemoteContext("-oProxyCommand=x")),

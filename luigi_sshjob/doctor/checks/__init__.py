@@ -1,1 +1,1 @@
-"""What the doctor checks, by subject."""
+"""The checks, by subject."""

@@ -1,1 +1,1 @@
-"""Checks that start something on the host."""
+"""Probes that start processes or sessions on the host."""

@@ -185,5 +185,5 @@ def test_the_example_runs_unchanged_on_a_host_and_on_a_cluster(launcher, host, l
 def test_the_doctor_sends_jobs_to_the_nodes(slurm, capsys):
     assert main(["doctor", slurm.host.alias]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^note  slurm +slurm-wlm \S+ answers", said, re.MULTILINE)
+    assert re.search(r"^note  slurm +slurm-wlm \S+ responds", said, re.MULTILINE)
     assert "\n    launcher = slurm\n" in said
