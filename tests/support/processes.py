@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -72,12 +73,15 @@ def alive(pid: int) -> bool:
 
 def kill(pids: list[int]) -> None:
     """Send SIGKILL to each process and wait for its end."""
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    send_signal(pids, signal.SIGKILL)
     wait_until(lambda: not any(map(alive, pids)), f"the end of processes {pids}")
+
+
+def send_signal(pids: list[int], number: int) -> None:
+    """Send a signal to each process that has not ended: the first signal may end the others."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:

@@ -59,8 +59,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_the_next_one_attaches(host, f
 def test_an_ordinary_end_of_the_worker_leaves_the_job_running(host, folder, start_luigi):
     first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
     processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
-    for member in processes.family(first.pid):
-        os.kill(member.pid, signal.SIGTERM)
+    processes.send_signal([member.pid for member in processes.family(first.pid)], signal.SIGTERM)
     first.wait(30)
     assert any("supervise.sh" in args for _, args in host.processes())
     host.run("touch", f"{folder}/go")
@@ -83,8 +82,7 @@ def test_an_ordinary_end_of_the_worker_cancels_the_job_if_configured(host, folde
     first = start_luigi("Slow", "--host", host.alias, "--folder", folder, "--local-scheduler", "--workers", "2")
     processes.wait_until(lambda: "] working on it" in first.log.read_text(), "the job's first line")
     if end == "terminated":
-        for member in processes.family(first.pid):
-            os.kill(member.pid, signal.SIGTERM)
+        processes.send_signal([member.pid for member in processes.family(first.pid)], signal.SIGTERM)
     elif end == "interrupted":
         os.killpg(first.pid, signal.SIGINT)
     else:
