@@ -1,4 +1,4 @@
-"""What a host is asked of a job, and what it tells: `tell_job` in remote/server/state.sh. No I/O."""
+"""What a host is asked of a job, and what it tells: `write_status` in remote/server/state.sh. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
-_BLOCK = 1024  # bytes; `tell_job` in remote/server/state.sh reads whole ones,
+_BLOCK = 1024  # bytes; `write_status` in remote/server/state.sh reads whole ones,
 _PIECE = 1024 * _BLOCK  # and at most so many at once
 
 
@@ -18,7 +18,7 @@ def offset_word(offset: int | None) -> str:
 
 
 def watch_words(job: JobRef, offset: int, known: State | None, more: bool) -> tuple[str, ...]:
-    """What `watch_arm` in remote/server/watch.sh is told of a job, see `JobClient.watch`."""
+    """What `subscribe` in remote/server/watch.sh is told of a job, see `JobClient.watch`."""
     return job.directory, offset_word(offset), known.value if known else "", "yes" if more else ""
 
 

@@ -1,33 +1,32 @@
 # shellcheck shell=sh disable=SC2154
-# The far end of a stream of bytes: what a session of its own runs. It says a line before the first byte, so that the
-# other side knows at once what cannot be opened. Whoever fails ends the session with a status that is not 0.
+# Streams of bytes, each in a session of its own. A line before the first byte reports that the file or directory was
+# opened. An error ends the session with a status other than 0.
 
-# temporary_in DIRECTORY: sets $temporary to a name there that tells who writes, see sweep_directory in files.sh. It does
-# not hold the name that the file will have, which may be as long as a name can be.
+# temporary_in DIRECTORY: sets $temporary to a name there that identifies this process, see sweep_directory in files.sh.
+# It does not contain the final name, which may have the maximum length.
 temporary_in() {
-  machine_identity
+  host_identity
   process_start $$ || start=
   temporary=$1/.sshjob-tmp.$machine.$$.$start
 }
 
-# receive_file DIRECTORY [private]: standard input becomes a new file there, whose name is said; a private one is nobody
-# else's to read until fs_commit gives it another mode.
+# receive_file DIRECTORY [private]: writes standard input to a new file there, and prints its name. A private file is
+# readable by its owner only, until fs_commit sets its mode.
 receive_file() {
   temporary_in "$1"
   [ "${2-}" != private ] || umask 077
   exec 3>"$temporary" && printf '%s\n' "${temporary##*/}" && exec cat >&3
 }
 
-# resume_file FILE BLOCKS: standard input goes on in the file behind so many blocks of 64 KiB. Written where it belongs,
-# not at the end: the writer before, cut off, may still have bytes on their way to the same places.
+# resume_file FILE BLOCKS: writes standard input to the file from that block of 64 KiB on. At its offset, not at the
+# end: bytes of the previous, interrupted writer may still arrive there.
 resume_file() {
   [ -e "$1" ] && printf '%s\n' "${1##*/}" && exec dd of="$1" bs=65536 seek="$2" conv=notrunc
 }
 
-# receive_tree DIRECTORY TAR_OPTIONS [MODE]: the archive on standard input becomes the directory `tree` in a new one there, whose name
-# is said: tar may make the times of its own as old as they were, see sweep_directory. Nobody else gets into the new one,
-# where not everything has the permissions that it will have. MODE is for a tar that gives none to a directory that is
-# there, as that of busybox.
+# receive_tree DIRECTORY TAR_OPTIONS [MODE]: extracts the archive on standard input to the directory `tree` in a new
+# private directory there, and prints the name of the latter, whose age is real: tar may set that of `tree` to the past,
+# see sweep_directory. MODE is for a tar that does not set the mode of an existing directory (busybox).
 receive_tree() {
   temporary_in "$1"
   (umask 077 && mkdir -- "$temporary") && mkdir -- "$temporary/tree" || return
@@ -39,10 +38,10 @@ receive_tree() {
 # report_absent PATH: ends the session with the line "missing" if nothing exists there.
 report_absent() { ! is_absent "$1" || { echo missing && exit 1; }; }
 
-# send_file FILE BYTE: writes the file to standard output, beginning at that byte; the first one has number 1.
+# send_file FILE BYTE: prints the file from that byte on; the first byte has number 1.
 send_file() {
   report_absent "$1"
-  # for a directory that would succeed
+  # opening a directory would succeed
   [ ! -d "$1" ] || {
     printf '%s\n' "$1: Is a directory" >&2
     exit 1
@@ -51,7 +50,7 @@ send_file() {
   if [ "$2" = 1 ]; then exec cat <&3; else exec tail -c "+$2" <&3; fi
 }
 
-# send_tree DIRECTORY: writes its content to standard output, as an archive.
+# send_tree DIRECTORY: prints its content as an archive.
 send_tree() {
   report_absent "$1"
   cd -- "$1" && echo open && exec tar -cf - .

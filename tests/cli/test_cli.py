@@ -216,7 +216,7 @@ def test_what_has_ended_is_collected_and_removed_by_hand_and_nothing_else_is(hos
     job = submit("Ended", "exit 3", ended=True)
     assert job.attempt == 2
     assert asked("forget", host.alias, "Ended/1", "Ended/2") == "Ended/1 was removed\nEnded/2 was removed\n"
-    with pytest.raises(RemoteCommandFailed, match="there is no log in the job directory any more"):
+    with pytest.raises(RemoteCommandFailed, match="the job directory has no log any more"):
         JobClient(RemoteContext(host.alias).connection, BASE, get_launcher("nohup")).tail(job, 1, 10)
     # how it ended, and that its number is taken, is still known
     assert host.run("sh", "-c", "cd .luigi-sshjob/jobs/Ended && echo */*") == "1/collected 2/collected\n"
@@ -240,7 +240,9 @@ def test_old_attempts_are_removed_and_never_a_running_job_an_output_or_what_is_n
     # even where it looks as if it were over
     host.run("sh", "-c", "cp .luigi-sshjob/jobs/Old/1/collected .luigi-sshjob/jobs/Running/1/")
     host.run("sh", "-c", "mkdir -p .luigi-sshjob/jobs/Foreign/1 && echo mine >.luigi-sshjob/jobs/Foreign/1/file")
-    with pytest.raises(JobError, match="the attempt was not removed: the job has not ended or was not collected"):
+    with pytest.raises(
+        JobError, match="the attempt was not removed: the job has not ended, or its outcome was not collected"
+    ):
         JobListing(RemoteContext(host.alias).connection, BASE).discard([running])
     age_mark(host, "Old/1", "Made/1", "Running/1")
     would = asked("gc", host.alias, "--dry-run", "--json")

@@ -63,7 +63,7 @@ WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], obje
     ("no such file on the host", "reading", lambda env, files: files.reader(f"{env.folder}/none")),
     ("no such file on the host", "reading the attributes of", lambda env, files: files.mtime(f"{env.folder}/none")),
     ("the size of a directory is not defined", "", lambda env, files: files.size(env.folder)),
-    ("it is a directory", "removing", lambda env, files: files.remove(env.folder, recursive=False)),
+    ("the path is a directory", "removing", lambda env, files: files.remove(env.folder, recursive=False)),
     (
         "the path already exists",
         "creating the directory",
@@ -121,6 +121,6 @@ def test_programs_that_a_host_lacks_are_named(env, files, folder):
         (env.tmp_path / "source").write_text("x")
         with pytest.raises(SSHJobError) as caught:
             files.put(env.tmp_path / "source", f"{folder}/copy", checksum=True)
-        assert_complete(caught.value, "the host has no sha256sum, shasum or openssl that could read the file")
+        assert_complete(caught.value, "the host has no sha256sum, shasum or openssl that can read the file")
     finally:
         env.host.run("cp", f"{folder}/bashrc", ".bashrc")

@@ -37,8 +37,8 @@ def test_a_job_directory_that_is_not_ours_to_write_is_named(env, bench):
         said.append(error)
     env.host.run("chmod", "700", f"{bench.folder}/jobs/Task")
     scripts_refused, place = said
-    assert_complete(scripts_refused, "the scripts of luigi_sshjob cannot be put in their place")
-    assert_complete(place, "the job directory cannot be put in its place")
+    assert_complete(scripts_refused, "cannot install the scripts of luigi_sshjob")
+    assert_complete(place, "cannot move the job directory to its path")
     assert (place.job, place.doing) == ("Task", "submitting it")
     assert place.next_step.endswith("nothing was submitted")
 
@@ -54,7 +54,7 @@ def test_a_job_that_cannot_be_ended_or_marked_is_named(env, bench):
     env.host.run("mv", f"{job.directory}/identity.bak", f"{job.directory}/identity")
     with pytest.raises(SSHJobError) as caught:
         bench.control.remove(job)
-    assert_complete(caught.value, "the job has not ended or was not collected")
+    assert_complete(caught.value, "the job has not ended, or its outcome was not collected")
     assert (caught.value.job, caught.value.doing) == (job.id, "removing it")
     env.host.run("kill", *(str(pid) for pid, args in env.host.processes() if "sleep 541" in args))
     assert not bench.monitor.wait(job, lambda _: None).succeeded
@@ -62,7 +62,7 @@ def test_a_job_that_cannot_be_ended_or_marked_is_named(env, bench):
     with pytest.raises(SSHJobError) as caught:
         bench.control.collect(job)
     env.host.run("chmod", "700", job.directory)
-    assert_complete(caught.value, "the mark of a collected outcome cannot be written in")
+    assert_complete(caught.value, "cannot mark the outcome as collected in")
 
 
 class Ends(RemoteJobTask):

@@ -218,7 +218,7 @@ def test_every_shell_reports_the_same_facts(far_side):
     parts = re.findall(r"^token part (\S+) 0 (.*)$", response, re.MULTILINE)
     start = [kind for kind, _ in parts].index("shell")
     unusable, parts = parts[:start], parts[start:]
-    assert ("unwritable", f"{far_side.base}/file is no directory") in unusable
+    assert ("unwritable", f"{far_side.base}/file is not a directory") in unusable
     assert [place for kind, place in unusable if kind == "place"] == [f"{far_side.base}/file", "/proc"]
     assert len([why for kind, why in unusable if kind == "unwritable" and why]) == 2
     assert "timer" not in dict(unusable)

@@ -77,7 +77,7 @@ def test_the_record_of_a_cancelled_job_says_by_whom_and_by_what_signal(bench, co
     bench.wait_until_running("sleep 300")
     outcome = bench.monitor.cancel(job, grace=1)
     assert (outcome.state, outcome.signal) == ("cancelled", signal)
-    assert re.fullmatch(rf"by \S+@\S+ \(process \d+\); its processes were sent {sent}", outcome.reason)
+    assert re.fullmatch(rf"by \S+@\S+ \(process \d+\); its processes received SIG{sent}", outcome.reason)
 
 
 def test_a_command_that_ends_itself_on_term_keeps_its_own_exit_code(bench):

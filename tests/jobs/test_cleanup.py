@@ -121,7 +121,7 @@ def test_cleanup_removes_nothing_outside_of_a_job_directory(bench):
     bench.control.collect(job)
     bench.host.run("sh", "-c", f"mkdir keep && cp -r {job.directory}/. keep && ln -s ~/keep {job.directory[:-1]}7")
     for directory in (f"{bench.host.home}/keep", f"{job.directory[:-1]}7", job.directory + "/.."):
-        with pytest.raises(RemoteCommandFailed, match="no directory of a job"):
+        with pytest.raises(RemoteCommandFailed, match="not a job directory"):
             bench.control.remove(dataclasses.replace(job, directory=directory))
     assert "exit_record" in bench.host.run("ls", "keep")
     bench.host.run("rm", "-r", "keep")

@@ -81,7 +81,7 @@ def test_outputs_appear_when_the_command_has_succeeded(bench):
 def test_success_without_the_output_is_no_success(bench):
     outcome, _ = bench.run("true", outputs=(Output("SSHJOB_OUTPUT", "~/never"),))
     assert (outcome.state, outcome.exit_code) == ("failed", 0)
-    assert "made no output" in outcome.reason
+    assert "did not create the output" in outcome.reason
 
 
 @pytest.mark.core
@@ -121,7 +121,7 @@ def test_a_shutdown_of_the_host_is_no_cancellation(bench):
     bench.wait_until_running("sleep 371")
     bench.host.run("kill", "-TERM", str(bench.supervisor()))
     outcome = bench.monitor.wait(job, lambda _: None)
-    assert (outcome.state, "told to end (SIGTERM)" in outcome.reason) == ("killed", True)
+    assert (outcome.state, "received SIGTERM" in outcome.reason) == ("killed", True)
     assert not bench.running("sleep 371")
 
 
@@ -151,7 +151,7 @@ def test_a_dead_supervisor_is_lost_only_when_its_command_is_gone_too(bench):
     bench.host.run("kill", "-9", *map(str, command))
     outcome = bench.monitor.wait(job, lambda _: None)
     assert outcome.state == "lost"
-    assert "without an exit record" in outcome.reason
+    assert "without writing an exit record" in outcome.reason
 
 
 def test_a_killed_process_group_is_lost_with_a_reason(bench):
@@ -162,7 +162,7 @@ def test_a_killed_process_group_is_lost_with_a_reason(bench):
     since = time.monotonic()
     outcome = bench.monitor.wait(job, lambda _: None)
     assert (outcome.state, outcome.exit_code) == ("lost", None)
-    assert re.fullmatch(r"its supervisor \(process \d+\) is gone without an exit record", outcome.reason)
+    assert re.fullmatch(r"the supervisor \(process \d+\) died without writing an exit record", outcome.reason)
     assert time.monotonic() - since < 10
 
 
@@ -182,7 +182,7 @@ def test_a_deleted_job_directory_is_lost_when_nothing_runs_any_more(bench):
     bench.wait_for_file(there)
     bench.host.run("rm", "-rf", job.directory)
     assert bench.control.status(job).state is State.UNSUPERVISED
-    with pytest.raises(RemoteCommandFailed, match="still run, whose directory was deleted"):
+    with pytest.raises(RemoteCommandFailed, match="directory was deleted is still running"):
         bench.submit("true")
     bench.host.run("rm", there)
     outcome = bench.monitor.wait(job, lambda _: None)
@@ -213,7 +213,7 @@ def test_deleting_files_of_a_running_job_never_starts_a_second_run(bench):
         keys.append(key)
         bench.host.run("sh", "-c", how.format(directory=jobs[key].directory, base=base))
         for bench.key in keys:
-            with pytest.raises(RemoteCommandFailed, match="still run, whose directory was deleted"):
+            with pytest.raises(RemoteCommandFailed, match="directory was deleted is still running"):
                 bench.submit(command)
     bench.tell()
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the jobs")
@@ -229,7 +229,7 @@ def test_a_record_that_a_power_cut_has_emptied_makes_a_lost_job(bench):
     bench.host.run("sh", "-c", f": >{job.directory}/exit_record")
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the supervisor")
     outcome = bench.monitor.wait(job, lambda _: None)
-    assert (outcome.state, "without an exit record" in outcome.reason) == ("lost", True)
+    assert (outcome.state, "without writing an exit record" in outcome.reason) == ("lost", True)
     bench.control.collect(job)
     assert bench.submit("true").job.attempt == 2
 
@@ -240,7 +240,7 @@ def test_a_restarted_host_is_the_reason_of_a_loss(bench):
     bench.wait_until_running("sleep 351")
     bench.host.restart()
     outcome = bench.monitor.wait(job, lambda _: None)
-    assert (outcome.state, outcome.reason) == ("lost", "the host was restarted while it ran")
+    assert (outcome.state, outcome.reason) == ("lost", "the host was restarted while the job was running")
 
 
 # the kernel counts what it kills for the whole machine, and records of others' jobs would tell of it
@@ -250,7 +250,7 @@ def test_exhausted_memory_is_the_reason_of_the_end(special_bench):
     bench = special_bench(mem_limit="200m", memswap_limit="200m")
     outcome, _ = bench.run("#!/usr/bin/env python3\nx = bytearray(10**9)")
     assert (outcome.state, outcome.signal) == ("killed", "KILL")
-    assert "for want of memory" in outcome.reason
+    assert "for lack of memory" in outcome.reason
     # here the supervisor is gone too
     bench.key = "Lost"
     job = bench.submit("python3 -c 'x = bytearray(10**9)'; echo over; sleep 391").job
@@ -259,4 +259,7 @@ def test_exhausted_memory_is_the_reason_of_the_end(special_bench):
     bench.host.run("kill", "-9", *map(str, everything))
     outcome = bench.monitor.wait(job, lambda _: None)
     assert outcome.state == "lost"
-    assert "is gone without an exit record; since it began the kernel killed for want of memory" in outcome.reason
+    assert (
+        "died without writing an exit record; since it started the kernel killed processes for lack of memory"
+        in outcome.reason
+    )

@@ -40,7 +40,7 @@ def test_what_a_shell_cannot_tell_apart_is_not_claimed(far_side):
     far_side.lose_timer()
     outcome = far_side.supervise(directory)
     assert (outcome.state, outcome.exit_code, outcome.signal) == ("failed", 143, "")
-    assert outcome.reason in ("", "exit code 143 may stand for signal TERM: the shell of this host does not say")
+    assert outcome.reason in ("", "exit code 143 may mean signal TERM: the shell of this host does not report it")
 
 
 def test_outputs_environment_and_names_are_as_given(far_side):
@@ -156,9 +156,9 @@ def test_a_step_that_breaks_off_is_done_again_by_whom_it_was_begun(far_side):
         . {far_side.library}/retry.sh
         cd {far_side.base}
         inside() {{ (. ./none); echo "$1 $?"; }}
-        surely inside a 2>/dev/null
+        retry_fork inside a 2>/dev/null
         after() {{ [ -e again ] || {{ : >again; inside b; . ./none; }}; }}
-        surely after 2>/dev/null
+        retry_fork after 2>/dev/null
         echo end
     """
     # as a file, like the supervisor: of a text after -c busybox makes something else
@@ -217,15 +217,15 @@ def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkey
 def test_what_a_network_file_system_shows_late_is_told_once(far_side):
     """Its time may be long before that of the look that sees it first."""
     directory = far_side.submit("true")
-    arm = (quoting.Word("watch_arm"), "7", directory, "0", "claimed", "")
-    look = (quoting.Word("watch_look"),)
+    arm = (quoting.Word("subscribe"), "7", directory, "0", "claimed", "")
+    look = (quoting.Word("poll_subscriptions"),)
     # times go by the kernel's tick
     moment = (quoting.Word("sleep"), "0.1")
     calls: list[tuple[str, ...]] = []
     for file, text in ((">>log", "one"), (">progress", "1/3"), (">>log", "two"), (">progress", "2/3")):
         write = f"cd {directory}; emit {text} {file}; touch -t 202001010000.{len(calls) + 10} {file.strip('>')}"
         calls += [(quoting.Word("eval"), write), *[arm, look, moment] * 3]
-    answer = far_side.call(*calls, (quoting.Word("watch_drop"), "7"))
+    answer = far_side.call(*calls, (quoting.Word("unsubscribe"), "7"))
     looks = [re.sub(r"token part state 7 claimed\n+", "", part) for part in re.split(r"token end \d+ 0\n", answer)]
     told = [" ".join(look.split()) for look in looks if look.strip()]
     log, progress = "token part log 7", "token part progress 7"
@@ -252,7 +252,7 @@ def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side
     assert "token part time_limit 0 \n7\n" in shown
     assert "token part log_bytes 0 8\n" in shown
     assert re.search(r"token part kibibytes 0 \d+\n", shown)
-    assert f"this is no directory of a job: {far_side.base}/lib\n\ntoken end 5 1" in answer
+    assert f"this is not a job directory: {far_side.base}/lib\n\ntoken end 5 1" in answer
     left = far_side.host.run("sh", "-c", f"cd {far_side.base} && find jobs; ls -A lib")
     assert left == f"jobs\n{scripts.supervisor_hash()}\n"
 
@@ -330,4 +330,4 @@ def test_an_end_that_left_no_record_gets_one_in_the_scheduler_s_words(far_side):
         assert f"\noutcome: {outcome}\nexit_code: {code}\n" in record
         assert f"\nscheduler: {word}\n" in record
     assert "CANCELLED by 1000" in host.run("cat", f"{places[3]}/exit_record")
-    assert "does not know its job 4 any more" in host.run("cat", f"{places[4]}/exit_record")
+    assert "no longer knows job 4" in host.run("cat", f"{places[4]}/exit_record")

@@ -87,7 +87,7 @@ TRANSLATED = {("config/schema.py", "ValueError"), ("tasks/tracking.py", "ValueEr
 
 # Calls of the scripts that give the reason of an outcome.
 _REASON = re.compile(
-    r'(?:\b(?:job_)?reason=|\bdoubt=|\balso |\banswer_missing |lost_unless_ended "\$1" |refused "\$1" )'
+    r'(?:\b(?:job_)?reason=|\bdoubt=|\badd_reason |\bquery_failed |lost_unless_ended "\$1" |submission_refused "\$1" )'
     r'"((?:[^"\\]|\\.)+)"'
 )
 
@@ -204,7 +204,7 @@ def refusals() -> list[Refusal]:
     found = []
     for path in sorted((PACKAGE / "remote").rglob("*.sh")):
         script = re.sub(r"^ *#.*", "", path.read_text(), flags=re.MULTILINE)
-        for code, text in re.findall(r'\brefuse (?:([a-z-]+) "([^"]+)")?', script):
+        for code, text in re.findall(r'\brefuse (?:([a-z-]+) (?:\\\n *)?"([^"]+)")?', script):
             # the caller makes a FileMissing of it, with a sentence of its own
             kind = commands.ERRORS.get(code, FileMissing if code == "no-such-file" else RemoteCommandFailed).__name__
             found.append(Refusal(code, re.split(r" \(|:? ?\$", text)[0].rstrip(" :("), kind, path.name))

@@ -1,9 +1,10 @@
 # shellcheck shell=sh disable=SC2034
-# This machine and its processes, told apart from others that had the same name or number. Builtins alone on Linux.
+# Identities of this host and of its processes that outlast a reused name or process id. On Linux only builtins are
+# used.
 
-# machine_identity: sets $machine and $boot. A restarted container keeps the kernel's boot id, hence the
-# start of process 1 with it.
-machine_identity() {
+# host_identity: sets $machine and $boot. A restarted container keeps the kernel's boot id, so $boot includes the start
+# time of process 1.
+host_identity() {
   if [ -r /proc/sys/kernel/random/boot_id ]; then
     read -r machine </proc/sys/kernel/hostname
     read -r boot </proc/sys/kernel/random/boot_id
@@ -14,18 +15,17 @@ machine_identity() {
   fi
 }
 
-# process_start PID: sets $start, in the system's own unit; fails where there is no such process, or only
-# the remains of one that nobody has waited for.
+# process_start PID: sets $start, in the system's own unit; fails if there is no such process, or only a zombie.
 process_start() {
   if [ -r /proc/self/stat ]; then
     { read -r stat_line <"/proc/$1/stat"; } 2>/dev/null || return 1
-    # the name of the program is in parentheses and may hold anything, also parentheses: see proc(5)
+    # the program's name is in parentheses and may contain anything, also parentheses: see proc(5)
     # shellcheck disable=SC2086
     set -- ${stat_line##*) }
     case $1 in Z | X) return 1 ;; esac
     start=${20}
   else
-    # in words that are the same for whoever asks; some systems pad them with blanks
+    # the same text in each locale and time zone; some systems pad it with blanks
     start=$(LC_ALL=C TZ=UTC0 ps -o lstart= -p "$1" 2>/dev/null)
     # shellcheck disable=SC2086
     set -- $start

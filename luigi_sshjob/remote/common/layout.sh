@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2034,SC2209
-# The names of the files in a job directory. The scripts read them here, and so does the local side.
+# Names of the files in a job directory, for the scripts and for scripts.py.
 SJ_SPEC=spec
 SJ_COMMAND=command
 SJ_ENVIRONMENT=environment

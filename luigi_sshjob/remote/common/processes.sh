@@ -1,17 +1,18 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# The processes of a job: which there are, and how they are ended.
+# Finds and ends the processes of a job.
 
-# win_run DIR [AGAIN]: makes the file that says that the run is somebody's; fails where it is. Exclusive, by a builtin.
-win_run() {
+# claim_run_marker DIR [SUFFIX]: creates the file that marks the run as claimed; fails if it exists. Exclusive, and done
+# by a builtin.
+claim_run_marker() {
   set -C
   { true >"$1/$SJ_STARTED${2-}"; } 2>/dev/null
-  won=$?
+  claimed=$?
   set +C
-  return "$won"
+  return "$claimed"
 }
 
-# oom_kills: sets $oom_kills, how often the kernel of this machine has killed for want of memory since it started, in
-# control groups too (proc(5), /proc/vmstat); to nothing where it does not say.
+# oom_kills: sets $oom_kills to the number of processes that the kernel has killed for lack of memory since boot, also
+# in control groups (proc(5), /proc/vmstat); to nothing if it is unknown.
 oom_kills() {
   oom_kills=
   [ -r /proc/vmstat ] || return 0
@@ -20,8 +21,8 @@ oom_kills() {
   done </proc/vmstat
 }
 
-# process_table: a line "PID PARENT SESSION START" for each process that is not a zombie, and a "." when it has named all.
-# Beyond Linux no session and no start is known.
+# process_table: prints a line "PID PARENT SESSION START" for each process that is not a zombie, then "." if the list is
+# complete. Session and start are known only on Linux.
 process_table() {
   if [ -r /proc/self/stat ]; then
     for stat_file in /proc/[0-9]*/stat; do
@@ -38,25 +39,25 @@ process_table() {
   fi
 }
 
-# carriers MARK: sets $carriers to the numbers of the processes that have MARK in their environment, which children
-# inherit also when they call setsid or fork twice. Fails where that could not be found out, as on a host that allows no
-# more processes: then nobody must think that there are none.
-carriers() {
-  carriers=
+# pids_with_marker MARKER: sets $marked_pids to the ids of the processes that have MARKER in their environment. Children
+# inherit it, also if they call setsid or fork twice. Fails if that cannot be determined, as on a host that allows no
+# more processes: an empty list would be taken for an answer.
+pids_with_marker() {
+  marked_pids=
   [ -r /proc/self/stat ] || return 0
-  # grep takes a line break for the end of a pattern. Without -z that of busybox stops at the first NUL.
+  # for grep a line break ends a pattern. Without -z busybox stops at the first NUL.
   found=$(grep -lzsF -- "${1##*"$newline"}" /proc/[0-9]*/environ)
-  # 2: among those of others there are some that may not be read
+  # 2: environments of other accounts are unreadable
   [ $? -le 2 ] || return 1
-  for carrier in $found; do
-    carrier=${carrier#/proc/}
-    carriers=$carriers${carrier%/environ}$newline
+  for marked in $found; do
+    marked=${marked#/proc/}
+    marked_pids=$marked_pids${marked%/environ}$newline
   done
 }
 
-# job_processes MARK ROOT: sets $job_known to a line PID.START for each process that carries MARK, is ROOT or in the
-# session it leads, is in $job_known, or descends from one of those. ROOT must be a child not yet waited for, so that its
-# number is nobody else's, or "none". Fails where that could not be found out in five seconds or so.
+# job_processes MARKER ROOT: sets $job_known to a line PID.START for each process that has MARKER, is ROOT or in the
+# session that ROOT leads, is in $job_known, or descends from one of these. ROOT is "none", or a child that was not yet
+# waited for, so that its id is not reused. Fails if they cannot be determined within about five seconds.
 job_processes() {
   scans=0
   until scan_processes "$1" "$2"; do
@@ -66,20 +67,19 @@ job_processes() {
   done
 }
 
-# scan_processes MARK ROOT: as job_processes, once.
 scan_processes() {
-  carriers "$1" || return
-  # in the environment, as some awks take no line break in -v
-  found=$(process_table | SJ_MARKED=$carriers SJ_ROOT=$2 SJ_KNOWN=$job_known awk '
+  pids_with_marker "$1" || return
+  # in the environment, because some awks take no line break in -v
+  found=$(process_table | SJ_MARKED=$marked_pids SJ_ROOT=$2 SJ_KNOWN=$job_known awk '
     BEGIN {
       root = ENVIRON["SJ_ROOT"]
-      n = split(ENVIRON["SJ_MARKED"], list); for (i = 1; i <= n; i++) carries[list[i]]
+      n = split(ENVIRON["SJ_MARKED"], list); for (i = 1; i <= n; i++) marked[list[i]]
       n = split(ENVIRON["SJ_KNOWN"], list); for (i = 1; i <= n; i++) seen[list[i]]
     }
-    $1 == "." { whole = 1; next }
+    $1 == "." { complete = 1; next }
     {
       parent[$1] = $2; id[$1] = $1 "." $4
-      if ($1 == root || $3 == root || $1 in carries || id[$1] in seen) member[$1]
+      if ($1 == root || $3 == root || $1 in marked || id[$1] in seen) member[$1]
     }
     END {
       do {
@@ -87,14 +87,14 @@ scan_processes() {
         for (pid in parent) if (!(pid in member) && parent[pid] in member) { member[pid]; grown = 1 }
       } while (grown)
       for (pid in member) if (pid in id) print id[pid]
-      if (whole) print "."
+      if (complete) print "."
     }')
-  # the last word: the table was whole, and awk has come to its end
+  # the "." at the end: the table was complete, and so is the output of awk
   case $found in .) job_known= ;; *"$newline.") job_known=${found%.} ;; *) return 1 ;; esac
 }
 
-# signal_job SIGNAL MARK ROOT [SPARED]: to all that job_processes finds but SPARED, remembering them in $job_known;
-# fails when nothing is left, not where that could not be found out.
+# signal_job SIGNAL MARKER ROOT [SPARED]: signals all processes that job_processes finds, except SPARED. Fails if it finds
+# no process; succeeds if that cannot be determined.
 signal_job() {
   job_processes "$2" "$3" || return 0
   [ -n "$job_known" ] || return 1
@@ -104,17 +104,17 @@ signal_job() {
   return 0
 }
 
-# kill_job MARK ROOT GRACE TIMED: TERM, at most GRACE seconds, then KILL until nothing is left; fails after
-# another ten seconds of that. Who was seen once is remembered: a parent's end hides its children. Where TIMED is not
-# empty ROOT is a time(1), which ends by itself, and by TERM before it could say how its child did. Sets $strongest to
-# the last signal that was needed.
+# kill_job MARKER ROOT GRACE TIMED: sends TERM, waits up to GRACE seconds, then sends KILL until no process is left;
+# fails after another ten seconds. Processes that were seen once are remembered, because the end of a parent hides its
+# children. If TIMED is not empty, ROOT is a time(1): it gets no TERM, which would end it before it reports on its
+# child. Sets $strongest to the last signal that was needed.
 kill_job() {
   job_known=
   strongest=TERM
   spared=
   [ -z "$4" ] || spared=$2
   signal_job TERM "$1" "$2" "$spared" || return 0
-  # a stopped process takes a TERM only once it goes on
+  # a stopped process handles a TERM only once it continues
   signal_job CONT "$1" "$2" || return 0
   kill_rounds=0
   while [ "$kill_rounds" -lt $(($3 * 10)) ]; do

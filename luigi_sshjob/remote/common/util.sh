@@ -1,25 +1,25 @@
 # shellcheck shell=sh disable=SC2034
-# What both the supervisor and the agent use.
+# Helpers of the supervisor and of the server.
 
 newline='
 '
 
-# emit TEXT: one line on standard output, by a builtin: no process, and nothing in a process listing.
+# emit TEXT: prints one line with a builtin, which needs no process and appears in no process listing.
 if [ -n "${KSH_VERSION-}${SH_VERSION-}" ]; then
-  # printf is no builtin in mksh and in the shells of the BSDs
+  # printf is not a builtin in mksh and in the shells of the BSDs
   emit() { print -r -- "$1"; }
 else
   emit() { printf '%s\n' "$1"; }
 fi
 
-# boot_time: sets $boot_time, when this machine was started, in seconds of 1970, so that `now` needs no process; to
-# nothing where there is no /proc/uptime.
+# boot_time: sets $boot_time to the time in seconds since 1970 at which this machine booted, so that `now` needs no
+# process; to nothing if there is no /proc/uptime.
 boot_time() {
   boot_time=
   [ -r /proc/uptime ] && read -r uptime _ </proc/uptime && boot_time=$(date +%s) && boot_time=$((boot_time - ${uptime%%.*}))
 }
 
-# now: sets $now to the time of this host in UTC, for people; never compared with that of another.
+# now: sets $now to the time of this host in UTC, for people; it is never compared with that of another host.
 now() {
   if [ -n "$boot_time" ] && read -r uptime _ </proc/uptime; then
     utc $((boot_time + ${uptime%%.*}))
@@ -28,8 +28,7 @@ now() {
   fi
 }
 
-# utc SECONDS: sets $now to such a time of the years after 2000. Days are counted in years that begin in March, as the
-# leap day is their last then.
+# utc SECONDS: sets $now to that time after 1970. Years are counted from March, because the leap day is then their last.
 utc() {
   days=$(($1 / 86400 - 11017)) # since 2000-03-01
   cycles=$((days / 1461))
@@ -38,23 +37,20 @@ utc() {
   [ "$year" -lt 4 ] || year=3
   days=$((days - year * 365))
   month=$(((days * 5 + 2) / 153))
-  day=$((days - (month * 153 + 2) / 5 + 1))
+  # 100 is added to each number for its leading zero
+  day=$((days - (month * 153 + 2) / 5 + 101))
   year=$((2000 + cycles * 4 + year))
-  month=$((month + 3))
-  [ "$month" -le 12 ] || { month=$((month - 12)) && year=$((year + 1)); }
-  now=$year
-  for two_digits in "-$month" "-$day" "T$(($1 % 86400 / 3600))" ":$(($1 % 3600 / 60))" ":$(($1 % 60))"; do
-    case $two_digits in ?) ;; ??) two_digits=${two_digits%?}0${two_digits#?} ;; esac
-    now=$now$two_digits
-  done
-  now=${now}Z
+  month=$((month + 103))
+  [ "$month" -le 112 ] || { month=$((month - 12)) && year=$((year + 1)); }
+  hour=$(($1 % 86400 / 3600 + 100)) minute=$(($1 % 3600 / 60 + 100)) second=$(($1 % 60 + 100))
+  now=$year-${month#1}-${day#1}T${hour#1}:${minute#1}:${second#1}Z
 }
 
-# pause: a moment, a tenth of a second where sleep can.
+# pause: sleeps for a tenth of a second, or for a second if sleep(1) takes no fractions.
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
-# unwritable DIR: sets $why to the reason why nothing can be written there; fails where it can. By cat, as shells' own
-# printf calls every reason "I/O error".
+# unwritable DIR: sets $why to the reason why no file can be written there; fails if one can. With cat, because the
+# printf of shells reports each reason as "I/O error".
 unwritable() {
   probe=$1/.probe.$$
   why=$({ emit probe | cat >"$probe"; } 2>&1)

@@ -1,57 +1,57 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# What a scheduler says of its jobs: one question for all of them, not more often than is polite.
+# Queries a scheduler for the states of all its jobs together, and not more often than a site accepts.
 
 SJ_SCHEDULER='' SJ_WANTED='' SJ_HISTORY='' SJ_NO_HISTORY=''
-SJ_ASKS=0 SJ_ASKING='' SJ_NEXT_ASK=0 SJ_BACKOFF=1 SJ_TABLE=0 SJ_ROWS='' SJ_SILENCE=''
+SJ_QUERIES=0 SJ_QUERY='' SJ_NEXT_QUERY=0 SJ_BACKOFF=1 SJ_LISTING=0 SJ_ROWS='' SJ_QUERY_ERROR=''
 
-# ask_when_due: in the background, for whoever was looked at since the last time.
-ask_when_due() {
+# query_when_due: in the background, for the jobs that were looked at since the last query.
+query_when_due() {
   submit_waiting
-  [ -n "$SJ_WANTED$SJ_ASKING" ] || return 0
+  [ -n "$SJ_WANTED$SJ_QUERY" ] || return 0
   seconds_up
-  [ -z "$SJ_ASKING" ] || take_answer
-  [ -n "$SJ_WANTED" ] && [ -z "$SJ_ASKING" ] && [ "$seconds" -ge "$SJ_NEXT_ASK" ] || return 0
-  SJ_ASKS=$((SJ_ASKS + 1)) SJ_ASKING=$SJ_ANSWERS/lib/.look.$SJ_SELF.asked$SJ_ASKS SJ_ASKED=$seconds SJ_WANTED=''
-  SJ_NEXT_ASK=$((seconds + interval)) SJ_ASKED_HISTORY=$SJ_HISTORY SJ_HISTORY=''
+  [ -z "$SJ_QUERY" ] || finish_query
+  [ -n "$SJ_WANTED" ] && [ -z "$SJ_QUERY" ] && [ "$seconds" -ge "$SJ_NEXT_QUERY" ] || return 0
+  SJ_QUERIES=$((SJ_QUERIES + 1)) SJ_QUERY=$SJ_QUERY_BASE/lib/.look.$SJ_SELF.query$SJ_QUERIES SJ_QUERIED=$seconds SJ_WANTED=''
+  SJ_NEXT_QUERY=$((seconds + interval)) SJ_QUERIED_HISTORY=$SJ_HISTORY SJ_HISTORY=''
   {
     trap - EXIT
     umask 077
-    # the history last: it knows more of those that it is asked for
-    { "${SJ_SCHEDULER}_list" && emit listed && [ -n "$SJ_ASKED_HISTORY" ] &&
-      "${SJ_SCHEDULER}_history" "$SJ_ASKED_HISTORY" &&
-      emit remembered; } >"$SJ_ASKING.new" 2>"$SJ_ASKING.said"
-    mv "$SJ_ASKING.new" "$SJ_ASKING"
+    # the history last, because it knows more about its jobs
+    { "${SJ_SCHEDULER}_list" && emit listed && [ -n "$SJ_QUERIED_HISTORY" ] &&
+      "${SJ_SCHEDULER}_history" "$SJ_QUERIED_HISTORY" &&
+      emit remembered; } >"$SJ_QUERY.new" 2>"$SJ_QUERY.stderr"
+    mv "$SJ_QUERY.new" "$SJ_QUERY"
   } </dev/null >/dev/null 2>&1 &
 }
 
-# take_answer: if there is one yet. A scheduler that hangs is given two minutes.
-take_answer() {
-  if [ -e "$SJ_ASKING" ]; then
-    read_answer
-  elif [ $((seconds - SJ_ASKED)) -lt 120 ]; then
+# finish_query: reads the listing if it has arrived. A query times out after two minutes.
+finish_query() {
+  if [ -e "$SJ_QUERY" ]; then
+    read_listing
+  elif [ $((seconds - SJ_QUERIED)) -lt 120 ]; then
     return
   else
-    answer_missing "it takes longer than two minutes"
+    query_failed "no response within two minutes"
   fi
-  rm -f "$SJ_ASKING" "$SJ_ASKING.said" "$SJ_ASKING.new"
-  SJ_ASKING=''
+  rm -f "$SJ_QUERY" "$SJ_QUERY.stderr" "$SJ_QUERY.new"
+  SJ_QUERY=''
 }
 
-read_answer() {
-  answered=''
+read_listing() {
+  complete=''
   while read -r row; do
-    case $row in listed | remembered) answered="$answered $row" ;; esac
-  done <"$SJ_ASKING"
-  case $answered in
+    case $row in listed | remembered) complete="$complete $row" ;; esac
+  done <"$SJ_QUERY"
+  case $complete in
     ' listed'*) ;;
     *)
-      said=
-      while read -r shown || [ -n "$shown" ]; do said=$shown; done <"$SJ_ASKING.said"
-      answer_missing "$said"
+      stderr=
+      while read -r shown || [ -n "$shown" ]; do stderr=$shown; done <"$SJ_QUERY.stderr"
+      query_failed "$stderr"
       return
       ;;
   esac
-  SJ_SILENCE='' SJ_BACKOFF=1 SJ_TABLE=$SJ_ASKS
+  SJ_QUERY_ERROR='' SJ_BACKOFF=1 SJ_LISTING=$SJ_QUERIES
   for row in $SJ_ROWS; do unset "row_$row"; done
   SJ_ROWS=''
   table=row
@@ -65,33 +65,33 @@ read_answer() {
     if [ "$table" = row ]; then
       SJ_ROWS="$SJ_ROWS $row_id"
     else
-      # the accounting may be behind
+      # the accounting may be out of date
       "${SJ_SCHEDULER}_kind" "${row%%\|*}"
-      [ "$kind" = over ] || continue
+      [ "$kind" = ended ] || continue
     fi
     eval "${table}_$row_id=\$row"
-  done <"$SJ_ASKING"
-  [ -z "$SJ_ASKED_HISTORY" ] || case $answered in *remembered*) ;; *) SJ_NO_HISTORY=yes ;; esac
+  done <"$SJ_QUERY"
+  [ -z "$SJ_QUERIED_HISTORY" ] || case $complete in *remembered*) ;; *) SJ_NO_HISTORY=yes ;; esac
 }
 
-# answer_missing WHY: what it said before stays; it is asked less and less often.
-answer_missing() {
-  SJ_SILENCE=${1:-it gave no answer}
+# query_failed WHY: keeps the last listing, and backs off.
+query_failed() {
+  SJ_QUERY_ERROR=${1:-the listing was incomplete}
   [ "$SJ_BACKOFF" -ge 8 ] || SJ_BACKOFF=$((SJ_BACKOFF * 2))
-  SJ_NEXT_ASK=$((SJ_ASKED + interval * SJ_BACKOFF)) SJ_WANTED=yes
-  SJ_HISTORY=$SJ_ASKED_HISTORY${SJ_HISTORY:+${SJ_ASKED_HISTORY:+,}$SJ_HISTORY}
+  SJ_NEXT_QUERY=$((SJ_QUERIED + interval * SJ_BACKOFF)) SJ_WANTED=yes
+  SJ_HISTORY=$SJ_QUERIED_HISTORY${SJ_HISTORY:+${SJ_QUERIED_HISTORY:+,}$SJ_HISTORY}
 }
 
-# await_answer [DIR]...: for who looks once: where the scheduler may be asked again, its answer is worth a moment.
-await_answer() {
+# await_query [DIR]...: for a single look at these jobs: waits a moment for a query if one is due.
+await_query() {
   for looked; do
     if [ -s "$looked/$SJ_LAUNCH" ] && ! ended "$looked"; then job_state "$looked"; fi
   done
-  awaited=0
-  ask_when_due
-  while [ -n "$SJ_ASKING" ] && [ "$awaited" -lt 30 ]; do
+  pauses=0
+  query_when_due
+  while [ -n "$SJ_QUERY" ] && [ "$pauses" -lt 30 ]; do
     pause
-    awaited=$((awaited + 1))
-    ask_when_due
+    pauses=$((pauses + 1))
+    query_when_due
   done
 }

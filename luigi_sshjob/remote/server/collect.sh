@@ -1,38 +1,46 @@
 # shellcheck shell=sh disable=SC2154
-# What becomes of an attempt whose outcome was taken over.
+# Marks outcomes as collected, and removes collected attempts.
 
-# job_collect DIR BY: somebody has taken the outcome over; the next submit begins a new attempt.
+# job_collect DIR BY: marks the outcome as collected; the next submission is a new attempt.
 job_collect() {
   [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
 }
 
-# mark_collected DIR BY: the mark holds the record too, for who still watches when cleanup has removed the rest.
+# mark_collected DIR BY: the mark contains the exit record, too, for clients that still watch when the rest is removed.
 mark_collected() {
-  # of a lost attempt nobody has emptied it
+  # not emptied yet if the attempt was lost
   [ ! -s "$1/$SJ_ENVIRONMENT" ] || true >"$1/$SJ_ENVIRONMENT"
-  how=
-  [ ! -e "$1/$SJ_RECORD" ] || while IFS= read -r shown; do how=$how$newline$shown; done <"$1/$SJ_RECORD"
-  # in one write; on a full disk a mark that says nothing must do
-  { emit "collected_by: $2$how" >"$1/$SJ_COLLECTED"; } 2>/dev/null || true >"$1/$SJ_COLLECTED" || {
+  record=
+  [ ! -e "$1/$SJ_RECORD" ] || while IFS= read -r shown; do record=$record$newline$shown; done <"$1/$SJ_RECORD"
+  # in a single write; on a full disk an empty mark must do
+  { emit "collected_by: $2$record" >"$1/$SJ_COLLECTED"; } 2>/dev/null || true >"$1/$SJ_COLLECTED" || {
     unwritable "$1"
-    refuse mark-not-written "the mark of a collected outcome cannot be written in $1: $why"
+    refuse mark-not-written "cannot mark the outcome as collected in $1: $why"
   }
 }
 
-# job_remove DIR: an attempt that has ended and was collected, nothing else, and nothing but a directory that is an
-# attempt's. The mark stays, small, for whoever else watches it and so that its number is not used again; log and record
-# stay together where a task shows them as its output.
+# assert_job_directory DIR: refuses other paths; sets $above to the directory of all jobs.
+assert_job_directory() {
+  above=${1%/*/*}
+  case ${1##*/} in '' | *[!0-9]*) above= ;; esac
+  if [ "${above##*/}" != jobs ] || [ -h "$1" ] || { [ -e "$1" ] && [ ! -O "$1" ]; }; then
+    refuse not-a-job-directory "this is not a job directory: $1"
+  fi
+}
+
+refuse_removal() { refuse job-not-collected "the job has not ended, or its outcome was not collected: $1"; }
+
+# job_remove DIR: removes the files of an attempt that was collected. The mark stays, so that other clients see the
+# outcome and the number is not reused; so do log and record if they are the output of the task.
 job_remove() {
-  above=${1%/*/*} removed=${1##*/}
-  case $removed in '' | *[!0-9]*) above= ;; esac
-  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] || refuse not-a-job-directory "this is no directory of a job: $1" || return 1
-  ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse job-not-collected "the job has not ended or was not collected: $1" || return 1
+  assert_job_directory "$1" || return
+  ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
   keep="/$SJ_COLLECTED/"
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
   if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then
     keep="$keep$SJ_SPEC/$SJ_LOG/$SJ_RECORD/$SJ_EXIT_CODE/"
   else
-    # first: without it the mark counts, see `ended`
+    # first, because the mark counts as the record only without it, see `ended`
     rm -f "$1/$SJ_SPEC" || return
   fi
   for removed in "$1"/* "$1"/.[!.]*; do
@@ -40,18 +48,16 @@ job_remove() {
   done
 }
 
-# job_discard DIR: all of an attempt that has ended or is lost and was collected, its mark too. It leaves its place by one
-# rename: of half an attempt somebody could think that it has not ended. The mark of one that has left processes running
-# stays until they are gone: they carry its number, and to the next that has it they would be its own.
+# job_discard DIR: removes all of an attempt that was collected and has ended or is lost, also its mark, by a single
+# rename: a directory that is half removed could be taken for one that has not ended. While processes of an ended
+# attempt are left, its mark stays: they have its number in their environment, and the next attempt with that number
+# would find them.
 job_discard() {
   [ -d "$1" ] || return 0
-  discarded=${1##*/} above=${1%/*/*}
-  case $discarded in '' | *[!0-9]*) above= ;; esac
-  [ "${above##*/}" = jobs ] && [ ! -h "$1" ] && [ -O "$1" ] || refuse not-a-job-directory "this is no directory of a job: $1" || return
+  assert_job_directory "$1" || return
   job_state "$1"
-  case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] ||
-    refuse job-not-collected "the job has not ended or was not collected: $1" || return
-  if [ "$job_state" = ended ] && lives "$1"; then
+  case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
+  if [ "$job_state" = ended ] && may_run "$1"; then
     job_remove "$1"
     return
   fi
@@ -59,7 +65,7 @@ job_discard() {
   privately discard "$1" "${above%/jobs}/lib/.stage.$SJ_SELF"
 }
 
-# discard DIR ASIDE: the task's own directory goes with its last attempt, unless it shows an output.
+# discard DIR STAGE: with its last attempt the task's directory is removed, too, unless it contains an output.
 discard() {
   mkdir -p "$2" && mv "$1" "$2/" && rm -rf "$2" || return
   rmdir "${1%/*}" 2>/dev/null || return 0

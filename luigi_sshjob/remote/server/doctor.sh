@@ -1,23 +1,23 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# What `luigi-sshjob doctor` asks of a host, in a shell of its own that has the agent's functions: facts, each a part of
-# the answer. Nothing is changed there but for $doctor_probes, which goes with this shell at the latest.
+# Facts about a host for `luigi-sshjob doctor`, each a part of the response. Runs in a shell of its own that has loaded
+# the server. Changes nothing except $doctor_probes, which is removed when the shell exits.
 
-# whoever has stopped reading must not end this shell before it has tidied up
+# a client that stops reading must not end this shell before its cleanup
 trap '' PIPE
 trap 'exit 129' HUP INT TERM
-trap 'doctor_tidy; leave' EXIT
+trap 'doctor_cleanup; leave' EXIT
 doctor_probes='' doctor_pid='' doctor_start=''
 
-doctor_tidy() {
+doctor_cleanup() {
   [ -z "$doctor_probes" ] || rm -rf "$doctor_probes"
   doctor_end
 }
 
-# fact NAME [TEXT]: the first line of it.
+# fact NAME [TEXT]: a part with the first line of TEXT.
 fact() { part "$1" 0 "${2%%"$newline"*}"; }
 
-# within SECONDS PROGRAM [ARGUMENT]...: fails with 124 where it takes longer. A sick host's daemons never answer. Without
-# /proc who has ended cannot be told from who has not been waited for.
+# within SECONDS PROGRAM [ARGUMENT]...: fails with 124 if it takes longer; daemons of a faulty host may never respond.
+# No limit without /proc, where a zombie looks like a running process.
 within() {
   within_rounds=${1}0
   shift
@@ -40,7 +40,7 @@ within() {
   wait "$within_pid"
 }
 
-# doctor_facts BASE: what there is to know without trying anything for long.
+# doctor_facts BASE: the facts that take little time.
 doctor_facts() {
   fact shell "${SHELL-}"
   fact home "${HOME-}"
@@ -53,11 +53,10 @@ doctor_facts() {
   doctor_logind
 }
 
-# doctor_clock: by itself, so that its answer takes no longer than it must.
+# doctor_clock: a request of its own, for a short round trip.
 doctor_clock() { fact clock "$(date +%s)"; }
 
-# doctor_directory BASE: whose it is, who may look into it, and what can be done there; where it is missing, what can be
-# done in the directory that it would be made in.
+# doctor_directory BASE: its owner, mode and file system; if it does not exist, those of the nearest existing parent.
 doctor_directory() {
   place=$1
   while [ ! -e "$place" ] && [ ! -h "$place" ]; do
@@ -72,29 +71,29 @@ doctor_directory() {
     if [ -O "$place" ]; then fact own yes; else fact own no; fi
   fi
   if [ ! -d "$place" ]; then
-    fact unwritable "$place is no directory"
+    fact unwritable "$place is not a directory"
     return
   fi
   doctor_room "$place"
   doctor_try "$place"
 }
 
-# doctor_room DIRECTORY: how much there is, in KiB, and how many files may be made.
+# doctor_room DIRECTORY: size and free space in KiB, file system, and free inodes.
 doctor_room() {
   # shellcheck disable=SC2046
   set -f && set -- "$1" $(within 10 df -Pk "$1" 2>/dev/null) && set +f
-  # behind the directory come seven words of the heading; a file system whose name has a space is not understood
+  # after the directory and the seven words of the heading; a file system with a space in its name is not parsed
   case ${10-}.${12-} in .* | *. | *[!0-9.]*) ;; *) fact size "${10}" && fact free "${12}" ;; esac
   fact kind "$(stat -f -c %T "$1" 2>/dev/null)"
   # shellcheck disable=SC2046
   set -f && set -- "$1" $(within 10 df -Pi "$1" 2>/dev/null) && set +f
-  # some file systems have as many as are wanted, and say 0 of 0
+  # file systems without a limit report 0 of 0
   case ${10-}/${12-} in 0/* | /* | *[!0-9/]* | */) ;; *) fact files "${12}" ;; esac
 }
 
-# doctor_try DIRECTORY: writes a mebibyte, as much as a quota or a full disk would not let, and runs a program.
+# doctor_try DIRECTORY: writes a mebibyte, to notice a quota or a full disk, and runs a program.
 doctor_try() {
-  # what a killed doctor has left there goes a day later, as a writer's leftover does
+  # files of a killed doctor are removed a day later, as temporary files are
   sweep_directory "$1"
   doctor_probes=$1/.sshjob-tmp.$SJ_SELF
   why=$({ umask 077 && mkdir "$doctor_probes"; } 2>&1) || {
@@ -116,12 +115,12 @@ doctor_try() {
     fact unwritable "${why##*: }"
   else
     fact writable yes
-    # which shows in what it writes
+    # it can only be tested where it can write
     fact timer "$timer"
   fi
 }
 
-# doctor_elsewhere: directories that could hold base_dir, of those that sites have: with the KiB that are free there.
+# doctor_elsewhere: directories that sites often have and that could hold base_dir, with their facts.
 doctor_elsewhere() {
   set -- "/scratch/$doctor_user" "/data/$doctor_user" "${HOME-}" /var/tmp
   for place in "${SCRATCH-}" "${WORK-}" "$@"; do
@@ -132,7 +131,7 @@ doctor_elsewhere() {
   done
 }
 
-# doctor_tools: those that some verb needs and that are missing.
+# doctor_tools: required programs that are missing.
 doctor_tools() {
   for tool in awk cat chmod cp date dd dirname find grep kill ls mkdir mv nohup rm setsid sleep stat tail tar touch wc; do
     command -v "$tool" >/dev/null 2>&1 || fact missing "$tool"
@@ -144,7 +143,7 @@ doctor_tools() {
   [ -r /proc/self/stat ] || fact missing /proc
 }
 
-# doctor_logind: what systemd's login manager does with the processes of who has logged out, if it is there to be asked.
+# doctor_logind: whether systemd's login manager kills the processes of an account that logs out.
 doctor_logind() {
   [ ! -r /proc/self/cgroup ] || while read -r group; do
     case $group in *session-*.scope*) fact scope "${group##*/}" ;; esac
@@ -158,21 +157,21 @@ doctor_logind() {
   fact spared "$(within 5 busctl get-property $manager KillExcludeUsers 2>/dev/null)"
 }
 
-# doctor_slurm: whether it is there and answers.
+# doctor_slurm: whether Slurm is installed and responds.
 doctor_slurm() {
   command -v sbatch >/dev/null 2>&1 || return 0
   fact slurm "$(within 10 sbatch --version 2>/dev/null)"
   why=$({ within 15 squeue --me --noheader --format=%i >/dev/null; } 2>&1)
   case $? in
     0) fact answers yes ;;
-    124) fact silent "no answer within 15 seconds" ;;
+    124) fact silent "no response within 15 seconds" ;;
     *) fact silent "${why:-squeue failed}" ;;
   esac
   command -v sacct >/dev/null 2>&1 || fact unaccounted yes
 }
 
-# doctor_detach: starts a process as a job's supervisor is started, and says what it is, and the sshd of this connection.
-# It ends by itself, should nobody be left to end it.
+# doctor_detach: starts a process in the way of a supervisor; identifies it and the sshd of this connection. It ends
+# after 300 seconds at the latest.
 doctor_detach() {
   detach='nohup'
   ! command -v setsid >/dev/null 2>&1 || detach=setsid
@@ -184,31 +183,31 @@ doctor_detach() {
   part server 0 "$PPID $start"
 }
 
-# doctor_adopt PID START: whether that process is here to be watched; it goes with this shell.
-doctor_adopt() { lives_on "$1" "$2" && doctor_pid=$1 doctor_start=$2; }
+# doctor_adopt PID START: fails if that process is not visible here; it will be ended with this shell.
+doctor_adopt() { is_alive "$1" "$2" && doctor_pid=$1 doctor_start=$2; }
 
-# lives_on PID START: whether it is the same process still.
-lives_on() { process_start "$1" && [ "$start" = "$2" ]; }
+# is_alive PID START: whether the same process still runs.
+is_alive() { process_start "$1" && [ "$start" = "$2" ]; }
 
-# doctor_watch SERVER_PID SERVER_START TENTHS: once the connection that the adopted process was started from has ended:
-# how it is so many tenths of a second later.
+# doctor_watch SERVER_PID SERVER_START TENTHS: whether the adopted process is alive that many tenths of a second after
+# the connection that started it has ended.
 doctor_watch() {
   rounds=50
-  while lives_on "$1" "$2"; do
+  while is_alive "$1" "$2"; do
     [ "$rounds" -gt 0 ] || { fact open yes && return; }
     rounds=$((rounds - 1))
     pause
   done
   rounds=$3
-  while [ "$rounds" -gt 0 ] && lives_on "$doctor_pid" "$doctor_start"; do
+  while [ "$rounds" -gt 0 ] && is_alive "$doctor_pid" "$doctor_start"; do
     rounds=$((rounds - 1))
     pause
   done
-  if lives_on "$doctor_pid" "$doctor_start"; then fact survived yes; else fact survived no; fi
+  if is_alive "$doctor_pid" "$doctor_start"; then fact survived yes; else fact survived no; fi
   doctor_end
 }
 
 doctor_end() {
-  [ -z "$doctor_pid" ] || ! lives_on "$doctor_pid" "$doctor_start" || kill "$doctor_pid" 2>/dev/null
+  [ -z "$doctor_pid" ] || ! is_alive "$doctor_pid" "$doctor_start" || kill "$doctor_pid" 2>/dev/null
   doctor_pid=
 }

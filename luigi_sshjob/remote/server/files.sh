@@ -9,7 +9,7 @@ fs_isdir() { [ -d "$1" ] || absent_status "$1"; }
 absent_status() {
   is_absent "$1"
   [ -n "$unsearchable" ] || return 1
-  refuse directory-not-searchable "a directory may not be searched: $unsearchable"
+  refuse directory-not-searchable "no permission to search the directory $unsearchable"
   return 2
 }
 
@@ -25,9 +25,9 @@ fs_exists_many() {
   done
 }
 
-# fs_stat PATH: its size in bytes, its time of change in seconds of 1970, its mode, what it takes in blocks of 512 bytes,
-# and what tells it from others and from itself in another state: device and inode, when it was changed. GNU's and
-# busybox's stat, that of the BSDs; "-" is not known.
+# fs_stat PATH: size in bytes, modification time in seconds since 1970, mode, allocated blocks of 512 bytes, then device
+# and inode and the exact modification time, to notice a change. "-" is unknown. With GNU's and busybox's stat, or that
+# of the BSDs.
 fs_stat() {
   [ -e "$1" ] || refuse no-such-file "no such file on the host: $1" || return
   { stat -Lc '%s %Y %a %b %d.%i %z' "$1" || stat -Lf '%z %m %Lp %b %d.%i %Fm' "$1"; } 2>/dev/null && return
@@ -38,13 +38,13 @@ fs_stat() {
   emit "$6 - - - $1 $7 $8 $9"
 }
 
-# fs_sha256 FILE: 64 digits first.
+# fs_sha256 FILE: prints 64 digits, then other text.
 fs_sha256() {
   { sha256sum <"$1" || shasum -a 256 <"$1" || openssl dgst -sha256 -r <"$1" || sha256 <"$1"; } 2>/dev/null ||
-    refuse no-checksum-program "the host has no sha256sum, shasum or openssl that could read the file: $1"
+    refuse no-checksum-program "the host has no sha256sum, shasum or openssl that can read the file: $1"
 }
 
-# fs_glob PATTERN: a part for each path that it stands for.
+# fs_glob PATTERN: a part for each path that matches.
 fs_glob() {
   pattern=$1 separators=$IFS
   IFS=
@@ -61,7 +61,7 @@ fs_glob() {
 fs_remove() { rm -r -- "$1"; }
 
 fs_remove_file() {
-  [ ! -d "$1" ] || [ -h "$1" ] || refuse is-a-directory "it is a directory" || return
+  [ ! -d "$1" ] || [ -h "$1" ] || refuse is-a-directory "the path is a directory: $1" || return
   rm -- "$1"
 }
 
@@ -81,28 +81,28 @@ fs_mkdir() {
   fi
 }
 
-# fs_listdir PATH: the files below it, each ended by a NUL, the only byte no name has.
+# fs_listdir PATH: the files below it, each terminated by a NUL, the only byte that a path cannot contain.
 fs_listdir() {
   part files 0
   find -L "$1" -type f -exec printf '%s\0' {} +
 }
 
-# fs_prepare DIRECTORY: makes it, to write something in it, and tidies it up.
+# fs_prepare DIRECTORY: creates it, and removes old temporary files from it.
 fs_prepare() { fs_mkdir "$1" yes no && sweep_directory "$1"; }
 
-# sweep_directory DIRECTORY: removes what writers have left there that have died; some hours later, as one that lost its
-# connection goes on when it has another.
+# sweep_directory DIRECTORY: removes temporary files whose writer died at least a day ago; a writer that has lost its
+# connection continues on a new one.
 sweep_directory() {
   for leftover in "$1"/.sshjob-tmp."$SJ_MACHINE".*; do
     [ -e "$leftover" ] || continue
-    whose=${leftover##*/.sshjob-tmp."$SJ_MACHINE".}
-    process_start "${whose%%.*}" || start=
-    [ "$whose" = "${whose%%.*}.$start" ] || find "$leftover" -prune -mtime +0 -exec rm -rf -- {} \;
+    owner=${leftover##*/.sshjob-tmp."$SJ_MACHINE".}
+    process_start "${owner%%.*}" || start=
+    [ "$owner" = "${owner%%.*}.$start" ] || find "$leftover" -prune -mtime +0 -exec rm -rf -- {} \;
   done
   return 0
 }
 
-# fs_copy SOURCE TARGET: it appears whole or not at all; replaces a file.
+# fs_copy SOURCE TARGET: the copy appears whole or not at all; it replaces a file.
 fs_copy() {
   [ ! -d "$2" ] || refuse exists "the path already exists: $2" || return
   case $2 in */*) copy=${2%/*} ;; *) copy=. ;; esac
@@ -112,42 +112,43 @@ fs_copy() {
   return 1
 }
 
-# fs_move SOURCE TARGET: replaces a file, refuses to put something into a directory that is in the way.
+# fs_move SOURCE TARGET: replaces a file; refuses an existing directory, because mv would move the source into it.
 fs_move() {
   [ ! -d "$2" ] || refuse exists "the path already exists: $2" || return
   mv -f -- "$1" "$2"
 }
 
-# fs_rename_new SOURCE TARGET: only where there is nothing yet.
+# fs_rename_new SOURCE TARGET: refuses an existing path.
 fs_rename_new() {
   [ ! -e "$2" ] || refuse exists "the path already exists: $2" || return
   mv -f -- "$1" "$2"
 }
 
-# fs_commit TEMPORARY TARGET BYTES [MODE [TIME]]: a written file goes into its place if every byte of it has arrived, with
-# such a mode and time, see chmod and touch -t (in UTC). May be called again: what is in its place already is right there.
+# fs_commit TEMPORARY TARGET BYTES [MODE [TIME]]: renames a written file if all its bytes have arrived, and sets its
+# mode and time, see chmod and touch -t (in UTC). Idempotent: the file may have been renamed before.
 fs_commit() {
   if [ -e "$1" ] || [ ! -f "$2" ]; then
-    same_size "$1" "$3" || refuse incomplete-file "the file is not whole there: $arrived of $3 bytes arrived" || return
+    assert_size "$1" "$3" || return
     [ -z "${4-}" ] || chmod -- "$4" "$1" || return
     fs_move "$1" "$2" || return
   else
-    same_size "$2" "$3" || refuse incomplete-file "the file is not whole there: $arrived of $3 bytes arrived" || return
+    assert_size "$2" "$3" || return
   fi
-  # in its place: an old file beside it could be taken for a leftover
+  # after the rename: a temporary file with an old time would be removed by sweep_directory
   [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$2"
 }
 
-# fs_stretch FILE BYTES: makes it so long, with a hole at its end.
+# fs_stretch FILE BYTES: extends the file to that size, with a hole at its end.
 fs_stretch() { dd if=/dev/null of="$1" bs=1 seek="$2" 2>&1; }
 
-# same_size FILE BYTES: compared as text: numbers end at 2 GiB in mksh.
-same_size() {
-  arrived=$(size_of "$1") || return
-  [ "$arrived" = "$2" ]
+# assert_size FILE BYTES: compares text, because numbers end at 2 GiB in mksh.
+assert_size() {
+  arrived=$(size_of "$1")
+  [ "$arrived" = "$2" ] || refuse incomplete-file "the file on the host is incomplete: $arrived of $2 bytes arrived"
 }
 
-# size_of FILE: its bytes. Counted only where there is no stat: wc of busybox reads all of it.
+# size_of FILE: prints its size in bytes. Counts them only if there is no stat, because busybox's wc reads the whole
+# file.
 size_of() {
   { stat -Lc %s "$1" || stat -Lf %z "$1"; } 2>/dev/null && return
   counted=$(wc -c <"$1") || return

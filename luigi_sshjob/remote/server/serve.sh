@@ -1,9 +1,9 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# The far end of a remote shell: a `sh -s` that has been sent these functions answers one call after the
-# other. $SJ_TOKEN, which the other side made up, marks what is an answer, so that nothing else that prints
-# (an rc file, a job's log) can be taken for one. Nothing here may read standard input: that is the script.
+# The server in a remote shell: a `sh -s` reads these functions once, then serves requests one after the other.
+# Responses are marked by $SJ_TOKEN, a random token of the client, so that no other output (of an rc file, or of a job)
+# can be mistaken for one. Nothing here may read standard input, which is the script.
 
-# own_umask: sets $SJ_UMASK; proc(5) has told it since Linux 4.7.
+# own_umask: sets $SJ_UMASK; without a process since Linux 4.7, see proc(5).
 own_umask() {
   SJ_UMASK=
   [ ! -r "/proc/$$/status" ] || while read -r status_name status_value; do
@@ -12,16 +12,17 @@ own_umask() {
   SJ_UMASK=$(umask)
 }
 
-# measure_uptime: sets $SJ_UPTIME and $SJ_START to the same moment, in seconds of two clocks: a container may count its
-# uptime from its own start, and the start of its processes from that of the machine. By a child that is as young as that.
+# measure_uptime: sets $SJ_UPTIME and $SJ_START to the same moment in seconds of two clocks: in a container the uptime
+# may count from its own start, and the start times of processes from that of the machine. A new child has that start
+# time.
 measure_uptime() {
   SJ_START=$(process_start self && emit "$start")
-  # of hundredths on all but two machines of the past; without an end to cut off there is no Linux
+  # in hundredths, as on all but two architectures; empty outside Linux
   SJ_UPTIME='' SJ_START=${SJ_START%??}
   case $SJ_START in '' | *[!0-9]*) ;; *) read -r SJ_UPTIME _ </proc/uptime && SJ_UPTIME=${SJ_UPTIME%%.*} ;; esac
 }
 
-# seconds_since START: sets $passed to the seconds since a process began, see process_start; fails where they are not known.
+# seconds_since START: sets $passed to the seconds since that start of a process, see process_start; fails if unknown.
 seconds_since() {
   [ -n "$1" ] && [ -n "$SJ_UPTIME" ] && read -r uptime _ </proc/uptime || return
   passed=$((${uptime%%.*} - SJ_UPTIME + SJ_START - ${1%??}))
@@ -31,35 +32,36 @@ seconds_since() {
 unset CDPATH ENV
 IFS=' 	
 '
-# a job is launched with the account's own, see launch_nohup
+# jobs are launched with the account's own, see launch_nohup
 SJ_LC_ALL=${LC_ALL-}
 LC_ALL=C
 export LC_ALL
-# begins a line of its own whatever was printed before, in one write
+# starts a new line whatever was printed before, in a single write
 SJ_MARK=$newline$SJ_TOKEN
 own_umask
-machine_identity
+host_identity
 SJ_MACHINE=$machine SJ_BOOT=$boot
 measure_uptime
-# names what only this session uses, so that others can tell when it is nobody's any more
+# part of the names of this session's files, so that others can tell when they are abandoned
 process_start $$
 SJ_SELF=$machine.$$.$start
 SJ_SWEPT=$newline
 trap 'leave' EXIT
 
-# sweep BASE: removes there, once, what sessions that were killed have left, and remembers where this one may leave things.
+# sweep BASE: removes the files that killed sessions have left there, once for each base directory. This session may
+# then create files there.
 sweep() {
   case $SJ_SWEPT in *"$newline$1$newline"*) return 0 ;; esac
   SJ_SWEPT=$SJ_SWEPT$1$newline
   for leftover in "$1"/lib/.stage."$SJ_MACHINE".* "$1"/lib/.look."$SJ_MACHINE".*; do
-    whose=${leftover##*/.*."$SJ_MACHINE".}
+    owner=${leftover##*/.*."$SJ_MACHINE".}
     [ -e "$leftover" ] || continue
-    process_start "${whose%%.*}" || start=
-    case $whose. in "${whose%%.*}.$start."*) ;; *) rm -rf "$leftover" ;; esac
+    process_start "${owner%%.*}" || start=
+    case $owner. in "${owner%%.*}.$start."*) ;; *) rm -rf "$leftover" ;; esac
   done
 }
 
-# leave: nothing of this session stays.
+# leave: removes all files of this session.
 leave() {
   while [ "$SJ_SWEPT" != "$newline" ]; do
     SJ_SWEPT=${SJ_SWEPT#"$newline"}
@@ -69,7 +71,7 @@ leave() {
   done
 }
 
-# serve REQUEST VERB [ARGUMENT]...: one call; its status stands behind the answer.
+# serve REQUEST VERB [ARGUMENT]...: serves one request; the verb's exit status ends the response.
 serve() {
   request=$1
   shift
@@ -77,18 +79,18 @@ serve() {
   emit "$SJ_MARK end $request $?"
 }
 
-# part KIND INDEX [VALUE]: begins a part of an answer; what follows up to the next mark is its content.
+# part KIND INDEX [VALUE]: begins a part of the response; its content is the output up to the next mark.
 part() { emit "$SJ_MARK part $1 $2 ${3-}"; }
 
-# refuse CODE TEXT: reports that a verb cannot do its work, and fails. Programs branch on CODE, people read TEXT; as a part
-# of the response neither can be mistaken for what a program has printed before, the dynamic linker for example.
+# refuse CODE TEXT: reports an error and fails. Programs branch on CODE, people read TEXT. In a part of their own they
+# cannot be mistaken for earlier output, for example of the dynamic linker.
 refuse() {
   part refused 0 "$1"
   emit "$2"
   return 1
 }
 
-# privately VERB [ARGUMENT]...: with an umask that makes files private.
+# privately VERB [ARGUMENT]...: runs it with a umask for private files.
 privately() {
   umask 077
   "$@"
@@ -97,10 +99,10 @@ privately() {
   return "$verb_status"
 }
 
-# show FILE: its lines, without starting a process.
+# show FILE: prints its lines with builtins only.
 show() {
   while IFS= read -r shown || [ -n "$shown" ]; do emit "$shown"; done <"$1"
 }
 
-# echo_back TEXT: is anybody there.
+# echo_back TEXT: for a client that checks whether the server responds.
 echo_back() { emit "$1"; }

@@ -1,19 +1,17 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Looking at jobs that were submitted, and ending them. As for those of submit.sh: each verb may be called again, and
-# answers in parts.
+# States of submitted jobs, and cancelling them. All verbs are idempotent, and respond in parts.
 
-# job_status DIR BLOCK: the job's state, progress and exit record, and up to 1 MiB of its log from that block of 1 KiB on,
-# or no log for "-". The client counts the blocks, because numbers end at 2 GiB in mksh.
+# job_status DIR BLOCK: the job's state, progress and exit record, and up to 1 MiB of its log from that block of 1 KiB
+# on, or no log for "-". The client counts the blocks, because numbers end at 2 GiB in mksh.
 job_status() {
   job_index=0
-  await_answer "$1"
+  await_query "$1"
   job_state "$1"
-  tell_job "$1" "$2"
+  write_status "$1" "$2"
 }
 
-# tell_job DIR BLOCK: the state comes first, the log after it: what was read of the log after the record
-# was seen is all of it. How long it has been running is told where a builtin can tell.
-tell_job() {
+# write_status DIR BLOCK: the state first: a log that is read after the exit record was seen is complete.
+write_status() {
   part state "$job_index" "$job_state"
   case $job_state in
     ended) show "$job_record" ;;
@@ -26,21 +24,21 @@ tell_job() {
     emit "$progress"
   fi
   if [ "$2" != - ] && [ -s "$1/$SJ_LOG" ]; then
-    # whole blocks, as dd can skip no other way by POSIX; the reader drops what it has
+    # whole blocks, because POSIX dd can skip nothing else; the client drops the bytes that it has
     part log "$job_index"
     dd if="$1/$SJ_LOG" bs=1024 skip="$2" count=1024 2>/dev/null
   fi
 }
 
-# job_tail DIR BYTES LINES: the end of the log as it is now, at most so many lines of so many bytes.
+# job_tail DIR BYTES LINES: the last lines of the log, within its last bytes.
 job_tail() {
-  [ -e "$1/$SJ_LOG" ] || refuse no-log "there is no log in the job directory any more: $1" || return
+  [ -e "$1/$SJ_LOG" ] || refuse no-log "the job directory has no log any more: $1" || return
   part tail 0
   tail -c "$2" "$1/$SJ_LOG" | tail -n "$3"
 }
 
-# job_state DIR: sets $job_state and $job_reason, with builtins alone while all is well; of one that runs on this machine
-# $job_began to the start of its supervisor, see process_start.
+# job_state DIR: sets $job_state and $job_reason, with builtins only in the common cases. Sets $job_began to the start
+# of the supervisor if it runs on this machine, see process_start.
 job_state() {
   job_reason='' job_began=''
   if ended "$1"; then
@@ -56,8 +54,8 @@ job_state() {
   fi
 }
 
-# ended DIR: sets $job_record to the file that says how: what cleanup has left of an attempt is the mark of who
-# collected it, which says so too. Of a record that had its name already a power cut may leave nothing but that.
+# ended DIR: whether the job has ended; sets $job_record to the file with its exit record. That is the collected mark
+# after a cleanup has removed the rest. A power cut may leave an exit record empty.
 ended() {
   job_record=$1/$SJ_RECORD
   [ -s "$job_record" ] && return
@@ -66,14 +64,14 @@ ended() {
 }
 
 absent_state() {
-  if lives "$1"; then
-    job_state=unsupervised job_reason="its job directory $1 was deleted, its command still runs"
+  if may_run "$1"; then
+    job_state=unsupervised job_reason="the job directory $1 was deleted; the command is still running"
   elif [ -d "$1" ]; then
     job_state=claimed
   elif [ -d "${1%/*/*}" ]; then
-    job_state=lost job_reason="its job directory $1 was deleted"
+    job_state=lost job_reason="the job directory $1 was deleted"
   else
-    job_state=unknown job_reason="the directory ${1%/*/*} is not there at the moment"
+    job_state=unknown job_reason="the directory ${1%/*/*} is not available at the moment"
   fi
 }
 
@@ -84,28 +82,28 @@ unstarted_state() {
   fi
 }
 
-# supervised_state DIR: whether the supervisor lives can be told only on the machine it runs on.
 supervised_state() {
   if [ -s "$1/$SJ_IDENTITY" ]; then
-    judge_identity "$1" "$1/$SJ_IDENTITY"
+    identity_state "$1" "$1/$SJ_IDENTITY"
     return
   fi
-  # who has won has not said so yet, or never will: it is one of those who wanted to
-  job_state=lost job_reason="its run was won by a process that died at once"
+  # the supervisor that claimed the run has not published its identity yet, or never will: it is one of the candidates
+  job_state=lost job_reason="the supervisor died right after starting"
   for candidate in "$1/$SJ_IDENTITY".*; do
     [ -s "$candidate" ] || continue
-    judge_identity "$1" "$candidate"
+    identity_state "$1" "$candidate"
     [ "$job_state" = lost ] || return 0
   done
   if [ "$job_state" = lost ] && [ -e "$1/$SJ_CANCEL" ]; then
-    # who cancelled it died before the record was written, or is about to write the same
+    # the client that cancelled it died before it wrote the record, or is about to write the same
     cancelled_by=
     read -r cancelled_by <"$1/$SJ_CANCEL"
     privately record_cancelled "$1" "$cancelled_by" && ended "$1" && job_state=ended
   fi
 }
 
-judge_identity() {
+# identity_state DIR FILE: as job_state, of a job whose supervisor has the identity in FILE.
+identity_state() {
   {
     read -r _ job_pid
     read -r _ job_start
@@ -115,39 +113,39 @@ judge_identity() {
     read -r _ job_scheduled
   } <"$2"
   if [ "$job_machine" != "$SJ_MACHINE" ]; then
-    job_state=elsewhere job_reason="it was started on $job_machine, and this is $SJ_MACHINE"
+    job_state=elsewhere job_reason="it was started on $job_machine; this host is $SJ_MACHINE"
   elif [ "$job_boot" != "$SJ_BOOT" ]; then
-    lost_unless_ended "$1" "the host was restarted while it ran"
+    lost_unless_ended "$1" "the host was restarted while the job was running"
   elif process_start "$job_pid" && [ "$start" = "$job_start" ]; then
     job_state=running job_began=$job_start
-  elif lives "$1"; then
-    job_state=unsupervised job_reason="its supervisor (process $job_pid) is gone, its command is not"
+  elif may_run "$1"; then
+    job_state=unsupervised job_reason="the supervisor (process $job_pid) died; the command is still running"
     job_began=$job_start
   else
-    lost_unless_ended "$1" "its supervisor (process $job_pid) is gone without an exit record"
+    lost_unless_ended "$1" "the supervisor (process $job_pid) died without writing an exit record"
     [ "$job_state" != lost ] || explain_loss "$1"
   fi
 }
 
-# explain_loss DIR: adds to $job_reason what this machine knows of it.
+# explain_loss DIR: adds to $job_reason what this machine knows about the end.
 explain_loss() {
   oom_kills
   [ "$oom_kills" = "$job_oom_kills" ] ||
-    job_reason="$job_reason; since it began the kernel killed for want of memory on this machine"
+    job_reason="$job_reason; since it started the kernel killed processes for lack of memory on this machine"
   explain_directory "$1"
 }
 
-# explain_directory DIR: adds to $job_reason that nothing can be written there, as on a full disk.
+# explain_directory DIR: adds to $job_reason that no file can be written there, for example on a full disk.
 explain_directory() {
-  ! privately unwritable "$1" || job_reason="${job_reason:+$job_reason; }$1 cannot be written: $why"
+  ! privately unwritable "$1" || job_reason="${job_reason:+$job_reason; }the job directory $1 is not writable: $why"
 }
 
-# lives DIR: whether there is a process of the job, supervised or not; where that could not be found out there may be.
-lives() { carried "SSHJOB_LOG=$1/$SJ_LOG"; }
+# may_run DIR: whether a process of the job exists, supervised or not, or that cannot be determined.
+may_run() { marker_in_use "SSHJOB_LOG=$1/$SJ_LOG"; }
 
-carried() { ! carriers "$1" || [ -n "$carriers" ]; }
+marker_in_use() { ! pids_with_marker "$1" || [ -n "$marked_pids" ]; }
 
-# lost_unless_ended DIR REASON: the record is read once more, as the job may have ended between two looks.
+# lost_unless_ended DIR REASON: reads the record once more, because the job may have ended meanwhile.
 lost_unless_ended() {
   if ended "$1"; then
     job_state=ended
@@ -156,8 +154,8 @@ lost_unless_ended() {
   fi
 }
 
-# job_cancel DIR GRACE BY: asks the supervisor to kill the job; does it itself where there is none. Called
-# again until the state says that the job has ended.
+# job_cancel DIR GRACE BY: has the supervisor kill the job; kills it here if there is no supervisor. To be repeated
+# until the job has ended.
 job_cancel() { privately cancel_job "$@"; }
 
 cancel_job() {
@@ -180,24 +178,30 @@ cancel_job() {
   emit "$job_reason"
 }
 
-# cancel_unstarted DIR BY: wins the run, so that no supervisor can, then writes the record in its stead.
+# cancel_unstarted DIR BY: claims the run, so that no supervisor can, then writes the record.
 cancel_unstarted() {
-  emit "$2" >"$1/$SJ_CANCEL" && win_run "$1" && record_cancelled "$1" "$2"
+  emit "$2" >"$1/$SJ_CANCEL" && claim_run_marker "$1" && record_cancelled "$1" "$2"
 }
 
 record_cancelled() {
-  aside=$1/$SJ_SCRATCH.$SJ_TOKEN
-  mkdir -p "$aside" &&
-    emit 143 >"$aside/$SJ_EXIT_CODE" &&
-    emit "outcome: cancelled
+  write_record "$1" 143 "outcome: cancelled
 exit_code: 143
 reason: by $2, before it was started
-log_bytes: 0" >"$aside/$SJ_RECORD" &&
-    mv -f "$aside/$SJ_EXIT_CODE" "$aside/$SJ_RECORD" "$1/" &&
+log_bytes: 0"
+}
+
+# write_record DIR EXIT_CODE TEXT: writes the exit record of a job that has no supervisor, and the exit code unless it
+# is empty; each appears whole.
+write_record() {
+  staged=$1/$SJ_SCRATCH.$SJ_TOKEN
+  mkdir -p "$staged" &&
+    emit "$3" >"$staged/$SJ_RECORD" &&
+    { [ -z "$2" ] || { emit "$2" >"$staged/$SJ_EXIT_CODE" && mv -f "$staged/$SJ_EXIT_CODE" "$1/"; }; } &&
+    mv -f "$staged/$SJ_RECORD" "$1/" &&
     true >"$1/$SJ_ENVIRONMENT"
-  cancel_status=$?
-  rm -rf "$aside"
-  return "$cancel_status"
+  written=$?
+  rm -rf "$staged"
+  return "$written"
 }
 
 # job_latest BASE KEY: the directory of the latest attempt, if there is one.

@@ -1,17 +1,15 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Installing, claiming and launching. Each verb may be called again after any doubt about whether it was heard. What
-# they answer is in parts: anything may print a line besides, the dynamic linker for one.
+# Installs the supervisor, claims attempts and launches them. All verbs are idempotent, and respond in parts, because
+# anything may print a line in between, for example the dynamic linker.
 
 SJ_DETACH='' SJ_NEW_BASES=$newline SJ_COUNTED=''
 
-# install_supervisor BASE HASH [NAME TEXT]...: puts the supervisor's files at BASE/lib/HASH, all or none.
-install_supervisor() {
-  base=$1 hash=$2
-  shift 2
-  privately install_files "$@"
-}
+# install_supervisor BASE HASH [NAME TEXT]...: installs the supervisor's files at BASE/lib/HASH, all or none.
+install_supervisor() { privately install_files "$@"; }
 
 install_files() {
+  base=$1 hash=$2
+  shift 2
   own_directory "$base" && own_directory "$base/lib" || return 1
   stage=$base/lib/.stage.$SJ_SELF
   mkdir -p "$stage/$hash" || return 1
@@ -21,14 +19,15 @@ install_files() {
   done
   find_timer "$stage/usage"
   emit "$timer" >"$stage/$hash/timer"
-  # fails where somebody else was first, which is as good
+  # fails if another client was faster, which is fine
   mv "$stage/$hash" "$base/lib/" 2>/dev/null
   rm -rf "$stage"
-  [ -O "$base/lib/$hash/supervise.sh" ] || refuse scripts-not-installed "the scripts of luigi_sshjob cannot be put in their place: $base/lib"
+  [ -O "$base/lib/$hash/supervise.sh" ] ||
+    refuse scripts-not-installed "cannot install the scripts of luigi_sshjob: $base/lib"
 }
 
-# find_timer FILE: sets $timer to a time(1) that tells peak memory and signals, as those of GNU and busybox do, or to
-# nothing. FILE is for its use.
+# find_timer FILE: sets $timer to a time(1) that reports peak memory and signals (GNU, busybox), or to nothing. It
+# writes to FILE.
 find_timer() {
   for timer in /usr/bin/time /bin/time; do
     [ -x "$timer" ] && "$timer" -f %M -o "$1" true 2>/dev/null && [ -s "$1" ] && return
@@ -36,7 +35,7 @@ find_timer() {
   timer=
 }
 
-# own_directory PATH: makes it where it is missing; refuses one that belongs to somebody else.
+# own_directory PATH: creates it if it does not exist; refuses one of another account.
 own_directory() {
   [ -d "$1" ] || mkdir -p "$1" || return 1
   [ -O "$1" ] || refuse foreign-directory "a directory belongs to another account: $1"
@@ -52,14 +51,14 @@ latest_attempt() {
   done
 }
 
-# job_submit BASE KEY LAUNCH HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that has not been
-# collected, or claims and launches the next one, unless one behind number KNOWN was collected meanwhile. Answers a part
-# "claimed N" or "collected N" with the directory, parts "found N" with the directory and "digests N", or "uninstalled".
-# The first line of LAUNCH names the launcher, others are for its own use.
+# job_submit BASE KEY LAUNCH HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that was not collected, or
+# claims and launches the next one, unless an attempt after number KNOWN was collected meanwhile. Responds with a part
+# "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N", or with
+# "uninstalled". The first line of LAUNCH names the launcher, the others are for the launcher.
 job_submit() {
   base=$1 jobs=$1/jobs/$2 launch=$3 SJ_HASH=$4 library=$1/lib/$4 known_attempt=$5
   shift 5
-  # what another account put there is not run, nor is a job's secret given to it
+  # scripts of another account are not run, and get no secrets
   [ -O "$library/supervise.sh" ] || {
     part uninstalled 0
     return 0
@@ -71,7 +70,7 @@ job_submit() {
 find_or_claim() {
   own_directory "$base" || return 1
   if [ ! -d "$base/jobs" ]; then
-    # an earlier one may have been deleted under its jobs
+    # a previous one may have been deleted while jobs ran
     own_directory "$base/jobs" || return 1
     SJ_NEW_BASES="$SJ_NEW_BASES$base/jobs$newline"
   fi
@@ -79,21 +78,19 @@ find_or_claim() {
   while :; do
     latest_attempt "$jobs"
     dir=$jobs/$latest
-    if [ "$latest" -gt 0 ] && [ -e "$dir/$SJ_SPEC" ] && [ ! -e "$dir/$SJ_COLLECTED" ]; then
-      found_attempt "$1"
-      return
-    fi
     if [ "$latest" -gt "$known_attempt" ] && [ -e "$dir/$SJ_COLLECTED" ]; then
       part collected "$latest"
       emit "$dir"
       return
-    fi
-    if [ "$latest" -gt 0 ] && [ ! -e "$dir/$SJ_SPEC" ] && [ ! -e "$dir/$SJ_COLLECTED" ]; then
-      # somebody has removed part of it, or made it
-      nowhere "$dir" || return 1
-      [ "$latest" -gt "$damaged" ] || next_number || return 1
-    else
+    elif [ "$latest" -eq 0 ] || [ -e "$dir/$SJ_COLLECTED" ]; then
       next_number || return 1
+    elif [ -e "$dir/$SJ_SPEC" ]; then
+      found_attempt "$1"
+      return
+    else
+      # part of it was deleted, or it was not created by this package
+      assert_not_running "$dir" || return 1
+      [ "$latest" -gt "$damaged" ] || next_number || return 1
     fi
     claim "$@" && return
     [ -e "$jobs/$latest" ] || return 1
@@ -101,8 +98,8 @@ find_or_claim() {
   done
 }
 
-# next_number: sets $latest to the next one. The highest number used is also noted outside of the directory, to know
-# when somebody has deleted that: the job may still run.
+# next_number: sets $latest to the next number. The highest one is also noted outside of the task's directory, in case
+# that is deleted while the job runs.
 next_number() {
   latest=$((latest + 1))
   used=''
@@ -110,43 +107,44 @@ next_number() {
   [ ! -s "$note" ] || read -r used <"$note"
   case $used in *[!0-9]*) used= ;; esac
   if [ -n "$used" ]; then
-    # of many one came after the other, so that the first of them have ended
+    # attempts follow each other, so all but the last few have ended
     deleted=$((used - 9))
     [ "$deleted" -ge "$latest" ] || deleted=$latest
     while [ "$deleted" -le "$used" ]; do
-      nowhere "$jobs/$deleted" || return 1
+      assert_not_running "$jobs/$deleted" || return 1
       deleted=$((deleted + 1))
     done
   elif is_new "$base/jobs"; then
-    # the note may have been deleted too, so any number will do
-    ! carried "SSHJOB_LOG=$jobs/" || still_runs "$jobs" || return 1
+    # the note may have been deleted, too: check all numbers
+    ! marker_in_use "SSHJOB_LOG=$jobs/" || refuse_running "$jobs" || return 1
   fi
-  # only an aid: on a full disk the claim will say what is wrong
+  # not essential: on a full disk the claim reports the error
   emit "$latest" 2>/dev/null >"$note" || true
 }
 
-# nowhere DIR: refuses another attempt while something of that one runs, whose directory or part of it was deleted.
-nowhere() {
-  ! lives "$1" || still_runs "$1" || return 1
-  scheduled_nowhere "$1"
+# assert_not_running DIR: refuses another attempt while processes of that one run, whose directory was deleted or
+# damaged.
+assert_not_running() {
+  ! may_run "$1" || refuse_running "$1" || return 1
+  assert_not_scheduled "$1"
 }
 
-still_runs() { refuse attempt-still-running "processes of an attempt still run, whose directory was deleted: $1"; }
+refuse_running() { refuse attempt-still-running "an attempt whose directory was deleted is still running: $1"; }
 
-# is_new DIRECTORY: whether this session has made it.
+# is_new DIRECTORY: whether this session has created it.
 is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
 
-# claim DIGESTS SPEC COMMAND ENVIRONMENT: the whole job directory is made aside, then renamed into its place. That is
-# the claim: renaming onto a directory that is not empty fails (POSIX rename), so one of us wins.
+# claim DIGESTS SPEC COMMAND ENVIRONMENT: creates the whole job directory elsewhere, then renames it. The rename is the
+# claim: renaming onto a directory that is not empty fails (POSIX rename), so only one client succeeds.
 claim() {
   stage=$base/lib/.stage.$SJ_SELF
   if ! write_attempt "$@"; then
     rm -rf "$stage"
     unwritable "$base/jobs"
-    refuse directory-not-writable "the job directory cannot be written in $jobs: $why"
+    refuse directory-not-writable "cannot create a job directory in $jobs: $why"
     return
   fi
-  # with the dot: else it would become $jobs where that was removed since, with the last of its attempts
+  # with the dot: if $jobs was removed meanwhile, the directory would be renamed to $jobs
   if mv "$stage/$latest" "$jobs/." 2>/dev/null || { mkdir "$jobs" 2>/dev/null && mv "$stage/$latest" "$jobs/."; }; then
     launch_job "$jobs/$latest" || return 1
     part claimed "$latest"
@@ -154,11 +152,11 @@ claim() {
     return 0
   fi
   rm -rf "$stage"
-  [ -e "$jobs/$latest" ] || refuse directory-not-created "the job directory cannot be put in its place: $jobs/$latest"
+  [ -e "$jobs/$latest" ] || refuse directory-not-created "cannot move the job directory to its path: $jobs/$latest"
   return 1
 }
 
-# write_attempt DIGESTS SPEC COMMAND ENVIRONMENT: builtins write it, so no secret is ever an argument of a process.
+# write_attempt DIGESTS SPEC COMMAND ENVIRONMENT: with builtins, so that no secret is an argument of a process.
 write_attempt() {
   mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" &&
     [ -O "$jobs" ] &&
@@ -171,7 +169,7 @@ write_attempt() {
     true >"$stage/$latest/$SJ_DIAGNOSTICS"
 }
 
-# found_attempt DIGESTS: the attempt is there; its launch is repeated where nobody has won the run yet.
+# found_attempt DIGESTS: launches the existing attempt again if no supervisor has claimed the run.
 found_attempt() {
   read -r found_digests <"$dir/$SJ_DIGESTS"
   if [ ! -e "$dir/$SJ_STARTED" ] && [ "$found_digests" = "$1" ]; then
@@ -183,25 +181,26 @@ found_attempt() {
   emit "$found_digests"
 }
 
-# job_relaunch BASE HASH DIR: for a claim whose supervisor has not shown up. Says so where none could write.
+# job_relaunch BASE HASH DIR: launches a claimed attempt again whose supervisor has not started. Responds with a part
+# "unwritable" if no supervisor could.
 job_relaunch() {
   library=$1/lib/$2 SJ_HASH=$2 SJ_INSIST=yes
   if privately unwritable "$3"; then
     part unwritable 0
-    emit "the job directory cannot be written: $3: $why"
+    emit "the job directory is not writable: $3: $why"
   fi
   privately launch_job "$3"
 }
 
-# launch_job DIR: by the launcher that its claim named.
+# launch_job DIR: with the launcher of its claim.
 launch_job() {
   launcher='nohup'
   [ ! -s "$1/$SJ_LAUNCH" ] || read -r launcher <"$1/$SJ_LAUNCH"
   "launch_$launcher" "$1"
 }
 
-# recent_oom_kills: sets $oom_kills to what it was within this second. A count costs dash a read for each of some 2,000
-# bytes, too much for each of many jobs.
+# recent_oom_kills: as oom_kills, at most a second old. In dash each count needs about 2,000 reads of a byte, too many
+# for each of many jobs.
 recent_oom_kills() {
   uptime=
   [ ! -r /proc/uptime ] || read -r uptime _ </proc/uptime
@@ -212,8 +211,8 @@ recent_oom_kills() {
   oom_kills=$SJ_OOM_KILLS
 }
 
-# launch_nohup DIR: a process of its own that outlives this session. All three of its files are redirected:
-# sshd keeps a session open while somebody holds one of them.
+# launch_nohup DIR: starts the supervisor so that it outlives this session. All three of its files are redirected,
+# because sshd keeps a session open while a process has one of them.
 launch_nohup() {
   [ -n "$SJ_DETACH" ] || {
     SJ_DETACH='nohup'
@@ -224,6 +223,8 @@ launch_nohup() {
   {
     LC_ALL=$SJ_LC_ALL
     [ -n "$LC_ALL" ] || unset LC_ALL
-    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK" "$boot_time" "$oom_kills"
+    SSHJOB_BOOT_TIME=$boot_time SSHJOB_OOM_KILLS=$oom_kills
+    export SSHJOB_BOOT_TIME SSHJOB_OOM_KILLS
+    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK"
   } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
 }

@@ -1,33 +1,33 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# The outcome of an attempt, and its exit record. Called in the job directory.
+# The outcome of an attempt and its exit record. Runs in the job directory.
 
-# reserve_space: on a disk that is full, or a quota used up, when the job ends, this is what its record takes.
+# reserve_space: keeps space for the exit record, in case the disk or a quota is full when the job ends.
 reserve_space() { printf '%8192s' '' >"$scratch/reserve"; }
 
-# settle_verdict: a TERM that nobody has asked for by `cancel` came from elsewhere, a shutdown of the host say.
-settle_verdict() {
+# apply_verdict: sets $outcome of a job that was ended. A TERM without a request to cancel came from elsewhere, for
+# example from a shutdown of the host.
+apply_verdict() {
   outcome=$verdict
   if [ "$verdict" = terminated ] && [ -e "$SJ_CANCEL" ]; then
     outcome=cancelled by=
     read -r by <"$SJ_CANCEL"
-    also "by $by"
+    add_reason "by $by"
   elif [ "$verdict" = terminated ]; then
     outcome=killed
-    also "its supervisor was told to end (SIGTERM)${scheduler_id:+ by the scheduler}, perhaps as the host shut down"
+    add_reason "the supervisor received SIGTERM${scheduler_id:+ from the scheduler}, perhaps because the host shut down"
   elif [ -n "$scheduler_id" ] && [ ! -e "$scratch/deadline" ]; then
-    also "the scheduler's time limit was near"
+    add_reason "the scheduler's time limit was about to expire"
   fi
-  also "${strongest:+its processes were sent $strongest}"
+  add_reason "${strongest:+its processes received SIG$strongest}"
 }
 
-# judge: sets $outcome, and commits or discards the outputs, all or none; the record comes after, so that
-# "succeeded" is never said of an output that is not there. May be done again, see `surely`; $known_reason is what was
-# known before.
-judge() {
+# decide_outcome: sets $outcome, and commits or discards all outputs. The record is written afterwards, so that it never
+# reports success without the outputs. May be repeated, see retry_fork; $known_reason is the reason before.
+decide_outcome() {
   outcome=failed reason=$known_reason
-  tell_ending
+  classify_exit
   if [ -n "$verdict" ]; then
-    settle_verdict
+    apply_verdict
   elif [ -z "$reason" ]; then
     case " $success_exit_codes " in
       *" $code "*)
@@ -38,19 +38,17 @@ judge() {
       *) [ -z "$signal" ] || outcome=killed ;;
     esac
   fi
-  [ "$outcome" = succeeded ] || explain
-  [ "$restarts" -eq 0 ] || also "the scheduler has put it back into its queue ($restarts)"
+  if [ "$outcome" != succeeded ]; then
+    add_reason "$doubt"
+    oom_kills
+    [ "$oom_kills" = "$oom_kills_before" ] ||
+      add_reason "the kernel killed processes for lack of memory on this machine meanwhile"
+  fi
+  [ "$restarts" -eq 0 ] || add_reason "the scheduler requeued it (restarts: $restarts)"
   each_output discard_output
 }
 
-# explain: adds to $reason what else is known.
-explain() {
-  also "$doubt"
-  oom_kills
-  [ "$oom_kills" = "$oom_kills_before" ] || also "meanwhile the kernel killed for want of memory on this machine"
-}
-
-# unsettled: whether the scheduler is to be asked why it ended. A scheduler ends a job by signals.
+# unsettled: whether the scheduler may know why the job ended. A scheduler ends a job with signals.
 unsettled() {
   [ -n "$scheduler_id" ] && [ ! -e "$SJ_CANCEL" ] || return 1
   case $outcome in
@@ -60,10 +58,9 @@ unsettled() {
   esac
 }
 
-# also TEXT: one reason more.
-also() { [ -z "$1" ] || reason=${reason:+$reason; }$1; }
+add_reason() { [ -z "$1" ] || reason=${reason:+$reason; }$1; }
 
-# write_record: in one write, so that a disk that is full for a moment cannot leave out a line.
+# write_record: in a single write, so that a disk that is full for a moment cannot drop a line.
 write_record() {
   [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
   true >"$scratch/reserve"
@@ -86,15 +83,15 @@ submitted_by: $submitted_by
 submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
 }
 
-# publish_copies: where there are no links to another directory, as on AFS, CIFS and exFAT.
+# publish_copies: for file systems without hard links between directories (AFS, CIFS, exFAT).
 publish_copies() {
   for published in "$SJ_LOG" "$scratch/$SJ_RECORD"; do
     cp "$published" "$scratch/copy" && mv -f "$scratch/copy" "../${published##*/}" || return
   done
 }
 
-# publish_record: what a task without outputs of its own shows as output is beside the attempts. Links to the same
-# files, record last: it says that there is a log.
+# publish_record: moves the record to its place. A task without outputs of its own has log and record as its output,
+# next to the attempts, as hard links; the record is linked last, because it implies the log.
 publish_record() {
   if unsettled; then
     mv -f "$scratch/$SJ_EXIT_CODE" ./ && mv -f "$scratch/$SJ_RECORD" "$SJ_UNSETTLED"

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# How the command ended and what it used: exit code and signal apart, CPU time, memory.
+# Exit code, signal, CPU time and peak memory of the command.
 
-# read_usage: sets $peak_memory (KiB) and $signal_number from what the timer wrote; fails where it has not.
+# read_usage: sets $peak_memory (KiB) and $signal_number from the output of the timer; fails if there is none.
 read_usage() {
   peak_memory='' signal_number=''
   [ -r "$scratch/usage" ] || return 1
@@ -15,53 +15,51 @@ read_usage() {
   [ -n "$peak_memory" ]
 }
 
-# tell_ending: sets $signal to the name of the one that ended the command, and $doubt where that is not known. For a
-# shell's `wait` both a signal and an exit code may be 137.
-tell_ending() {
+# classify_exit: sets $signal to the name of the signal that ended the command, and $doubt if that is unknown. In the
+# status of `wait` 137 may be a signal or an exit code.
+classify_exit() {
   signal='' doubt=''
   if [ -n "$timer" ] && read_usage; then
-    # some timers exit with the bare number
+    # some timers exit with the number of the signal
     [ -z "$signal_number" ] || { code=$((128 + signal_number)) && name_signal; }
   elif [ "$code" -gt 128 ]; then
     signal_number=$((code - 128))
-    shell_words
-    case $ending in
-      signal) name_signal ;;
-      unknown)
-        name_signal
-        doubt="exit code $code may stand for signal $signal: the shell of this host does not say"
-        signal=
-        ;;
-    esac
+    parse_shell_notice
+    [ "$ended_by" = 'exit' ] || name_signal
+    if [ "$ended_by" = unknown ]; then
+      doubt="exit code $code may mean signal $signal: the shell of this host does not report it"
+      signal=
+    fi
   fi
 }
 
-# shell_words: sets $ending to exit, signal or unknown from what the shell said of its first background job: dash and
-# busybox "[1] + Done(137)" or "[1] + Killed", bash and mksh "Killed" or nothing, but for some signals nothing at all.
-shell_words() {
-  ending=unknown
-  [ -r "$scratch/words" ] || return 0
-  while read -r words; do
-    case $words in
-      '[1]'*"Done($code)"*) ending='exit' && return ;;
-      '[1]'* | [!\[]*) ending=signal ;;
+# parse_shell_notice: sets $ended_by to exit, signal or unknown from the notice that the shell printed about its first
+# background job: "[1] + Done(137)" or "[1] + Killed" in dash and busybox, "Killed" or nothing in bash and mksh. For
+# some signals each of them prints nothing.
+parse_shell_notice() {
+  ended_by=unknown
+  [ -r "$scratch/notices" ] || return 0
+  while read -r notice; do
+    case $notice in
+      '[1]'*"Done($code)"*) ended_by='exit' && return ;;
+      '[1]'* | [!\[]*) ended_by=signal ;;
     esac
-  done <"$scratch/words"
-  [ "$ending" = unknown ] || return 0
-  case $(kill -l "$signal_number" 2>/dev/null) in INT | PIPE | TERM | USR1) ;; *) ending='exit' ;; esac
+  done <"$scratch/notices"
+  [ "$ended_by" = unknown ] || return 0
+  case $(kill -l "$signal_number" 2>/dev/null) in INT | PIPE | TERM | USR1) ;; *) ended_by='exit' ;; esac
 }
 
-# name_signal: sets $signal from $signal_number; to the number itself where the shell has no name for it.
+# name_signal: sets $signal from $signal_number; to the number if the shell has no name for it.
 name_signal() {
   signal=$(kill -l "$signal_number" 2>/dev/null)
   case $signal in *[!A-Z0-9+-]* | [0-9]* | '') signal=$signal_number ;; esac
 }
 
-# count_cpu: sets $cpu_time, user and system time of the command and all it waited for, as `times` prints
-# those of the children on its second line.
+# count_cpu: sets $cpu_time to the user and system time of the command and of all that it waited for: the second line
+# of `times`, which is about children.
 count_cpu() {
   cpu_time=
-  # in braces: a redirection that fails ends the shell where it is that of a special builtin
+  # in braces: a failing redirection of a special builtin would end the shell
   { times; } >"$scratch/times" && {
     read -r _
     read -r cpu_time

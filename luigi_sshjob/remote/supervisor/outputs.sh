@@ -1,8 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2317
-# The outputs of a job: made at a temporary path, renamed when the command has succeeded. `each_output` is called in
-# the job directory; a handler that fails says why in $reason.
+# Outputs of a job: the command writes to a temporary path, which is renamed when it has succeeded. The handlers run in
+# the job directory, and set $reason if they fail.
 
-# each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH SUFFIX for every output that the spec names.
+# each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH SUFFIX for each output of the spec.
 each_output() {
   output_handler=$1
   output() { "$output_handler" "$@"; }
@@ -10,7 +10,7 @@ each_output() {
   . "./$SJ_SPEC"
 }
 
-# output_paths FINAL_PATH SUFFIX: sets $final and $temporary, side by side so that the rename is atomic.
+# output_paths FINAL_PATH SUFFIX: sets $final and $temporary, in the same directory so that the rename is atomic.
 output_paths() {
   final=$1 temporary=${1%/*}/.sshjob-$tag-$attempt$2
 }
@@ -18,7 +18,7 @@ output_paths() {
 prepare_output() {
   output_paths "$2" "$3"
   [ -d "${final%/*}" ] || (umask "$user_umask" && mkdir -p "${final%/*}") || {
-    reason="the directory of the output $final cannot be made"
+    reason="cannot create the directory of the output $final"
     return
   }
   rm -rf "$temporary"
@@ -31,28 +31,28 @@ export_output() {
 
 check_output() {
   output_paths "$2" "$3"
-  [ -e "$temporary" ] || [ -e "$final" ] || reason="the command ended well but made no output $final"
+  [ -e "$temporary" ] || [ -e "$final" ] || reason="the command succeeded but did not create the output $final"
 }
 
-# commit_output: a directory in the way is moved aside first, as mv would put the new one inside it.
+# commit_output: moves an old directory aside first, because mv would put the new one inside it.
 commit_output() {
   output_paths "$2" "$3"
   if [ ! -e "$temporary" ]; then
-    # done before, but for the last step
+    # committed before, except for the last step
     [ ! -e "$temporary.old" ] || [ ! -e "$final" ] || rm -rf "$temporary.old"
     return
   fi
   if [ -d "$final" ]; then
     rm -rf "$temporary.old"
     mv "$final" "$temporary.old" || {
-      reason="the directory $final could not be moved out of the way of the new one"
+      reason="cannot move the old output directory $final aside"
       return
     }
   fi
   if mv -f "$temporary" "$final"; then
     [ ! -e "$temporary.old" ] || rm -rf "$temporary.old"
   else
-    reason="the output $final could not be put in its place"
+    reason="cannot rename the new output to $final"
     [ ! -e "$temporary.old" ] || mv "$temporary.old" "$final"
   fi
 }

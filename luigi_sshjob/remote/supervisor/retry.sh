@@ -1,43 +1,44 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# What the supervisor does while no process can be started, as at the account's limit (ulimit -u). In dash and busybox a
-# fork that fails ends the whole script, unless `command` stands before what needed it. Bash and mksh try again for 15 and
-# for 31 seconds by themselves, and end then.
+# Retries steps of the supervisor while no process can be started, as at the account's limit (ulimit -u). In dash and
+# busybox a fork that fails ends the whole script, unless it happens below `command`. Bash and mksh retry on their own
+# for 15 and for 31 seconds, then end.
 
-# $own_pid: of whoever calls `surely`, where it is not the supervisor itself.
-own_pid=$$ crowd='' thinned='' thinned_by=''
+# $own_pid: the process that calls retry_fork, if it is not the supervisor. $command_group: the process group of the
+# command, to be ended if it leaves no room for a process.
+own_pid=$$ command_group='' group_signalled_at='' group_killed_by=''
 
-# surely STEP [ARGUMENT]...: a step that may be done again, and is where it broke off. None within another.
-surely() {
-  breaks=0
+# retry_fork STEP [ARGUMENT]...: runs a step that may be repeated, and repeats it if a failed fork interrupts it. Not to
+# be nested.
+retry_fork() {
+  interruptions=0
   while :; do
     step_status=
     command eval '"$@"; step_status=$?'
     [ -z "$step_status" ] || return "$step_status"
-    # in busybox what breaks off in a subshell goes on here, as if that were the caller
+    # in busybox a subshell that is interrupted continues here, as if it were the caller
     [ ! -r /proc/self/stat ] || { read -r self _ </proc/self/stat && [ "$self" = "$own_pid" ]; } || exit 2
-    breaks=$((breaks + 1))
-    # it may also break off for a reason that stays, such as a directory that is deleted
-    [ "$breaks" -lt 1000 ] || exit 1
-    await_room
+    interruptions=$((interruptions + 1))
+    # the reason may also be permanent, such as a deleted directory
+    [ "$interruptions" -lt 1000 ] || exit 1
+    await_fork
   done
 }
 
-# await_room: until a process can be started, without starting one to pause.
-await_room() {
+# await_fork: returns once a process can be started; no process is needed for the wait.
+await_fork() {
   until command eval '(exit 0)' 2>/dev/null; do
-    [ -z "$crowd" ] || thin_out
+    [ -z "$command_group" ] || kill_group_without_fork
   done
 }
 
-# thin_out: the job itself may be what leaves no room. So the group of its command, $crowd, is told to end by what needs
-# no process, and killed after the grace.
-thin_out() {
-  if [ -z "$thinned" ]; then
-    kill -s TERM -- "-$crowd" 2>/dev/null
-    thinned=0
-    [ ! -r /proc/uptime ] || read -r thinned _ </proc/uptime
-    thinned=${thinned%%.*}
-  elif read -r uptime _ </proc/uptime && [ $((${uptime%%.*} - thinned)) -gt "$kill_grace" ]; then
-    kill -s KILL -- "-$crowd" 2>/dev/null && thinned_by=KILL
+# kill_group_without_fork: sends TERM to $command_group, and KILL after the grace period, with builtins only.
+kill_group_without_fork() {
+  if [ -z "$group_signalled_at" ]; then
+    kill -s TERM -- "-$command_group" 2>/dev/null
+    group_signalled_at=0
+    [ ! -r /proc/uptime ] || read -r group_signalled_at _ </proc/uptime
+    group_signalled_at=${group_signalled_at%%.*}
+  elif read -r uptime _ </proc/uptime && [ $((${uptime%%.*} - group_signalled_at)) -gt "$kill_grace" ]; then
+    kill -s KILL -- "-$command_group" 2>/dev/null && group_killed_by=KILL
   fi
 }

@@ -1,30 +1,24 @@
 #!/bin/sh
-# supervise.sh JOB_DIRECTORY UMASK BOOT_TIME [OOM_KILLS [SCHEDULER_ID RESTARTS]]: runs one attempt and writes its record.
-# Started detached; may be started any number of times: the first to make the file `started` runs the command, any other
-# leaves at once. What it starts besides the command is counted: hosts run many jobs. OOM_KILLS is what oom_kills said a
-# moment ago on this machine.
+# supervise.sh JOB_DIRECTORY UMASK: runs one attempt and writes its exit record. Started detached, any number of times:
+# the first to create the file `started` runs the command, the others exit at once. It starts few processes besides the
+# command, because hosts run many jobs.
+#
+# In the environment, all optional: SSHJOB_BOOT_TIME (see boot_time) and SSHJOB_OOM_KILLS (see oom_kills), to save their
+# cost; SSHJOB_SCHEDULER_ID, the id of the scheduler's job, and SSHJOB_RESTARTS, how often the scheduler requeued it.
 # shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
 umask 077
-dir=$1 user_umask=$2 boot_time=${3-} oom_kills=${4-} scheduler_id=${5-} restarts=${6:-0}
+dir=$1 user_umask=$2
+boot_time=${SSHJOB_BOOT_TIME-} oom_kills=${SSHJOB_OOM_KILLS-}
+scheduler_id=${SSHJOB_SCHEDULER_ID-} restarts=${SSHJOB_RESTARTS:-0}
+# not for the command
+unset SSHJOB_BOOT_TIME SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS
 lib=${0%/*}
-# shellcheck source=/dev/null
-. "$lib/layout.sh"
-# shellcheck source=/dev/null
-. "$lib/util.sh"
-# shellcheck source=/dev/null
-. "$lib/identity.sh"
-# shellcheck source=/dev/null
-. "$lib/processes.sh"
-# shellcheck source=/dev/null
-. "$lib/retry.sh"
-# shellcheck source=/dev/null
-. "$lib/outputs.sh"
-# shellcheck source=/dev/null
-. "$lib/exit_status.sh"
-# shellcheck source=/dev/null
-. "$lib/exit_record.sh"
+for script in layout util identity processes retry outputs exit_status exit_record; do
+  # shellcheck source=/dev/null
+  . "$lib/$script.sh"
+done
 
-# Signals are how others reach the supervisor; they must be safe before anybody can know its number.
+# Set before the process id is published: the supervisor is controlled by signals.
 verdict=
 trap 'verdict=${verdict:-terminated}' TERM
 trap 'verdict=${verdict:-timed_out}' USR1
@@ -32,13 +26,13 @@ trap 'verdict=${verdict:-timed_out}' USR1
 attempt=${dir##*/}
 key=${dir%/*}
 key=${key##*/}
-# Only the command and its children carry this in their environment; /log at its end keeps attempt 1 apart from 10.
+# Only the command and its children have this in their environment; /log at its end distinguishes attempt 1 from 10.
 mark=SSHJOB_LOG=$dir/$SJ_LOG
 
-# claim_run: wins the run, unless somebody did so before. Who one is stands beside it before, so that a winner who
-# dies at once is known all the same, see supervised_state.
+# claim_run: claims the run; fails if another supervisor has. The identity is written before, so that a supervisor that
+# dies right after its claim is known, see supervised_state.
 claim_run() {
-  machine_identity
+  host_identity
   [ -n "$oom_kills" ] || oom_kills
   oom_kills_before=$oom_kills
   process_start $$ || return 1
@@ -50,7 +44,7 @@ oom_kills: $oom_kills"
   [ -z "$scheduler_id" ] || identity="$identity
 scheduler_id: $scheduler_id"
   emit "$identity" >"$SJ_IDENTITY.$$" || return 1
-  if win_run . || run_again; then
+  if claim_run_marker . || claim_rerun; then
     emit "$identity" >"$SJ_IDENTITY"
     return 0
   fi
@@ -58,16 +52,16 @@ scheduler_id: $scheduler_id"
   return 1
 }
 
-# run_again: whether the scheduler runs the same attempt once more, as was allowed. One wins that, too.
-run_again() {
+# claim_rerun: claims another run of an attempt that the scheduler has requeued, if the task allows that.
+claim_rerun() {
   [ "$requeue" = yes ] && [ "$restarts" -gt 0 ] && [ ! -e "$SJ_RECORD" ] && [ ! -e "$SJ_CANCEL" ] || return 1
   known_id=
   { while read -r _ known; do known_id=$known; done <"$SJ_IDENTITY"; } 2>/dev/null
-  [ "$known_id" = "$scheduler_id" ] && win_run . ".$restarts" && rm -f "$SJ_UNSETTLED"
+  [ "$known_id" = "$scheduler_id" ] && claim_run_marker . ".$restarts" && rm -f "$SJ_UNSETTLED"
 }
 
-# interpreter: sets $program and $argument from the command's #! line as the kernel would, which also works
-# where files must not be executed (noexec) and leaves the file without an x bit.
+# interpreter: sets $program and $argument from the command's #! line as the kernel would. So the command also runs
+# where files must not be executed (noexec), and needs no x bit.
 interpreter() {
   program=/bin/sh argument=
   IFS= read -r first <"$SJ_COMMAND"
@@ -80,7 +74,7 @@ interpreter() {
   argument=$*
 }
 
-# run_command: becomes the command, in a session of its own so that a signal to the one never hits the other.
+# run_command: becomes the command, in a session of its own so that no signal reaches both it and the supervisor.
 run_command() {
   trap - TERM USR1
   SSHJOB_ID=$key/$attempt SSHJOB_DIR=$dir SSHJOB_LOG=$dir/$SJ_LOG SSHJOB_PROGRESS=$dir/$SJ_PROGRESS
@@ -93,7 +87,7 @@ run_command() {
   for setsid in /usr/bin/setsid /bin/setsid; do
     [ -x "$setsid" ] && set -- "$setsid" "$@" && break
   done
-  # gone from the disk before any of it is in force, PATH for one
+  # deleted from the disk before any of it takes effect, PATH for example
   secrets=
   while IFS= read -r secret || [ -n "$secret" ]; do
     secrets=$secrets$secret$newline
@@ -114,73 +108,69 @@ start_watchdog() {
   deadline_pid=$!
 }
 
-# keep_deadline: tells the supervisor again until it has heard, as a signal may fall between two of its
-# instructions; does the killing itself where there is no supervisor any more.
+# keep_deadline: signals the supervisor at the time limit until it has ended, because a signal may arrive between two of
+# its instructions; kills the job itself if the supervisor is dead.
 keep_deadline() {
   trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
   supervisor_start=$start
   [ ! -r /proc/self/stat ] || read -r own_pid _ </proc/self/stat
   deadline=
-  surely await_deadline
+  retry_fork await_deadline
   true >"$scratch/deadline"
   while process_start $$ && [ "$start" = "$supervisor_start" ]; do
     kill -s USR1 $$
-    surely pause
+    retry_fork pause
   done
-  # the attempt was cleaned up, and who has its number now is another one
+  # the attempt was removed, and another one may have its number now
   [ -e "$SJ_STARTED" ] || [ ! -e "$dir" ] || exit 0
-  surely kill_job "$mark" none "$kill_grace" ''
+  retry_fork kill_job "$mark" none "$kill_grace" ''
 }
 
 await_deadline() {
-  if [ -z "$deadline" ]; then
-    deadline=$(($(date +%s) + time_limit))
-    left=$time_limit
-  else
-    left=$((deadline - $(date +%s)))
-  fi
-  while [ "$left" -gt 0 ]; do
-    sleep "$left" &
+  while :; do
+    seconds=$(date +%s)
+    deadline=${deadline:-$((seconds + time_limit))}
+    [ "$seconds" -lt "$deadline" ] || return 0
+    sleep $((deadline - seconds)) &
     sleeper=$!
-    # somebody may have ended the sleep before its time
-    wait "$sleeper" && break
-    left=$((deadline - $(date +%s)))
+    # the sleep may have been killed before its end
+    wait "$sleeper" && return
   done
 }
 
-# await_command: sets $code to the command's exit status, after killing what is to be killed. What the shell says of a
-# child that has ended goes to the words, see shell_words.
+# await_command: sets $code to the command's exit status, after killing the job if there is a verdict. What the shell
+# prints about a child that has ended goes to the notices, see parse_shell_notice.
 await_command() {
-  # a signal may have come before there was anything to wait for
+  # a signal may have arrived before there was a command to wait for
   [ -n "$verdict" ] || { wait "$command_pid"; } 2>&4
   code=$?
-  # what is sent from here on comes too late, and must not disturb the next wait, which is for the end
+  # later signals come too late, and must not interrupt the next wait
   trap '' TERM USR1
   if [ -n "$verdict" ]; then
     end_command || return
     { wait "$command_pid"; } 2>&4
     final_code=$?
-    # 127: no such child any more, so the first answer was the command's own
+    # 127: already waited for, so the first status was the command's own
     [ "$final_code" -eq 127 ] || code=$final_code
   elif [ -n "$timer" ] && [ "$code" -gt 128 ] && ! read_usage; then
-    # somebody has killed the timer alone: what it timed must not outlive the record
-    surely kill_job "$mark" none "$kill_grace" ''
+    # only the timer was killed: its child must not outlive the record
+    retry_fork kill_job "$mark" none "$kill_grace" ''
   fi
   jobs >&4
 }
 
-# end_command: as the verdict says, unless it has ended by itself at the same moment.
+# end_command: kills the job, unless the command ended on its own at the same moment.
 end_command() {
   if ! process_start "$command_pid"; then
     verdict=
     return
   fi
-  crowd=$command_pid
-  surely kill_job "$mark" "$command_pid" "$kill_grace" "$timer"
-  all_killed=$?
-  crowd='' strongest=${thinned_by:-$strongest}
-  [ "$all_killed" -eq 0 ] || reason="some of its processes could not be killed"
-  return "$all_killed"
+  command_group=$command_pid
+  retry_fork kill_job "$mark" "$command_pid" "$kill_grace" "$timer"
+  kill_status=$?
+  command_group='' strongest=${group_killed_by:-$strongest}
+  [ "$kill_status" -eq 0 ] || reason="some processes of the job could not be killed"
+  return "$kill_status"
 }
 
 cd "$dir" || exit 1
@@ -189,27 +179,27 @@ output() { :; }
 requeue=no
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
-# somebody else has won the run, or nobody could: then what mkdir said is in the diagnostics
+# another supervisor has claimed the run, or none could: then the diagnostics have the error
 claim_run || { [ -e "$SJ_STARTED" ] && exit 0; } || exit 1
 now
 started=$now
 scratch=$SJ_SCRATCH
 [ -d "$scratch" ] || mkdir -p "$scratch"
 reason='' code='' peak_memory=''
-[ -d "$working_directory" ] || reason="there is no directory $working_directory to work in"
-surely each_output prepare_output
+[ -d "$working_directory" ] || reason="the working directory $working_directory does not exist"
+retry_fork each_output prepare_output
 interpreter
 reserve_space
 read -r timer <"$lib/timer"
 [ -x "$timer" ] || timer=
-# with our umask; time(1) has the user's
+# created here with umask 077, because time(1) runs with the user's
 true >"$scratch/usage"
-if true >"$scratch/words"; then exec 4>>"$scratch/words"; else exec 4>/dev/null; fi
+if true >"$scratch/notices"; then exec 4>>"$scratch/notices"; else exec 4>/dev/null; fi
 
 if [ -z "$reason" ]; then
-  surely start_command
+  retry_fork start_command
   deadline_pid=
-  [ -z "$time_limit" ] || surely start_watchdog
+  [ -z "$time_limit" ] || retry_fork start_watchdog
   await_command
   [ -z "$deadline_pid" ] || kill "$deadline_pid" 2>/dev/null
 else
@@ -218,14 +208,14 @@ else
 fi
 
 known_reason=$reason
-surely judge
+retry_fork decide_outcome
 count_cpu 2>/dev/null
-# a full disk may have room in a while; the outcome is known here only
+# a full disk may have room later, and only this process knows the outcome
 tries=0
-until surely write_record && surely publish_record; do
+until retry_fork write_record && retry_fork publish_record; do
   tries=$((tries + 1))
   [ "$tries" -lt 300 ] || exit 1
-  surely pause
+  retry_fork pause
 done
-# for whoever asks the scheduler, or waits for it (sbatch --dependency=afterok:…)
+# for the scheduler's own records, and for jobs that depend on this one (sbatch --dependency=afterok:…)
 [ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$((code > 0 ? code : 1))"

@@ -31,7 +31,7 @@ class Subscriptions:
         self._wake.setblocking(False)
 
     def subscribe(self, topic: str, words: Sequence[str], *, interval: float, urgent: bool) -> None:
-        """Subscribes to changes of a job, see `watch_arm` in remote/server/watch.sh for `words`.
+        """Subscribes to changes of a job, see `subscribe` in remote/server/watch.sh for `words`.
 
         The leader looks at least every `interval` seconds, and immediately if `urgent`.
         """

@@ -54,7 +54,7 @@ class Watches:
         """Looks at all subscribed jobs with one request."""
         if time.monotonic() >= self.next_look():
             self._looking = True
-            self._pipeline.send(Request("watch_look", self._on_look))
+            self._pipeline.send(Request("poll_subscriptions", self._on_look))
 
     def subscribe(self, peer: Peer, number: int, topic: str, words: str, interval: float, urgent: bool) -> None:
         """Creates or renews a subscription."""
@@ -64,7 +64,7 @@ class Watches:
             watch = self._by_topic[peer, topic] = Watch(self._count, peer, topic, interval)
             self._watches[watch.identity] = watch
         watch.number = number
-        self._pipeline.send(Request(f"watch_arm {watch.identity} {words}"))
+        self._pipeline.send(Request(f"subscribe {watch.identity} {words}"))
         # After a notification the client renews its subscriptions one by one. A look for each of them would cost much
         # more than one look for all, so the next one leaves time for that, in proportion to their number.
         renewed = self._pipeline.last_used + _FIRST_PAUSE / 2 + len(self._watches) * _RENEWAL
@@ -90,7 +90,7 @@ class Watches:
         for watch in watches:
             del self._watches[watch.identity], self._by_topic[watch.peer, watch.topic]
         if watches and self._pipeline.is_open:
-            self._pipeline.send(Request(f"watch_drop {' '.join(str(watch.identity) for watch in watches)}"))
+            self._pipeline.send(Request(f"unsubscribe {' '.join(str(watch.identity) for watch in watches)}"))
 
     def _on_look(self, response: Response) -> None:
         self._looking = False

@@ -5,26 +5,26 @@ from __future__ import annotations
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
-_OWN = "make it a directory that the account owns and can write, or set base_dir to another"
+_OWN = "make it a directory that the account owns and can write, or change base_dir"
 
 NEXT_STEPS = {
-    "attempt-still-running": "end them on the host; then run the task again",
-    "attempt-still-scheduled": "end that job there, then run the task",
+    "attempt-still-running": "end its processes on the host, then run the task again",
+    "attempt-still-scheduled": "cancel that job on the host, then run the task again",
     "directory-not-created": _OWN,
-    "directory-not-searchable": "give the account the right to search it (chmod +x), or use another account",
+    "directory-not-searchable": "grant the account search permission (chmod +x), or use another account",
     "directory-not-writable": _OWN,
     "exists": "remove it first, or use another path",
     "foreign-directory": _OWN,
-    "incomplete-file": "copy it again; should it stay so, look for who else writes there, and for room",
-    "is-a-directory": "give recursive=True to remove it with all that is in it",
-    "job-not-collected": "nothing was removed: end the job, or run its task, before",
-    "mark-not-written": "make room there; then run the task again",
-    "no-checksum-program": "install one there, or leave checksum out",
-    "no-log": "cleanup has removed it, or somebody else",
+    "incomplete-file": "copy it again; if that does not help, check the disk and other programs that write there",
+    "is-a-directory": "use recursive=True to remove it with its content",
+    "job-not-collected": "nothing was removed; cancel the job, or run its task, first",
+    "mark-not-written": "free disk space on the host, then run the task again",
+    "no-checksum-program": "install one on the host, or omit checksum",
+    "no-log": "none: the log was removed, by cleanup or by a person",
     "no-parent": "create it first, or set parents",
     "no-such-file": "correct the path, or create the file first",
     "not-a-directory": "remove it first, or use another path",
-    "not-a-job-directory": "nothing was removed: see what is in the place of the job directory",
+    "not-a-job-directory": "nothing was removed; check what is at that path",
     "scripts-not-installed": _OWN,
 }
 
@@ -40,6 +40,6 @@ def refused(verb: str, response: Response, host: str) -> RemoteCommandFailed:
         returncode=response.status,
         cmd=verb,
         output=response.output,
-        next_step=NEXT_STEPS.get(code, "correct what the host names (path, permissions, room), and do it again"),
+        next_step=NEXT_STEPS.get(code, "fix what the message names (path, permissions, disk space), and try again"),
         code=code,
     )

@@ -93,9 +93,9 @@ def test_every_kind_of_failure_is_distinguished(slurm):
         "preempted": ("killed", "PREEMPTED"),
         "node lost": ("lost", "NODE_FAIL"),
     }
-    assert "NODE_FAIL (NodeDown) of its job" in ended["node lost"].reason
-    assert ended["cancelled"].reason.partition(" of its job ")[0].endswith("Slurm says CANCELLED")
-    assert ended["time is up"].reason.startswith("the scheduler's time limit was near")
+    assert "NODE_FAIL (NodeDown) for job" in ended["node lost"].reason
+    assert ended["cancelled"].reason.partition(" for job ")[0].endswith("Slurm reports CANCELLED")
+    assert ended["time is up"].reason.startswith("the scheduler's time limit was about to expire")
     host.nodes["c2"].start()
     host.wait_for_nodes()
 
@@ -105,7 +105,7 @@ def test_a_time_limit_is_enforced_to_the_second_and_slurm_has_a_later_one(slurm)
     processes.wait_until(lambda: state(slurm, job).state is State.RUNNING, "the job to run")
     assert "TimeLimit=00:02:00" in slurm.host.slurm("scontrol", "show", "job", slurm.number(job))
     outcome, _ = ends(slurm, job)
-    assert (outcome.state, outcome.scheduler, "limit was near" in outcome.reason) == ("timed_out", "", False)
+    assert (outcome.state, outcome.scheduler, "limit was about to expire" in outcome.reason) == ("timed_out", "", False)
 
 
 def test_a_requeued_job_stays_one_attempt_and_says_so(slurm):
@@ -119,7 +119,7 @@ def test_a_requeued_job_stays_one_attempt_and_says_so(slurm):
     # Slurm would wait for cred_expire
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
     outcome, _ = ends(slurm, job)
-    assert (outcome.succeeded, outcome.reason) == (True, "the scheduler has put it back into its queue (1)")
+    assert (outcome.succeeded, outcome.reason) == (True, "the scheduler requeued it (restarts: 1)")
     assert slurm.host.run("cat", f"{base}/ledger") == "s3cret\ns3cret\n"
     assert slurm.host.run("cat", f"{job.directory}/environment") == ""
 

@@ -50,7 +50,9 @@ def test_a_job_that_was_submitted_twice_runs_once(slurm):
 def test_a_job_whose_directory_was_deleted_is_not_started_again_while_it_runs(slurm):
     job, number = running(slurm)
     slurm.host.run("rm", "-rf", job.directory)
-    with pytest.raises(RemoteCommandFailed, match=rf"directory was deleted \(job {number}\)"):
+    with pytest.raises(
+        RemoteCommandFailed, match=rf"directory was deleted may still be scheduled: .* \(Slurm job {number}\)"
+    ):
         slurm.submit("true")
     slurm.host.slurm("scancel", number)
 
@@ -72,7 +74,7 @@ def test_outcomes_arrive_and_submissions_wait_while_slurm_does_not_respond(slurm
     slurm.key = "Late"
     try:
         late = slurm.submit("echo late").job
-        processes.wait_until(lambda: any("Slurm does not answer: " in seen.reason for seen in told), "the silence", 60)
+        processes.wait_until(lambda: any("Slurm does not respond: " in seen.reason for seen in told), "the silence", 60)
         assert told[-1].state is State.RUNNING
         host.forget_calls()
         slurm.tell()
@@ -101,7 +103,7 @@ def test_a_slurm_that_responds_with_errors_is_polled_less_often(slurm):
         since = time.monotonic()
         processes.wait_until(lambda: len(slurm.host.calls()) >= 4, "one more")
         assert 3 < time.monotonic() - since < 10
-        assert told[-1].reason.endswith("Slurm does not answer: slurm_load_jobs error: Socket timed out")
+        assert told[-1].reason.endswith("Slurm does not respond: slurm_load_jobs error: Socket timed out")
         assert told[-1].state is State.RUNNING
     assert slurm.monitor.cancel(job, 2).state == "cancelled"
     watching.join(20)
