@@ -1,4 +1,4 @@
-"""`python -m luigi_sshjob.cli`, where the command itself is not on the PATH."""
+"""`python -m luigi_sshjob.cli`, for when the command is not on the PATH."""
 
 import sys
 

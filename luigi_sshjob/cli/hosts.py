@@ -1,4 +1,4 @@
-"""The jobs of one host below one base directory, as the command line finds them."""
+"""Finds the hosts, base directories and jobs that a command line refers to."""
 
 from __future__ import annotations
 
@@ -14,45 +14,47 @@ from luigi_sshjob.jobs.recent import JobLocation, recent_locations
 from luigi_sshjob.targets.context import RemoteContext
 
 
-def sites(arguments: argparse.Namespace, host: str | None = None) -> list[HostJobs]:
-    """Those of a host: below the directory that is named, else below [sshjob]'s and those used there lately; those of
-    all hosts used lately where none is named."""
-    lately = recent_locations()
+def find_hosts(arguments: argparse.Namespace, host: str | None = None) -> list[HostJobs]:
+    """Return the jobs of a host in each base directory that may contain some, or those of all recently used hosts.
+
+    The base directories of a host are `--base-dir`, or the one of its settings and those used recently.
+    """
+    recent = recent_locations()
     if host is None:
-        known = [place for place in lately if arguments.base_dir in (None, place.base_dir)]
+        locations = [location for location in recent if arguments.base_dir in (None, location.base_dir)]
     else:
-        known = [place for place in lately if place.host == host]
-        usual = known[0] if known else JobLocation(host, "")
-        wanted = arguments.base_dir or config.get_settings(host).base_dir
-        first = next(
-            (place for place in known if place.base_dir == wanted), dataclasses.replace(usual, base_dir=wanted)
-        )
-        known = [first] if arguments.base_dir else [first, *(place for place in known if place != first)]
-    given = {
+        recent = [location for location in recent if location.host == host]
+        base_dir = arguments.base_dir or config.get_settings(host).base_dir
+        # options of the last use also apply to another base directory
+        default = dataclasses.replace(recent[0] if recent else JobLocation(host, ""), base_dir=base_dir)
+        first = next((location for location in recent if location.base_dir == base_dir), default)
+        locations = [first]
+        if not arguments.base_dir:
+            locations += [location for location in recent if location != first]
+    options = {
         name: getattr(arguments, name) for name in ("key_file", "transport", "sshpass") if getattr(arguments, name)
     }
-    return [_jobs(dataclasses.replace(place, **given), arguments.no_host_key_check) for place in known]
+    return [_host_jobs(dataclasses.replace(location, **options), arguments.no_host_key_check) for location in locations]
 
 
-def find(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[HostJobs, JobRef]]:
-    """All the jobs that are named. Raises `JobNotFound` where there is not each of them."""
-    places = sites(arguments, arguments.host)
+def find_jobs(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[HostJobs, JobRef]]:
+    """Return all jobs with these names. Raises `JobNotFound` if one does not exist."""
+    hosts = find_hosts(arguments, arguments.host)
     found = []
     for name in names:
-        there = ((site, site.find(name)) for site in places)
-        site, job = next(((site, job) for site, job in there if job), (places[0], None))
-        if job is None:
+        match = next(((host, job) for host in hosts if (job := host.find(name))), None)
+        if match is None:
             raise JobNotFound(
                 "there is no such job",
-                host=site.host,
+                host=hosts[0].host,
                 job=name,
-                next_step=f"look with `luigi-sshjob ls -a {site.host}`",
+                next_step=f"list the jobs with `luigi-sshjob ls -a {hosts[0].host}`",
             )
-        found.append((site, job))
+        found.append(match)
     return found
 
 
-def _jobs(place: JobLocation, no_host_key_check: bool) -> HostJobs:
-    options = {name: getattr(place, name) for name in ("key_file", "transport", "sshpass")}
-    context = RemoteContext(place.host, no_host_key_check=no_host_key_check, **options)
-    return HostJobs(context.connection, place.base_dir)
+def _host_jobs(location: JobLocation, no_host_key_check: bool) -> HostJobs:
+    options = {name: getattr(location, name) for name in ("key_file", "transport", "sshpass")}
+    context = RemoteContext(location.host, no_host_key_check=no_host_key_check, **options)
+    return HostJobs(context.connection, location.base_dir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -27,14 +28,14 @@ BASE = "~/.luigi-sshjob"
 
 @pytest.fixture
 def submit(host, luigi_cfg):
-    """A job and, if `ended`, its end."""
+    """Return a function that submits a job and waits until it runs or, if `ended`, has ended."""
     connection = RemoteContext(host.alias).connection
-    control = JobClient(connection, BASE, get_launcher("nohup"))
+    client = JobClient(connection, BASE, get_launcher("nohup"))
 
     def submit(key: str, command: str, ended: bool = False, **options):
-        job = control.submit(JobSpec(key=key, command=command, **options)).job
+        job = client.submit(JobSpec(key=key, command=command, **options)).job
         wanted = ("ended",) if ended else ("running", "ended")
-        processes.wait_until(lambda: control.status(job).state.value in wanted, "the job")
+        processes.wait_until(lambda: client.status(job).state.value in wanted, "the job")
         return job
 
     yield submit
@@ -45,43 +46,43 @@ def submit(host, luigi_cfg):
 
 
 @pytest.fixture
-def asked(capsys):
-    """What a command prints that is to end with status 0."""
+def run_command(capsys):
+    """Return a function that runs a command, checks its exit status and returns its output."""
 
-    def asked(*words: str, status: int = 0):
+    def run_command(*words: str, status: int = 0):
         assert main(list(words)) == status
         printed = capsys.readouterr()
         return json.loads(printed.out) if "--json" in words else printed.out
 
-    return asked
+    return run_command
 
 
 def age_mark(host, *ids: str, days: int = 20) -> None:
-    """As if they had been collected so long ago."""
+    """Change when they were collected to some days ago."""
     host.run("touch", "-d", f"{days} days ago", *(f".luigi-sshjob/jobs/{each}/collected" for each in ids))
 
 
-def test_jobs_are_listed_with_all_that_fits_a_line(host, submit, asked):
+def test_ls_prints_one_line_per_job(host, submit, run_command):
     submit("Ended", "echo a; echo '\033[31mlast'; echo; exit 3", ended=True)
     submit("Going", 'echo "42 aligning" >$SSHJOB_PROGRESS; sleep 511')
-    processes.wait_until(lambda: asked("ls", host.alias, "--json")[0]["progress"], "the progress")
-    head, going, ended = asked("ls", host.alias).splitlines()
+    processes.wait_until(lambda: run_command("ls", host.alias, "--json")[0]["progress"], "the progress")
+    head, going, ended = run_command("ls", host.alias).splitlines()
     assert head.split() == ["JOB", "STATE", "AGE", "PROGRESS", "LAST", "LINE"]
     assert going.split()[:2] == ["Going/1", "running"]
     assert "42 aligning" in going
     assert ended.startswith("Ended/1  failed with exit code 3  ")
     assert "s ago" in ended
-    # what a job writes moves no cursor here
+    # escape sequences of the job are removed
     assert ended.endswith("  last")
-    first, second = asked("ls", host.alias, "--json")
+    first, second = run_command("ls", host.alias, "--json")
     assert (first["job"], first["state"], first["outcome"], first["collected_by"]) == ("Going/1", "running", None, None)
     assert 0 <= first["since"] <= first["submitted_ago"] < 60
     assert (second["outcome"]["state"], second["outcome"]["exit_code"]) == ("failed", 3)
 
 
-def test_hosts_are_those_used_lately_and_one_that_is_away_hides_no_other(host, submit, asked, capsys):
+def test_ls_lists_recent_hosts_and_an_unreachable_one_hides_no_other(host, submit, run_command, capsys):
     assert main(["ls"]) == 3
-    assert "no host was used lately from here\nNext: name one" in capsys.readouterr().err
+    assert "no host was used recently from here\nNext: name one" in capsys.readouterr().err
     submit("Here", "exit 0", ended=True)
     remember(JobLocation(host.alias, BASE))
     remember(JobLocation("no-such-host.invalid", BASE))
@@ -92,30 +93,30 @@ def test_hosts_are_those_used_lately_and_one_that_is_away_hides_no_other(host, s
     assert [place.host for place in recent_locations()] == ["no-such-host.invalid", host.alias]
 
 
-def test_a_job_is_found_wherever_it_was_submitted_to_lately(host, submit, asked):
+def test_a_job_is_found_in_each_recently_used_base_dir(host, submit, run_command):
     host.run("mkdir", "-p", ".luigi-sshjob/apart")
     connection = RemoteContext(host.alias).connection
-    apart = f"{BASE}/apart"
-    JobClient(connection, apart, get_launcher("nohup")).submit(JobSpec(key="Apart", command="echo found"))
-    remember(JobLocation(host.alias, apart))
-    processes.wait_until(lambda: asked("logs", host.alias, "Apart") == "found\n", "the log")
+    other_base = f"{BASE}/apart"
+    JobClient(connection, other_base, get_launcher("nohup")).submit(JobSpec(key="Apart", command="echo found"))
+    remember(JobLocation(host.alias, other_base))
+    processes.wait_until(lambda: run_command("logs", host.alias, "Apart") == "found\n", "the log")
 
 
-def test_a_listing_refreshes_in_place_on_a_terminal_only(host, submit, capsys):
+def test_ls_watch_refreshes_in_place_on_a_terminal_only(host, submit, capsys):
     submit("Going", "while ! [ -e go ]; do sleep 0.1; done; rm go")
     assert main(["ls", host.alias, "--watch"]) == 2
-    assert "--watch is for a terminal" in capsys.readouterr().err
-    ours, theirs = pty.openpty()
+    assert "--watch needs a terminal" in capsys.readouterr().err
+    terminal, process_side = pty.openpty()
     command = [sys.executable, "-m", "luigi_sshjob.cli", "ls", host.alias, "--watch", "--interval", "0.1s"]
     shown = b""
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "NO_COLOR": "1"}
+        command, stdin=process_side, stdout=process_side, stderr=process_side, env={**os.environ, "NO_COLOR": "1"}
     ) as run:
-        os.close(theirs)
+        os.close(process_side)
 
         def seen(text: bytes) -> bool:
             nonlocal shown
-            shown += os.read(ours, 65536)
+            shown += os.read(terminal, 65536)
             return text in shown
 
         processes.wait_until(lambda: seen(b"running"), "the job")
@@ -123,13 +124,13 @@ def test_a_listing_refreshes_in_place_on_a_terminal_only(host, submit, capsys):
         processes.wait_until(lambda: seen(b"succeeded"), "its end")
         run.send_signal(2)
         assert run.wait(20) == 130
-    os.close(ours)
+    os.close(terminal)
     # one screen, no colour
     assert shown.count(b"\033[?1049h") == 1
     assert b"\033[3" not in shown
 
 
-def test_a_log_is_printed_as_far_as_it_is_and_followed_to_its_end(host, submit, capfdbinary):
+def test_logs_prints_the_bytes_of_a_log_and_follows_it_to_the_end(host, submit, capfdbinary):
     submit("Task", "printf 'a\\377b'; while ! [ -e go ]; do sleep 0.1; done; rm go; echo c; exit 4")
 
     def shown() -> bytes:
@@ -144,7 +145,7 @@ def test_a_log_is_printed_as_far_as_it_is_and_followed_to_its_end(host, submit, 
     assert printed.err.decode().endswith("Task/1 failed with exit code 4\n")
 
 
-def test_the_last_lines_of_a_long_log_are_the_last_lines(host, submit, capfdbinary):
+def test_logs_tail_prints_the_last_lines_of_a_long_log(host, submit, capfdbinary):
     whole = b"".join(b"%d %s\n" % (n, b"x" * (n % 700)) for n in range(3000)) + b"no end"
     line = 'line = ""; for (i = 0; i < n % 700; i++) line = line "x"; print n " " line'
     make = f"awk 'BEGIN {{ for (n = 0; n < 3000; n++) {{ {line} }} }}'"
@@ -157,7 +158,7 @@ def test_the_last_lines_of_a_long_log_are_the_last_lines(host, submit, capfdbina
     assert capfdbinary.readouterr().out == b"".join(lines[-2:])
 
 
-def test_all_that_is_known_of_a_job_is_shown_with_what_to_do_next(host, submit, asked, luigi_cfg):
+def test_show_prints_all_details_and_the_next_steps(host, submit, run_command, luigi_cfg):
     job = submit(
         "Shown",
         "echo one; echo two >&2; exit 3",
@@ -168,7 +169,7 @@ def test_all_that_is_known_of_a_job_is_shown_with_what_to_do_next(host, submit, 
         submitted_at="2030-01-01T00:00:00Z",
         outputs=[Output("SSHJOB_OUTPUT", "/tmp/it's")],
     )
-    text = asked("show", host.alias, "Shown")
+    text = run_command("show", host.alias, "Shown")
     for part in (
         "failed with exit code 3\n",
         "s ago\n",
@@ -182,22 +183,23 @@ def test_all_that_is_known_of_a_job_is_shown_with_what_to_do_next(host, submit, 
         assert part in text
     assert f"luigi-sshjob collect {host.alias} Shown/1" in text
     assert "secret-7" not in text
-    found = asked("show", host.alias, "Shown", "--json")
+    found = run_command("show", host.alias, "Shown", "--json")
     assert (found["command"], found["log_bytes"]) == ("echo one; echo two >&2; exit 3", 8)
     assert (found["working_directory"], found["outputs"]) == ("/tmp", ["/tmp/it's"])
     assert found["directory"] == job.directory
     submit("Busy", "sleep 531 & sleep 532 & wait")
-    processes.wait_until(lambda: asked("show", host.alias, "Busy", "--json")["processes"] >= 3, "its processes")
-    assert f"follow its log: luigi-sshjob logs -f {host.alias} Busy/1" in asked("show", host.alias, "Busy")
+    processes.wait_until(lambda: run_command("show", host.alias, "Busy", "--json")["processes"] >= 3, "its processes")
+    assert f"follow its log: luigi-sshjob logs -f {host.alias} Busy/1" in run_command("show", host.alias, "Busy")
 
 
-def test_jobs_are_killed_all_that_are_named_or_none(host, submit, capsys):
+def test_kill_ends_all_named_jobs_or_none(host, submit, capsys):
     submit("One", "sleep 521")
     submit("Two", "sleep 522")
     assert main(["kill", host.alias, "One", "None", "Two"]) == 3
-    said = capsys.readouterr().err
+    err = capsys.readouterr().err
     assert (
-        f"host {host.alias}, job None: there is no such job\nNext: look with `luigi-sshjob ls -a {host.alias}`" in said
+        f"host {host.alias}, job None: there is no such job\nNext: list the jobs with `luigi-sshjob ls -a {host.alias}`"
+        in err
     )
     assert any("sleep 521" in args for _, args in host.processes())
     assert main(["kill", host.alias, "One", "Two/1"]) == 0
@@ -205,39 +207,39 @@ def test_jobs_are_killed_all_that_are_named_or_none(host, submit, capsys):
     assert capsys.readouterr().out.startswith("One/1 was cancelled: by ")
 
 
-def test_what_has_ended_is_collected_and_removed_by_hand_and_nothing_else_is(host, submit, asked, capsys):
+def test_collect_and_forget_accept_ended_jobs_only(host, submit, run_command, capsys):
     submit("Ended", "exit 3", ended=True)
     submit("Going", "sleep 541")
     for verb in ("collect", "forget"):
         assert main([verb, host.alias, "Ended", "Going"]) == 3
         assert "the job has not ended: it is running" in capsys.readouterr().err
-    assert "by nobody" in asked("show", host.alias, "Ended")
-    assert asked("collect", host.alias, "Ended") == "Ended/1 failed with exit code 3\n"
+    assert re.search(r"^Collected +no$", run_command("show", host.alias, "Ended"), re.MULTILINE)
+    assert run_command("collect", host.alias, "Ended") == "Ended/1 failed with exit code 3\n"
     job = submit("Ended", "exit 3", ended=True)
     assert job.attempt == 2
-    assert asked("forget", host.alias, "Ended/1", "Ended/2") == "Ended/1 was removed\nEnded/2 was removed\n"
+    assert run_command("forget", host.alias, "Ended/1", "Ended/2") == "Ended/1 was removed\nEnded/2 was removed\n"
     with pytest.raises(RemoteCommandFailed, match="the job directory has no log any more"):
         JobClient(RemoteContext(host.alias).connection, BASE, get_launcher("nohup")).tail(job, 1, 10)
-    # how it ended, and that its number is taken, is still known
+    # the outcome is kept, and the number of the attempt is not used again
     assert host.run("sh", "-c", "cd .luigi-sshjob/jobs/Ended && echo */*") == "1/collected 2/collected\n"
-    assert "failed with exit code 3" in asked("ls", host.alias)
+    assert "failed with exit code 3" in run_command("ls", host.alias)
     host.run("sh", "-c", "kill -9 $(cat .luigi-sshjob/jobs/Going/1/identity | sed -n 's/pid: //p')")
-    processes.wait_until(lambda: "unsupervised" in asked("ls", host.alias), "the loss of its supervisor")
+    processes.wait_until(lambda: "unsupervised" in run_command("ls", host.alias), "the death of its supervisor")
     for pid, args in host.processes():
         if "sleep 541" in args:
             host.run("kill", "-9", str(pid))
-    processes.wait_until(lambda: "Going/1  lost" in asked("ls", host.alias), "the loss")
-    asked("forget", host.alias, "Going")
+    processes.wait_until(lambda: "Going/1  lost" in run_command("ls", host.alias), "the loss")
+    run_command("forget", host.alias, "Going")
     assert host.run("sh", "-c", "ls .luigi-sshjob/jobs") == "Ended\n"
 
 
-def test_old_attempts_are_removed_and_never_a_running_job_an_output_or_what_is_not_ours(host, submit, asked, capsys):
+def test_gc_removes_old_attempts_but_no_running_job_output_or_foreign_file(host, submit, run_command, capsys):
     running = submit("Running", "sleep 551")
     for key, options in (("Waiting", {}), ("Young", {}), ("Old", {}), ("Made", {"publish": True})):
         submit(key, "echo made", ended=True, **options)
-    asked("collect", host.alias, "Young", "Old", "Made")
+    run_command("collect", host.alias, "Young", "Old", "Made")
     submit("Old", "exit 2", ended=True)
-    # even where it looks as if it were over
+    # even if it looks like a collected one
     host.run("sh", "-c", "cp .luigi-sshjob/jobs/Old/1/collected .luigi-sshjob/jobs/Running/1/")
     host.run("sh", "-c", "mkdir -p .luigi-sshjob/jobs/Foreign/1 && echo mine >.luigi-sshjob/jobs/Foreign/1/file")
     with pytest.raises(
@@ -245,64 +247,64 @@ def test_old_attempts_are_removed_and_never_a_running_job_an_output_or_what_is_n
     ):
         JobListing(RemoteContext(host.alias).connection, BASE).discard([running])
     age_mark(host, "Old/1", "Made/1", "Running/1")
-    would = asked("gc", host.alias, "--dry-run", "--json")
+    would = run_command("gc", host.alias, "--dry-run", "--json")
     assert would == ["Made/1", "Old/1"]
-    assert "Old/1" in asked("ls", host.alias, "--all")
-    assert "Old/1" not in asked("ls", host.alias)
+    assert "Old/1" in run_command("ls", host.alias, "--all")
+    assert "Old/1" not in run_command("ls", host.alias)
     capsys.readouterr()
     assert main(["gc", host.alias]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("Made/1 succeeded, collected 20 d ")
     assert printed.err == (
-        "2 removed\n2 ended that no task has collected; they stay: run the task, or `collect` or `forget` them\n"
+        "2 removed\n2 kept, because they ended but were not collected: run their tasks, or `collect` or `forget` them\n"
     )
     left = host.run("sh", "-c", "cd .luigi-sshjob/jobs && echo */*").split()
     assert left == ["Foreign/1", "Made/exit_record", "Made/log", "Old/2", "Running/1", "Waiting/1", "Young/1"]
     assert host.run("cat", ".luigi-sshjob/jobs/Made/log") == "made\n"
-    # a task whose directory is gone is submitted as ever
-    asked("collect", host.alias, "Old")
-    asked("gc", host.alias, "--older-than", "0s")
-    assert asked("ls", host.alias, "--all", "--json")
+    # a task without a directory can be submitted again
+    run_command("collect", host.alias, "Old")
+    run_command("gc", host.alias, "--older-than", "0s")
+    assert run_command("ls", host.alias, "--all", "--json")
     assert not host.run("sh", "-c", "cd .luigi-sshjob/jobs && ls -d Old .used.Old 2>/dev/null || :")
     assert submit("Old", "exit 0", ended=True).attempt == 1
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(host, submit):
+def test_a_reader_that_closes_the_pipe_is_no_error(host, submit):
     submit("Task", "head -c 5000000 /dev/zero | tr '\\0' x; exit 0")
     command = [sys.executable, "-m", "luigi_sshjob.cli", "logs", "-f", host.alias, "Task"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.read(3) == b"xxx"
         process.stdout.close()
-        said = process.stderr.read()
-    assert (process.returncode, said) == (0, b"")
+        err = process.stderr.read()
+    assert (process.returncode, err) == (0, b"")
 
 
-def test_a_reader_that_has_gone_before_the_first_line_is_none_either(host, submit):
+def test_a_reader_that_has_closed_the_pipe_before_the_first_line_is_no_error(host, submit):
     submit("Task", "exit 0")
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = [sys.executable, "-m", "luigi_sshjob.cli", "ls", host.alias]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered) as process:
         process.stdout.close()
-        said = process.stderr.read()
-    assert (process.returncode, said) == (0, b"")
+        err = process.stderr.read()
+    assert (process.returncode, err) == (0, b"")
 
 
-def test_what_is_in_brackets_is_shown_as_it_is(host, luigi_cfg, asked):
+def test_brackets_are_printed_unchanged(host, luigi_cfg, run_command):
     base = "~/.luigi-sshjob/[old] [/b]"
-    control = JobClient(RemoteContext(host.alias).connection, base, get_launcher("nohup"))
-    job = control.submit(JobSpec(key="Task", command="exit 0")).job
-    processes.wait_until(lambda: control.status(job).state.value == "ended", "the job")
-    text = asked("show", host.alias, "Task", "--base-dir", base)
+    client = JobClient(RemoteContext(host.alias).connection, base, get_launcher("nohup"))
+    job = client.submit(JobSpec(key="Task", command="exit 0")).job
+    processes.wait_until(lambda: client.status(job).state.value == "ended", "the job")
+    text = run_command("show", host.alias, "Task", "--base-dir", base)
     assert f"luigi-sshjob logs --base-dir '{base}' {host.alias} Task/1" in text
     host.run("rm", "-rf", ".luigi-sshjob")
 
 
-def test_a_host_that_is_none_is_an_error_with_a_next_step(luigi_cfg, capsys):
+def test_an_unknown_host_is_an_error_with_a_next_step(luigi_cfg, capsys):
     assert main(["ls", "no-such-host.invalid"]) == 3
     assert "Next: check the spelling" in capsys.readouterr().err
 
 
-def test_settings_that_are_none_are_an_error_before_anything_runs(luigi_cfg, capsys):
+def test_invalid_settings_are_an_error_before_anything_runs(luigi_cfg, capsys):
     configure(remote_jobs="many")
     place = ["--host", "nowhere.invalid", "--folder", "/nowhere", "--notes", "/nowhere"]
     task = ["Sleepers", *place, "--count", "1", "--seconds", "1"]
@@ -314,7 +316,7 @@ def test_settings_that_are_none_are_an_error_before_anything_runs(luigi_cfg, cap
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["gc", "h", "--older-than", "14"],
         ["gc", "h", "--older-than", "-1d"],
@@ -322,8 +324,8 @@ def test_settings_that_are_none_are_an_error_before_anything_runs(luigi_cfg, cap
         ["kill", "h"],
     ],
 )
-def test_wrong_words_are_wrong_usage(words, capsys):
+def test_invalid_arguments_are_a_usage_error(arguments, capsys):
     with pytest.raises(SystemExit) as end:
-        main(words)
+        main(arguments)
     assert end.value.code == 2
     assert "usage: luigi-sshjob" in capsys.readouterr().err

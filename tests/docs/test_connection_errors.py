@@ -21,7 +21,7 @@ import pytest
 from luigi_sshjob import RemoteContext, config
 from luigi_sshjob.cli.commands import ls
 from luigi_sshjob.cli.commands.gc import is_old
-from luigi_sshjob.cli.parser import parser
+from luigi_sshjob.cli.parser import create_parser
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.doctor.runner import inspect_account
 from luigi_sshjob.errors import LocalResourceError, SSHJobError
@@ -120,8 +120,8 @@ ODD_SHELL: Any = SimpleNamespace(
 
 
 PRODUCERS: list[tuple[str, Producer]] = [
-    ("no host was used lately from here", lambda _: ls.run(parser().parse_args(["ls"]))),
-    ("the host cannot tell how old it is: it has no stat(1)", lambda _: is_old("box", OF_NO_AGE, 0)),
+    ("no host was used recently from here", lambda _: ls.run(create_parser().parse_args(["ls"]))),
+    ("the age of an attempt is unknown: the host has no stat(1)", lambda _: is_old("box", OF_NO_AGE, 0)),
     ("existing_master is require, so a separate login is not allowed", without_another_login),
     ("the host's /bin/sh cannot run the checks", lambda _: inspect_account(ODD_SHELL, "~", 1)),
     ("cannot create the runtime directory", with_settings(command("true"), runtime_dir="/dev/null/x")),

@@ -1,47 +1,47 @@
-"""`luigi-sshjob collect` and `forget`: all jobs that are named, or none."""
+"""`luigi-sshjob collect` and `forget`, for all named jobs or none."""
 
 from __future__ import annotations
 
 import argparse
 
-from luigi_sshjob.cli.hosts import find
-from luigi_sshjob.cli.render import print_outcome
+from luigi_sshjob.cli.hosts import find_jobs
+from luigi_sshjob.cli.render import strip_escapes
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef, Outcome
 
 
 def collect(arguments: argparse.Namespace) -> int:
-    """Marks them as taken over."""
-    for site, job, outcome in _ended(arguments):
-        site.client.collect(job)
-        print_outcome(job, outcome)
+    """Mark ended jobs as collected."""
+    for host, job, outcome in _find_ended(arguments):
+        host.client.collect(job)
+        print(f"{job.id} {strip_escapes(str(outcome))}")
     return 0
 
 
 def forget(arguments: argparse.Namespace) -> int:
-    """Removes them, collected or not."""
-    for site, job, outcome in _ended(arguments):
-        site.client.collect(job)
+    """Remove ended jobs, collected or not."""
+    for host, job, outcome in _find_ended(arguments):
+        host.client.collect(job)
         if outcome.state == "lost":
-            # it has no record that the mark could hold in its stead
-            site.listing.discard([job])
+            # a lost job has no record that could be kept in its place
+            host.listing.discard([job])
         else:
-            site.client.remove(job)
+            host.client.remove(job)
         print(f"{job.id} was removed")
     return 0
 
 
-def _ended(arguments: argparse.Namespace) -> list[tuple[HostJobs, JobRef, Outcome]]:
+def _find_ended(arguments: argparse.Namespace) -> list[tuple[HostJobs, JobRef, Outcome]]:
     ended = []
-    for site, job in find(arguments, arguments.jobs):
-        standing = site.client.status(job)
-        if standing.outcome is None:
+    for host, job in find_jobs(arguments, arguments.jobs):
+        status = host.client.status(job)
+        if status.outcome is None:
             raise JobError(
-                f"the job has not ended: it is {standing.state.value}",
+                f"the job has not ended: it is {status.state.value}",
                 host=job.host,
                 job=job.id,
-                next_step=f"wait for it, or end it with `{site.client.command_line('kill', job)}`",
+                next_step=f"wait for it, or end it with `{host.client.command_line('kill', job)}`",
             )
-        ended.append((site, job, standing.outcome))
+        ended.append((host, job, status.outcome))
     return ended

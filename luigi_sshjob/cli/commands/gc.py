@@ -1,50 +1,50 @@
-"""`luigi-sshjob gc`"""
+"""`luigi-sshjob gc`: remove old attempts."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from luigi_sshjob.cli.hosts import sites
-from luigi_sshjob.cli.render import age, print_json
+from luigi_sshjob.cli.hosts import find_hosts
+from luigi_sshjob.cli.render import format_age, print_json
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.listing import JobSummary
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Removes what has ended and was taken over so long ago by the host's own clock; what nobody took over stays."""
-    removed, waiting = [], 0
-    for site in sites(arguments, arguments.host):
-        listed = site.listing.attempts()
-        waiting += sum(each.state.final and not each.collected for each in listed)
-        old = [each for each in listed if is_old(site.host, each, arguments.older_than)]
+    """Remove attempts collected at least `--older-than` ago, by the host's clock. Others are kept."""
+    removed, uncollected = [], 0
+    for host in find_hosts(arguments, arguments.host):
+        attempts = host.listing.attempts()
+        uncollected += sum(each.state.final and not each.collected for each in attempts)
+        old = [each for each in attempts if is_old(host.host, each, arguments.older_than)]
         if not arguments.dry_run:
-            site.listing.discard([each.job for each in old])
+            host.listing.discard([each.job for each in old])
         removed += old
     if arguments.json:
         print_json([each.job.id for each in removed])
     else:
         for each in removed:
-            print(f"{each.job.id} {each.status_word}, collected {age(each.collected_ago)} ago")
-    would = "would be removed" if arguments.dry_run else "removed"
-    print(f"{len(removed)} {would}", file=sys.stderr)
-    if waiting:
+            print(f"{each.job.id} {each.status_word}, collected {format_age(each.collected_ago)} ago")
+    print(f"{len(removed)} {'would be removed' if arguments.dry_run else 'removed'}", file=sys.stderr)
+    if uncollected:
         print(
-            f"{waiting} ended that no task has collected; they stay: run the task, or `collect` or `forget` them",
+            f"{uncollected} kept, because they ended but were not collected: run their tasks, or `collect` or `forget` "
+            "them",
             file=sys.stderr,
         )
     return 0
 
 
-def is_old(host: str, each: JobSummary, limit: float) -> bool:
-    """Whether it was collected so many seconds ago, or more. Raises `JobError` where the host could not tell."""
-    if not (each.state.final and each.collected):
+def is_old(host: str, attempt: JobSummary, limit: float) -> bool:
+    """Whether it was collected at least `limit` seconds ago. Raises `JobError` if its age is unknown."""
+    if not (attempt.state.final and attempt.collected):
         return False
-    if each.collected_ago is None:
+    if attempt.collected_ago is None:
         raise JobError(
-            "the host cannot tell how old it is: it has no stat(1)",
+            "the age of an attempt is unknown: the host has no stat(1)",
             host=host,
-            job=each.job.id,
+            job=attempt.job.id,
             next_step="remove single attempts with `luigi-sshjob forget`; nothing was removed",
         )
-    return each.collected_ago >= limit
+    return attempt.collected_ago >= limit

@@ -1,21 +1,21 @@
-"""`luigi-sshjob kill`: all jobs that are named, or none."""
+"""`luigi-sshjob kill`, for all named jobs or none."""
 
 from __future__ import annotations
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
-from luigi_sshjob.cli.hosts import find
-from luigi_sshjob.cli.render import print_outcome
+from luigi_sshjob.cli.hosts import find_jobs
+from luigi_sshjob.cli.render import strip_escapes
 
-_AT_ONCE = 4  # each takes a session for as long as the job's grace
+_CONCURRENT = 4  # each uses a session during the job's kill_grace
 
 
-def kill(arguments: argparse.Namespace) -> int:
-    """TERM, grace, KILL; returns when nothing of them is left."""
-    found = find(arguments, arguments.jobs)
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        ends = [(job, threads.submit(site.cancel, job)) for site, job in found]
-        for job, end in ends:
-            print_outcome(job, end.result())
+def run(arguments: argparse.Namespace) -> int:
+    """End jobs by SIGTERM and, after their kill_grace, SIGKILL. Returns when all their processes have ended."""
+    jobs = find_jobs(arguments, arguments.jobs)
+    with ThreadPoolExecutor(_CONCURRENT) as threads:
+        futures = [(job, threads.submit(host.cancel, job)) for host, job in jobs]
+        for job, future in futures:
+            print(f"{job.id} {strip_escapes(str(future.result()))}")
     return 0

@@ -1,4 +1,4 @@
-"""`luigi-sshjob ls`"""
+"""`luigi-sshjob ls`: list attempts."""
 
 from __future__ import annotations
 
@@ -15,122 +15,135 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from luigi_sshjob.cli.hosts import sites
-from luigi_sshjob.cli.render import age, detail, plain, print_json, record, screen, show, styled
+from luigi_sshjob.cli.hosts import find_hosts
+from luigi_sshjob.cli.render import (
+    format_age,
+    print_json,
+    print_rich,
+    status_details,
+    stdout_console,
+    strip_escapes,
+    styled,
+    summary_dict,
+)
 from luigi_sshjob.errors import ConnectionFailed, JobNotFound, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import JobSummary, SendRequests
 
-_DAY = 86400.0
+_DAY = 86400.0  # seconds
 
-Attempts = list[JobSummary] | SSHJobError
+Listings = tuple[list[JobSummary], list[SSHJobError]]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """All hosts are asked at the same time; one that does not answer hides no other."""
-    places = [site for host in arguments.hosts or [None] for site in sites(arguments, host)]
-    if not places:
-        raise JobNotFound("no host was used lately from here", next_step="name one: luigi-sshjob ls HOST")
+    """List all hosts concurrently; an unreachable one does not hide the others."""
+    hosts = [host for name in arguments.hosts or [None] for host in find_hosts(arguments, name)]
+    if not hosts:
+        raise JobNotFound("no host was used recently from here", next_step="name one: luigi-sshjob ls HOST")
     if arguments.watch:
-        return _watch(places, arguments)
-    with _looks(places) as look:
-        found = look()
-    failures = [each for each in found if isinstance(each, SSHJobError)]
-    listed = _sorted([each for attempts in found if isinstance(attempts, list) for each in attempts])
+        return _watch(hosts, arguments)
+    with _list_hosts(hosts) as list_all:
+        attempts, errors = list_all()
+    shown = _visible(attempts, arguments.all)
     if arguments.json:
-        print_json([record(each) for each in listed if arguments.all or _of_interest(each)])
+        print_json([summary_dict(each) for each in shown])
     else:
-        _print(listed, arguments.all)
-    for failure in failures:
-        print(f"luigi-sshjob: {failure}", file=sys.stderr)
-    return 3 if failures else 0
+        _print(shown, hidden=len(attempts) - len(shown))
+    for error in errors:
+        print(f"luigi-sshjob: {error}", file=sys.stderr)
+    return 3 if errors else 0
 
 
-def _watch(places: list[HostJobs], arguments: argparse.Namespace) -> int:
-    terminal = screen()
-    if not terminal.is_terminal or arguments.json:
-        print("luigi-sshjob: --watch is for a terminal, and not with --json; repeat `ls` instead", file=sys.stderr)
+def _watch(hosts: list[HostJobs], arguments: argparse.Namespace) -> int:
+    console = stdout_console()
+    if not console.is_terminal or arguments.json:
+        print("luigi-sshjob: --watch needs a terminal, and cannot be used with --json", file=sys.stderr)
         return 2
-    with _looks(places, math.inf) as look, Live(console=terminal, screen=True, auto_refresh=False) as live:
+    with _list_hosts(hosts, math.inf) as list_all, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            found = look()
-            listed = _sorted([each for attempts in found if isinstance(attempts, list) for each in attempts])
-            shown = [each for each in listed if arguments.all or _of_interest(each)]
-            said = [Text(str(each), "red") for each in found if isinstance(each, SSHJobError)]
-            live.update(Group(_table(shown), *said, Text(time.strftime("%H:%M:%S, Ctrl-C ends"), "dim")), refresh=True)
+            attempts, errors = list_all()
+            table = _table(_visible(attempts, arguments.all))
+            footer = Text(time.strftime("%H:%M:%S, Ctrl-C ends"), "dim")
+            live.update(Group(table, *(Text(str(error), "red") for error in errors), footer), refresh=True)
             time.sleep(arguments.interval)
 
 
 @contextlib.contextmanager
-def _looks(
-    places: list[HostJobs], deadline: float | None = None
-) -> Iterator[Callable[[], list[list[JobSummary] | SSHJobError]]]:
-    """Looks at all hosts at once, with one session each that is kept for the next look."""
+def _list_hosts(hosts: list[HostJobs], deadline: float | None = None) -> Iterator[Callable[[], Listings]]:
+    """Yield a function that lists all hosts concurrently, each over one session that stays open for the next call."""
     with contextlib.ExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(max_workers=len(places)))
-        looks = [_Look(site, stack, deadline) for site in places]
-        yield lambda: list(threads.map(lambda look: look(), looks))
+        threads = stack.enter_context(ThreadPoolExecutor(max_workers=len(hosts)))
+        listings = [_HostListing(host, stack, deadline) for host in hosts]
+
+        def list_all() -> Listings:
+            results = list(threads.map(lambda listing: listing.attempts(), listings))
+            attempts = [each for result in results if not isinstance(result, SSHJobError) for each in result]
+            return sorted(attempts, key=_order), [result for result in results if isinstance(result, SSHJobError)]
+
+        yield list_all
 
 
-class _Look:
-    def __init__(self, site: HostJobs, stack: contextlib.ExitStack, deadline: float | None):
-        self._site = site
+class _HostListing:
+    """Lists one host over a session that is opened again after a failure."""
+
+    def __init__(self, host: HostJobs, stack: contextlib.ExitStack, deadline: float | None):
+        self._host = host
         self._deadline = deadline
         self._session = stack.enter_context(contextlib.ExitStack())
-        self._ask: SendRequests | None = None
+        self._send: SendRequests | None = None
 
-    def __call__(self) -> Attempts:
+    def attempts(self) -> list[JobSummary] | SSHJobError:
         try:
-            if self._ask is None:
-                self._ask = self._session.enter_context(self._site.listing.session(self._deadline))
-            return self._site.listing.attempts(self._ask)
+            if self._send is None:
+                self._send = self._session.enter_context(self._host.listing.session(self._deadline))
+            return self._host.listing.attempts(self._send)
         except SSHJobError as error:
             if isinstance(error, ConnectionFailed):
                 self._session.close()
-                self._ask = None
+                self._send = None
             return error
 
 
-def _sorted(listed: list[JobSummary]) -> list[JobSummary]:
-    """By host; what goes on first, then what ended last."""
-    return sorted(
-        listed,
-        key=lambda each: (each.job.host, each.state.final, math.inf if each.since is None else each.since, each.job.id),
-    )
+def _order(attempt: JobSummary) -> tuple[str, bool, float, str]:
+    """By host; active attempts first, then the last ended ones."""
+    since = math.inf if attempt.since is None else attempt.since
+    return attempt.job.host, attempt.state.final, since, attempt.job.id
 
 
-def _of_interest(each: JobSummary) -> bool:
-    return not each.collected or each.collected_ago is None or each.collected_ago < _DAY
+def _visible(attempts: list[JobSummary], everything: bool) -> list[JobSummary]:
+    return [
+        each
+        for each in attempts
+        if everything or not each.collected or each.collected_ago is None or each.collected_ago < _DAY
+    ]
 
 
-def _print(listed: list[JobSummary], everything: bool) -> None:
-    shown = [each for each in listed if everything or _of_interest(each)]
-    if shown:
-        show(_table(shown))
-    hidden = len(listed) - len(shown)
+def _print(attempts: list[JobSummary], hidden: int) -> None:
+    if attempts:
+        print_rich(_table(attempts))
     if hidden:
-        print(f"{hidden} whose outcome was taken over a day ago or more: ls --all, or gc", file=sys.stderr)
-    elif not shown:
+        print(f"{hidden} collected more than a day ago: see them with ls --all, remove them with gc", file=sys.stderr)
+    elif not attempts:
         print("no jobs", file=sys.stderr)
 
 
-def _table(listed: list[JobSummary]) -> RenderableType:
+def _table(attempts: list[JobSummary]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    hosts = {each.job.host for each in listed}
-    if len(hosts) > 1:
+    several_hosts = len({each.job.host for each in attempts}) > 1
+    if several_hosts:
         table.add_column("HOST", overflow="fold")
     table.add_column("JOB", overflow="fold")
     table.add_column("STATE", overflow="fold")
     table.add_column("AGE", no_wrap=True)
     table.add_column("PROGRESS", overflow="ellipsis", no_wrap=True)
     table.add_column("LAST LINE", overflow="ellipsis", no_wrap=True)
-    for each in listed:
+    for each in attempts:
         cells: list[RenderableType] = [
             Text(each.job.id),
-            styled(each.status_word, detail(each.status)),
-            Text(age(each.since) + (" ago" if each.state.final and each.since is not None else "")),
-            Text(plain(each.status.progress)),
-            Text(plain(each.last_line)),
+            styled(each.status_word, status_details(each.status)),
+            Text(format_age(each.since) + (" ago" if each.state.final and each.since is not None else "")),
+            Text(strip_escapes(each.status.progress)),
+            Text(strip_escapes(each.last_line)),
         ]
-        table.add_row(*([Text(each.job.host)] if len(hosts) > 1 else []), *cells)
+        table.add_row(*([Text(each.job.host)] if several_hosts else []), *cells)
     return table
