@@ -91,7 +91,9 @@ def test_a_disk_that_goes_read_only_makes_a_lost_job_that_says_why(broken_disk, 
     outcome = bench.monitor.wait(job, lambda _: None)
     assert outcome.state == "lost"
     # the messages of an aborted ext4
-    broken = r"(is not writable|cannot create|cannot move).*: (Read-only file system|Bad message|Structure needs cleaning)"
+    broken = (
+        r"(is not writable|cannot create|cannot move).*: (Read-only file system|Bad message|Structure needs cleaning)"
+    )
     assert re.search(broken, outcome.reason)
     bench.key = "Second"
     with pytest.raises(RemoteCommandFailed, match=broken):
