@@ -1,1 +1,1 @@
-"""Everything that is shell: the scripts of the remote side, and quoting."""
+"""The shell scripts that run on a host, and quoting for the shell."""

@@ -1,4 +1,4 @@
-"""The only place that quotes for a shell, and the only one that reads `remote/*.sh`."""
+"""Quoting for POSIX shells; nothing is quoted anywhere else."""
 
 from __future__ import annotations
 
@@ -8,77 +8,75 @@ from typing import Any
 
 from luigi_sshjob.errors import UnsafeValue
 
-# What a session runs on the far side, whatever the account's login shell: no backslash, no '!', no nested
-# quote, so fish and tcsh read it as sh does. `read` takes the one line and not a byte more (POSIX), so the
-# rest of standard input is left to what the line starts.
+# The command line of each session. It contains no backslash, '!' or nested quote, so that fish and tcsh parse it as sh
+# does. `read` consumes one line and no further byte (POSIX); the rest of standard input is for the line's own commands.
 BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r line && eval \"$line\"'"
 
 _HOME = re.compile(r"~[A-Za-z0-9_.-]*(?=/|$)")
 
 
 class Word(str):
-    """Text that is already one quoted word of a POSIX shell."""
+    """Text that is already quoted as one word of a POSIX shell."""
 
 
 def quote(value: str) -> Word:
-    """`value` as one word for a POSIX shell.
+    """Return `value` as one word for a POSIX shell.
 
-    Raises `UnsafeValue` for a NUL, which no word, path or environment value can carry.
+    Raises `UnsafeValue` for a NUL byte, which no argument, path or environment variable can contain.
     """
     if "\0" in value:
-        raise UnsafeValue(
-            f"a NUL byte cannot be passed on: {value!r}", next_step="take it out: no shell can pass it on"
-        )
+        raise UnsafeValue(f"the value contains a NUL byte: {value!r}", next_step="remove it: shells stop reading there")
     return Word("'" + value.replace("'", "'\\''") + "'")
 
 
 def path_text(path: Any) -> str:
-    """A path that a user has given. Raises `UnsafeValue` for what is none."""
+    """Return a path as a str. Raises `UnsafeValue` for another type."""
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
-        raise UnsafeValue(f"the path is no str: {path!r}", next_step="give the path of a file on the host as one")
+        raise UnsafeValue(f"the path must be a str, not {path!r}", next_step="use a path on the host, as a str")
     return text
 
 
 def quote_path(path: str) -> Word:
-    """A path as one word: `~` and `~user` still mean the home directory, nothing else is special.
+    """Return a path as one word. Only `~` and `~user` at its beginning are expanded by the shell.
 
-    A path that starts with `-` cannot be taken for an option.
+    A path that starts with `-` gets a `./`, so that it is not parsed as an option. Raises `UnsafeValue` for an empty
+    path.
     """
     if not path:
-        raise UnsafeValue("the path is empty", next_step="give the path of a file on the host")
+        raise UnsafeValue("the path is empty", next_step="use a path on the host")
     home = _HOME.match(path)
     if home:
-        # the slash must stand outside the quotes for the tilde to be one
+        # the shell expands a tilde only if the slash is not quoted
         slash, rest = path[home.end() : home.end() + 1], path[home.end() + 1 :]
         return Word(home.group() + slash + (quote(rest) if rest else ""))
     return quote("./" + path if path.startswith("-") else path)
 
 
 def below_home(path: str) -> str:
-    """A relative path as one below the home, for use where another directory may be the current one."""
+    """Return a relative path with `~/` before it, for use where the working directory is another one."""
     return path if path.startswith(("/", "~")) else f"~/{path}"
 
 
 def directory_word(path: str) -> Word:
-    """A directory that everything else is told below of: anchored, and without a slash at its end."""
+    """Return a base directory as one word, absolute or below the home directory, without a slash at its end."""
     return quote_path(below_home(path.rstrip("/") or "/"))
 
 
 def word(value: str | int | float) -> Word:
-    """`value` quoted, unless it is a `Word` already."""
+    """Return `value` quoted, unless it is a `Word`."""
     return value if isinstance(value, Word) else quote(str(value))
 
 
 def one_line(text: str) -> str:
-    """`text`, whose only newlines stand inside quoted words, as one line that means the same."""
+    """Return `text`, whose newlines are all inside quoted words, as one line with the same meaning."""
     if "\n" not in text:
         return text
     return "nl=$(printf '\\nx'); nl=${nl%x}; " + text.replace("\n", "'\"$nl\"'")
 
 
 def encode(text: str) -> bytes:
-    """UTF-8; bytes of a name that are not UTF-8 travel as Python's surrogate escapes."""
+    """Encode as UTF-8; surrogate escapes become the bytes of a file name that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -21,8 +21,8 @@ def file(method: str, *arguments: Any) -> Producer:
 
 PRODUCERS: list[tuple[str, Producer]] = [
     ("the path is empty", file("exists", "")),
-    ("the path is no str", file("mtime", b"x")),
-    ("a NUL byte cannot be passed on", file("reader", "a\0b")),
+    ("the path must be a str, not", file("mtime", b"x")),
+    ("the value contains a NUL byte", file("reader", "a\0b")),
     ("invalid local path", file("put", "a\0b", "x")),
     ("the mode of a remote file must be r or w, not", lambda _: RemoteTarget("x", "box").open("a")),
 ]

@@ -93,7 +93,7 @@ def test_stderr_of_rc_files_is_not_a_failed_login(host, luigi_cfg):
 def test_an_account_without_a_shell_is_reported(host, luigi_cfg):
     host.run("usermod", "-s", "/usr/sbin/nologin", host.username, user="root")
     try:
-        with pytest.raises(LoginRefused, match=r"runs no /bin/sh[\s\S]*not available[\s\S]*Next: see what its login"):
+        with pytest.raises(LoginRefused, match=r"does not run /bin/sh[\s\S]*not available[\s\S]*Next: check its login"):
             RemoteFileSystem(host.alias).exists("/")
     finally:
         host.run("usermod", "-s", "/bin/bash", host.username, user="root")

@@ -81,7 +81,7 @@ class Pipeline:
             self._last_progress = time.monotonic()
         self._sent.append(request)
         idle = not self._outgoing
-        self._outgoing += self._shell.conversation.request(request.text)
+        self._outgoing += self._shell.protocol.request(request.text)
         if idle:
             self._on_writable(0)
 
@@ -175,7 +175,7 @@ class Pipeline:
             self._fail(self._shell.session.connection_error())
             return
         self._last_progress = self.last_used = time.monotonic()
-        for response in self._shell.conversation.feed(data):
+        for response in self._shell.protocol.feed(data):
             self._sent.popleft().on_response(response)
 
     def _fail(self, error: Exception) -> None:

@@ -1,1 +1,1 @@
-"""Sessions, and the remote shell that answers requests in one."""
+"""Sessions on a connection, and the remote shell that runs in one."""

@@ -1,4 +1,4 @@
-"""A persistent shell on the host that answers framed requests, in their order."""
+"""A persistent shell on the host that serves framed requests in their order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.base import Transport
 
-_TOGETHER = 50  # requests whose answers surely fit in what the far side may send before we read
+_BATCH = 50  # requests; their responses fit into the buffers of a session, so that the host never blocks
 
 
 @dataclasses.dataclass(frozen=True)
 class ResponsePart:
-    """A marked part of an answer."""
+    """A marked part of a response."""
 
     kind: str
     index: int
@@ -27,7 +27,7 @@ class ResponsePart:
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """What a verb answered: its exit status, what it printed, and the parts it marked."""
+    """Exit status of a verb, its output before the first part, and its parts."""
 
     status: int
     output: bytes = b""
@@ -41,59 +41,59 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The output, decoded, without the newline at its end."""
+        """The decoded output without newlines at its end."""
         return quoting.decode(self.output).rstrip("\n")
 
 
 def request_text(verb: str, *arguments: str | int | float) -> str:
-    """A call of a function of the agent; plain arguments are quoted, `shell.Word`s taken as they are."""
+    """Return the call of a function of the server; arguments are quoted, unless they are `quoting.Word`."""
     return " ".join([verb, *(quoting.word(argument) for argument in arguments)])
 
 
 class ShellProtocol:
-    """Requests and answers as bytes; no I/O.
+    """Requests and responses as bytes, without I/O.
 
-    An answer ends with a mark that holds a token of ours; without it there is no answer. A job cannot know the token,
-    so nothing it writes can look like a mark.
+    Marks with a random token delimit the parts and the end of a response. Jobs do not know the token, so that no output
+    of theirs can be mistaken for a mark.
     """
 
     def __init__(self) -> None:
         self._token = secrets.token_hex(16)
         self._part_mark = re.compile(rb"(?:^|\n)%s part (\S+) (\d+) ([^\n]*)\n" % self._token.encode())
-        self._asked = self._answered = 0
+        self._requests = self._responses = 0
         self._buffer = bytearray()
         self._searched = 0
 
     def opening(self) -> bytes:
-        """Loads the agent, and is answered when it is there."""
+        """Return the bytes that load the server; its first response follows when it is ready."""
         return quoting.encode(f"SJ_TOKEN={self._token}\n{scripts.server()}serve 0 echo_back ready\n")
 
     def request(self, text: str) -> bytes:
-        """One request, see `request_text`."""
-        self._asked += 1
-        # in braces: of a request that is cut off in the middle, at the end of a word say, not a part is run
-        return quoting.encode(f"{{ serve {self._asked} {text}\n}}\n")
+        """Return the bytes of a request, see `request_text`."""
+        self._requests += 1
+        # in braces, so that no part of a truncated request is run
+        return quoting.encode(f"{{ serve {self._requests} {text}\n}}\n")
 
     def feed(self, data: bytes) -> Iterator[Response]:
-        """The answers that are whole with `data`, in the order of the requests."""
+        """Yield the responses that `data` completes, in the order of the requests."""
         self._buffer += data
         while True:
-            mark = b"\n%s end %d " % (self._token.encode(), self._answered)
+            mark = b"\n%s end %d " % (self._token.encode(), self._responses)
             found = self._buffer.find(mark, self._searched)
             line_end = self._buffer.find(b"\n", found + len(mark)) if found >= 0 else -1
             if line_end < 0:
-                # a mark may be cut in two by the end of what has arrived
+                # the last bytes may be the beginning of a mark
                 self._searched = max(0, len(self._buffer) - len(mark) - 8)
                 return
-            answer = bytes(self._buffer[:found])
+            body = bytes(self._buffer[:found])
             status = int(self._buffer[found + len(mark) : line_end])
             del self._buffer[: line_end + 1]
             self._searched = 0
-            self._answered += 1
-            yield self._parsed(answer, status)
+            self._responses += 1
+            yield self._parse(body, status)
 
-    def _parsed(self, answer: bytes, status: int) -> Response:
-        output, *marks = self._part_mark.split(answer)
+    def _parse(self, body: bytes, status: int) -> Response:
+        output, *marks = self._part_mark.split(body)
         parts = zip(marks[::4], marks[1::4], marks[2::4], marks[3::4], strict=True)
         return Response(
             status,
@@ -106,35 +106,35 @@ class ShellProtocol:
 
 
 class RemoteShell:
-    """The agent of `remote/*.sh`, loaded once in a session; `call` waits for the answer, the leader does not."""
+    """The server of `remote/server/`, loaded in a session of its own."""
 
     def __init__(self, transport: Transport, *, deadline: float):
-        self.conversation = ShellProtocol()
+        self.protocol = ShellProtocol()
         self.session = Session(transport, "exec /bin/sh -s", deadline=deadline)
-        self.session.write(self.conversation.opening(), deadline=deadline)
+        self.session.write(self.protocol.opening(), deadline=deadline)
         self._receive(deadline)
 
     def call(self, text: str, *, deadline: float) -> Response:
-        """One request and its answer. Raises `ConnectionLost`; what is half read then is nobody's."""
-        self.session.write(self.conversation.request(text), deadline=deadline)
+        """Send one request and wait for its response. Raises `ConnectionLost`; the shell is unusable then."""
+        self.session.write(self.protocol.request(text), deadline=deadline)
         return self._receive(deadline)
 
     def pipeline(self, texts: Sequence[str], *, deadline: float) -> list[Response]:
-        """Requests that do not wait for each other's answers. Raises as `call`."""
-        answers: list[Response] = []
-        for first in range(0, len(texts), _TOGETHER):
-            together = texts[first : first + _TOGETHER]
-            self.session.write(b"".join(map(self.conversation.request, together)), deadline=deadline)
-            wanted = len(answers) + len(together)
-            while len(answers) < wanted:
+        """Send requests without waiting for the responses in between. Raises as `call`."""
+        responses: list[Response] = []
+        for first in range(0, len(texts), _BATCH):
+            batch = texts[first : first + _BATCH]
+            self.session.write(b"".join(map(self.protocol.request, batch)), deadline=deadline)
+            expected = len(responses) + len(batch)
+            while len(responses) < expected:
                 chunk = self.session.read(1 << 18, deadline=deadline)
                 if not chunk:
                     raise self.session.connection_error()
-                answers += self.conversation.feed(chunk)
-        return answers
+                responses += self.protocol.feed(chunk)
+        return responses
 
     def close(self) -> None:
-        """Ends the session."""
+        """Close the session."""
         self.session.close()
 
     def detach_after_fork(self) -> None:
@@ -146,10 +146,10 @@ class RemoteShell:
             chunk = self.session.read(1 << 18, deadline=deadline)
             if not chunk:
                 raise self.session.connection_error()
-            for answer in self.conversation.feed(chunk):
-                return answer
+            for response in self.protocol.feed(chunk):
+                return response
 
 
 def deadline_in(seconds: float) -> float:
-    """`seconds` from now, as the deadlines of this package count."""
+    """Return the time `seconds` from now as a deadline (`time.monotonic()`)."""
     return time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""One session on the shared connection, opened with a handshake and read against a deadline."""
+"""A session on the shared connection."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ T = TypeVar("T")
 
 
 class Session:
-    """A POSIX sh on the host that runs one line; its standard input and output are then the line's own.
+    """A POSIX sh on the host that runs one line, which gets the standard input and output of the session.
 
-    The line runs behind a handshake: what an rc file prints before is dropped, and a session that the
-    server refused is told from one that began. A line that fails before it reads or writes is an
-    ordinary exit status.
+    A handshake precedes the line. It separates the output of rc files from that of the line, and shows whether the
+    server refused the session; after it, a failure of the line is an ordinary exit status.
+
+    Deadlines are in `time.monotonic()`.
     """
 
     def __init__(self, transport: Transport, line: str, *, deadline: float):
@@ -37,37 +38,37 @@ class Session:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
         self._input = socket.socket()
         self.preamble = b""
-        """What rc files wrote on standard output, the last of it."""
+        """The end of what rc files printed."""
         self.process = self._open(line, deadline)
 
     @property
     def host(self) -> str:
-        """The host as the user names it."""
+        """Name of the host as the user wrote it."""
         return str(self._transport.destination)
 
     @property
     def stdin(self) -> int:
-        """Descriptor that writes to the line's standard input."""
+        """Descriptor for the line's standard input."""
         return _fd(self._input)
 
     @property
     def stdout(self) -> int:
-        """Descriptor that reads the line's standard output."""
+        """Descriptor for the line's standard output."""
         return _fd(self.process.stdout)
 
     def read(self, size: int, *, deadline: float) -> bytes:
-        """At most `size` bytes, as soon as there are any; b"" at the end. Raises `ConnectionLost` at the deadline."""
+        """Read at most `size` bytes, b"" at the end. Raises `ConnectionLost` at the deadline."""
         if not _ready(self.stdout, select.POLLIN, deadline):
-            raise self._silent()
+            raise self._timeout()
         return os.read(self.stdout, size)
 
     def write(self, data: bytes | memoryview, *, deadline: float) -> None:
-        """All of `data`. Raises `ConnectionLost` at the deadline, or where nobody reads any more."""
+        """Write all of `data`. Raises `ConnectionLost` at the deadline, or if the line reads no more."""
         view = memoryview(data)
         os.set_blocking(self.stdin, False)
         while view:
             if not _ready(self.stdin, select.POLLOUT, deadline):
-                raise self._silent()
+                raise self._timeout()
             try:
                 view = view[os.write(self.stdin, view[: 1 << 20]) :]
             except BlockingIOError:
@@ -76,29 +77,29 @@ class Session:
                 raise self.connection_error() from None
 
     def send(self, source: int, offset: int, count: int, *, deadline: float) -> int:
-        """At most `count` bytes of an open file from `offset` on; how many. Raises as `write` and as reading does."""
+        """Write at most `count` bytes of an open local file from `offset` on; return how many. Raises as `write`."""
         os.set_blocking(self.stdin, False)
         while _ready(self.stdin, select.POLLOUT, deadline):
             try:
-                # no copy in this process: a second of processor time for each gigabyte
+                # a copy through this process would cost a second of CPU time for each gigabyte
                 return os.sendfile(self.stdin, source, offset, count)
             except BlockingIOError:
                 continue
             except (BrokenPipeError, ConnectionResetError):
                 raise self.connection_error() from None
-            except (AttributeError, OSError):  # not here, or not from such a file
+            except (AttributeError, OSError):  # not supported by this system, or for this file
                 data = os.pread(source, min(count, 1 << 18), offset)
                 self.write(data, deadline=deadline)
                 return len(data)
-        raise self._silent()
+        raise self._timeout()
 
     def receive(self, target: int, count: int, *, deadline: float) -> int:
-        """As `read`, into an open file at its position; how many. Raises as writing does, too."""
+        """Read at most `count` bytes into an open local file at its position; return how many. Raises as `read`."""
         if not _ready(self.stdout, select.POLLIN, deadline):
-            raise self._silent()
+            raise self._timeout()
         try:
             return os.splice(self.stdout, target, count)
-        except (AttributeError, OSError):  # not here, or not into such a file
+        except (AttributeError, OSError):  # not supported by this system, or for this file
             data = os.read(self.stdout, count)
             view = memoryview(data)
             while view:
@@ -106,37 +107,37 @@ class Session:
             return len(data)
 
     def close_stdin(self) -> None:
-        """Tells the far side that nothing more will come."""
+        """End the standard input of the line."""
         with contextlib.suppress(OSError):
-            # not only closed: a process forked meanwhile has a copy
+            # closing is not enough: a process that was forked meanwhile has a copy
             self._input.shutdown(socket.SHUT_WR)
         self._input.close()
 
     def wait(self, *, deadline: float) -> int:
-        """The exit status of the line; 255 when the connection broke. Raises `ConnectionLost` at the deadline."""
+        """Return the exit status of the line, 255 if the connection broke. Raises `ConnectionLost` at the deadline."""
         try:
             status = self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise self._silent() from None
+            raise self._timeout() from None
         return 255 if status == 0 and self._transport.process_error(self.process, "") else status
 
     def connection_error(self) -> SSHJobError:
-        """The error for an end that came before its time."""
+        """Close the session, and return the error for its unexpected end."""
         self.close()
         return self._transport.connection_error(self.stderr_text())
 
     def stderr_text(self) -> str:
-        """What the line, and ssh, wrote on standard error so far."""
+        """Return the standard error of the line and of ssh so far."""
         self._stderr.seek(0)
         return self._stderr.read().decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Ends the session from this side, at once."""
+        """Close the session without waiting for the line."""
         self.close_stdin()
         with contextlib.suppress(OSError):
             self.process.stdout.close()
         if self.process.poll() is None:
-            # closing the input ends what reads it; a line that does not read is cut off
+            # a line that reads its input ends now; another one is killed
             try:
                 self.process.wait(0.2)
             except subprocess.TimeoutExpired:
@@ -144,11 +145,11 @@ class Session:
                 self.process.wait()
 
     def detach_after_fork(self) -> None:
-        """For a forked child: lets go of the parent's session without touching it."""
+        """Close a forked child's copies of the descriptors; the parent's session stays open."""
         for pipe in (self._input, self.process.stdout, self._stderr):
             with contextlib.suppress(OSError):
                 pipe.close()
-        self.process.returncode = 0  # not our child: nothing to wait for
+        self.process.returncode = 0  # a child of the parent cannot be waited for here
 
     def _open(self, line: str, deadline: float) -> Process:
         token = secrets.token_hex(16)
@@ -159,20 +160,20 @@ class Session:
             self._start(deadline)
             with self._closing_on_failure():
                 self.write(request, deadline=deadline)
-                self._await(token.encode() + b"\n", deadline)
+                self._await_handshake(token.encode() + b"\n", deadline)
             return self.process
 
         return retry_refused_session(self._transport, start, deadline)
 
     def _start(self, deadline: float) -> None:
         self._input.close()
-        self._input, theirs = socket.socketpair()
-        with theirs:
+        self._input, remote_end = socket.socketpair()
+        with remote_end:
             try:
                 self.process = self._transport.popen(
                     [quoting.BOOTSTRAP],
                     deadline=deadline,
-                    stdin=theirs.fileno(),
+                    stdin=remote_end.fileno(),
                     stdout=subprocess.PIPE,
                     stderr=self._stderr,
                     bufsize=0,
@@ -189,39 +190,39 @@ class Session:
             self.close()
             raise
 
-    def _await(self, token: bytes, deadline: float) -> None:
-        # byte by byte, so that what follows stays in the pipe for whoever is given the descriptor
+    def _await_handshake(self, token: bytes, deadline: float) -> None:
+        # byte by byte, because what follows is for the user of the descriptor
         seen = b""
         while not seen.endswith(token):
             byte = self.read(1, deadline=deadline)
             if not byte:
-                raise self._unopened(seen, deadline)
+                raise self._handshake_error(seen, deadline)
             seen = (seen + byte)[-1000:]
         self.preamble = seen[: -len(token)]
 
-    def _unopened(self, seen: bytes, deadline: float) -> SSHJobError:
+    def _handshake_error(self, seen: bytes, deadline: float) -> SSHJobError:
         status = self.wait(deadline=deadline)
-        # a signal has ended the client here, or what it ran there: that says nothing about the account
+        # 255 and signals are failures of the connection or of a process, not of the account
         if status == 255 or status < 0 or status > 128:
             return self.connection_error()
         self.close()
-        words = " ".join((seen.decode("utf-8", "replace") + self.stderr_text()).split())
+        output = " ".join((seen.decode("utf-8", "replace") + self.stderr_text()).split())
         return LoginRefused(
-            f"the account runs no /bin/sh: its session ended with status {status}, saying: {words or 'nothing'}",
+            f"the account does not run /bin/sh: its session exited with status {status}: {output or 'no output'}",
             host=self.host,
             doing="opening a session",
-            next_step="see what its login shell, or ForceCommand in the server's sshd_config, does instead",
+            next_step="check its login shell, and ForceCommand in the server's sshd_config",
         )
 
-    def _silent(self) -> ConnectionLost:
+    def _timeout(self) -> ConnectionLost:
         self.close()
         return response_timeout(self._transport.destination)
 
 
 def retry_refused_session(transport: Transport, start: Callable[[], T], deadline: float) -> T:
-    """Calls `start` again while the server refuses a session. Raises `SessionRefused` after `deadline`.
+    """Call `start` again while the server refuses a session. Raises `SessionRefused` after `deadline`.
 
-    A refused session has not run anything. The server allows fewer sessions than configured, or others use them.
+    A refused session has run nothing. The server allows fewer sessions than configured, or other clients use them.
     """
     while True:
         try:
