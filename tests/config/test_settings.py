@@ -303,9 +303,9 @@ def test_resources_of_a_task_override_those_of_its_host(written):
 def test_an_unconfigured_scheduler_runs_exactly_max_jobs(written, most):
     written(f"[sshjob.box]\nmax_jobs = {most}\n")
     scheduler = Scheduler()
-    asked = Declared().process_resources()
+    requested = Declared().process_resources()
     for number in range(most + 2):
-        scheduler.add_task(worker="w", task_id=f"task-{number}", resources=asked)
+        scheduler.add_task(worker="w", task_id=f"task-{number}", resources=requested)
     running = []
     while work := scheduler.get_work(worker="w")["task_id"]:
         running.append(work)
