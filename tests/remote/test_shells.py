@@ -1,4 +1,4 @@
-"""The far side under each /bin/sh that hosts have, and behind each login shell that accounts have."""
+"""The scripts under each common /bin/sh, without SSH."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_job_ends_as_itself(far_side, command, state, code, signal, timer):
     assert outcome.log_bytes == (8 if code == 0 else 0)
 
 
-def test_what_a_shell_cannot_tell_apart_is_not_claimed(far_side):
+def test_a_signal_that_the_shell_does_not_report_is_not_claimed(far_side):
     directory = far_side.submit("exit 143")
     far_side.lose_timer()
     outcome = far_side.supervise(directory)
@@ -43,7 +43,7 @@ def test_what_a_shell_cannot_tell_apart_is_not_claimed(far_side):
     assert outcome.reason in ("", "exit code 143 may mean signal TERM: the shell of this host does not report it")
 
 
-def test_outputs_environment_and_names_are_as_given(far_side):
+def test_outputs_and_environment_may_contain_any_characters(far_side):
     name = 'a\'; echo "$(x)"\n日本'
     directory = far_side.submit(
         'printf %s "$VALUE" >"$SSHJOB_OUTPUT"',
@@ -55,44 +55,44 @@ def test_outputs_environment_and_names_are_as_given(far_side):
     assert far_side.host.run("cat", f"{directory}/environment") == ""
 
 
-def test_a_time_limit_ends_every_process(far_side):
+def test_a_time_limit_kills_every_process(far_side):
     command = "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 411' & env -i setsid sleep 413 & sleep 412"
     outcome = far_side.supervise(far_side.submit(command, time_limit=1, kill_grace=1))
     assert outcome.state == "timed_out"
     assert not any("sleep 41" in args for _, args in far_side.host.processes())
 
 
-def test_the_state_of_a_running_and_of_a_lost_job_is_told(far_side):
+def test_running_unsupervised_and_lost_jobs_are_distinguished(far_side):
     directory = far_side.submit("echo one; echo two; sleep 421")
     host = far_side.host
     far_side.start(directory)
     processes.wait_until(lambda: far_side.running("sleep 421"), "the command")
-    poll = (quoting.Word("job_status"), directory, "0")
-    running = far_side.call(poll, (quoting.Word("job_tail"), directory, "100", "1"))
+    status = (quoting.Word("job_status"), directory, "0")
+    running = far_side.call(status, (quoting.Word("job_tail"), directory, "100", "1"))
     assert "state 0 running" in running
     assert 0 <= int(running.partition("token part seconds 0 ")[2].partition("\n")[0]) <= 20
     assert "token part tail 0 \ntwo\n" in running
     host.run("kill", "-9", *map(str, far_side.running("supervise.sh")))
-    # the kernel takes a moment
-    processes.wait_until(lambda: "state 0 running" not in far_side.call(poll), "the end of the supervisor")
-    assert "state 0 unsupervised" in far_side.call(poll)
-    assert "state 0 unsupervised" in far_side.call(far_side.without("grep"), poll)
-    # on a loopback host, killing by cancel alone is what takes the command away
+    # the kernel needs a moment
+    processes.wait_until(lambda: "state 0 running" not in far_side.call(status), "the end of the supervisor")
+    assert "state 0 unsupervised" in far_side.call(status)
+    assert "state 0 unsupervised" in far_side.call(far_side.without("grep"), status)
+    # on a loopback host only the cancel kills the command
     cancel = (quoting.Word("job_cancel"), directory, "1", "a test")
     assert "unsupervised" in far_side.call(far_side.without("awk"), cancel)
-    assert "state 0 lost" in far_side.call(poll)
+    assert "state 0 lost" in far_side.call(status)
     assert not any("sleep 421" in args for _, args in host.processes())
 
 
 class ProcessLimit:
-    """That of the account, as the supervisor and its watchdog meet it, nobody else."""
+    """A process limit for the supervisor and its watchdog only."""
 
     def __init__(self, far_side: FarSide):
         self.far_side, self.host = far_side, far_side.host
         if not self.host.run("sh", "-c", "command -v prlimit || true"):
-            pytest.skip("there is no prlimit on this host")
+            pytest.skip("the host has no prlimit")
         if self.host.run("id", "-u").strip() == "0":
-            pytest.skip("root may start as many processes as it likes")
+            pytest.skip("root has no process limit")
         self.before = self.host.run("prlimit", "--nproc", "--output=SOFT", "--noheadings", "--raw").strip()
 
     def __enter__(self) -> None:
@@ -109,7 +109,7 @@ class ProcessLimit:
 
 
 @pytest.mark.parametrize("end", ["end", "time limit"])
-def test_no_room_for_a_process_when_a_job_ends_costs_a_while_and_nothing_else(far_side, end):
+def test_a_full_process_table_delays_the_end_of_a_job_and_loses_nothing(far_side, end):
     host, made = far_side.host, f"{far_side.base}/made"
     command = f"mkdir {made}; cd {far_side.base}; : >$SSHJOB_OUTPUT; while ! [ -e go ]; do sleep 0.1; done; sleep 431"
     options = {"outputs": (Output("SSHJOB_OUTPUT", f"{made}/output"),), "kill_grace": 1}
@@ -133,10 +133,10 @@ def test_no_room_for_a_process_when_a_job_ends_costs_a_while_and_nothing_else(fa
     assert not far_side.running("/command")
 
 
-def test_a_job_that_leaves_no_room_for_a_process_is_ended_all_the_same(far_side):
-    """What is there cannot be listed, but a group can be told to end by its leader's number."""
+def test_a_job_that_fills_the_process_table_can_be_cancelled(far_side):
+    """Processes cannot be listed then, but the group of the command can be signalled."""
     if far_side.argv[0] in ("bash", "mksh"):
-        pytest.skip("waits for a while by itself, then gives up")
+        pytest.skip("this shell retries on its own, then gives up")
     command = "trap '' TERM; while :; do sleep 441; done"
     limit = ProcessLimit(far_side)
     directory = far_side.submit(command, kill_grace=1)
@@ -149,8 +149,8 @@ def test_a_job_that_leaves_no_room_for_a_process_is_ended_all_the_same(far_side)
     assert not far_side.running("sleep 441")
 
 
-def test_a_step_that_breaks_off_is_done_again_by_whom_it_was_begun(far_side):
-    """In POSIX sh a special builtin that fails ends its shell, and that may be a subshell."""
+def test_an_interrupted_step_is_retried_by_its_own_process(far_side):
+    """In POSIX sh a failing special builtin ends its shell, which may be a subshell."""
     far_side.submit("true")
     script = f"""
         . {far_side.library}/retry.sh
@@ -161,14 +161,14 @@ def test_a_step_that_breaks_off_is_done_again_by_whom_it_was_begun(far_side):
         retry_fork after 2>/dev/null
         echo end
     """
-    # as a file, like the supervisor: of a text after -c busybox makes something else
+    # a file, like the supervisor, because busybox runs the text of -c differently
     far_side.host.run("sh", "-c", f"cat >{far_side.base}/script", input=script)
-    said = far_side.host.run("timeout", "20", *far_side.argv, f"{far_side.base}/script")
-    assert re.sub("[1-9]", "n", said) == "a n\nb n\nend\n"
+    output = far_side.host.run("timeout", "20", *far_side.argv, f"{far_side.base}/script")
+    assert re.sub("[1-9]", "n", output) == "a n\nb n\nend\n"
 
 
-def test_a_signal_that_comes_before_the_command_is_waited_for_is_heeded(far_side):
-    """Such a moment is while the directory of an output is made."""
+def test_a_signal_before_the_wait_for_the_command_is_not_lost(far_side):
+    """It is sent while the directory of an output is created."""
     host, tools = far_side.host, f"{far_side.base}/tools"
     early = """#!/bin/sh
         [ ! -s identity ] || { read -r _ pid <identity && echo me >cancel_requested && kill -s TERM "$pid"; }
@@ -183,7 +183,7 @@ def test_a_signal_that_comes_before_the_command_is_waited_for_is_heeded(far_side
     assert far_side.outcome(directory).state == "cancelled"
 
 
-# What ps prints on macOS and the BSDs: in the words of whoever asks, and padded.
+# Output of ps on macOS and the BSDs: in the caller's locale, and padded.
 BSD_PS = r"""#!/bin/sh
 read -r line <"/proc/$4/stat" 2>/dev/null || exit 1
 set -- ${line##*) }
@@ -192,81 +192,91 @@ printf '%s %s     \n' "$day" "${20}"
 """
 
 
-def test_a_host_without_proc_knows_a_supervisor_by_what_ps_says(far_side, monkeypatch):
+def test_a_host_without_proc_identifies_a_supervisor_with_ps(far_side, monkeypatch):
     host, ps = far_side.host, f"{far_side.base}/ps"
     host.run("sh", "-c", f"cat >{ps} && chmod 755 {ps}", input=BSD_PS)
 
-    def elsewhere(text: str) -> str:
+    def without_proc(text: str) -> str:
         return text.replace("/proc/", "/no-proc/").replace("ps -o lstart", f"{ps} -o lstart")
 
-    files, agent = {name: elsewhere(text) for name, text in scripts.supervisor().items()}, elsewhere(scripts.server())
+    files, server = (
+        {name: without_proc(text) for name, text in scripts.supervisor().items()},
+        without_proc(scripts.server()),
+    )
     monkeypatch.setattr(scripts, "supervisor", lambda: files)
-    monkeypatch.setattr(scripts, "server", lambda: agent)
+    monkeypatch.setattr(scripts, "server", lambda: server)
     directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
     start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])
     host.run("sh", "-c", f"LC_ALL=fr_FR.UTF-8 {start} </dev/null >/dev/null 2>&1 &")
     identity = f"test -s {directory}/identity && echo yes || true"
     processes.wait_until(lambda: bool(host.run("sh", "-c", identity)), "the supervisor")
-    poll = (quoting.Word("job_status"), directory, "0")
-    state = far_side.call(poll)
+    status = (quoting.Word("job_status"), directory, "0")
+    state = far_side.call(status)
     host.run("touch", f"{directory}/go")
     assert "state 0 running" in state
-    processes.wait_until(lambda: "state 0 ended" in far_side.call(poll), "the end")
+    processes.wait_until(lambda: "state 0 ended" in far_side.call(status), "the end")
 
 
-def test_what_a_network_file_system_shows_late_is_told_once(far_side):
-    """Its time may be long before that of the look that sees it first."""
+def test_a_late_change_on_a_network_file_system_is_notified_once(far_side):
+    """Its time may be long before that of the first poll that finds it."""
     directory = far_side.submit("true")
-    arm = (quoting.Word("subscribe"), "7", directory, "0", "claimed", "")
-    look = (quoting.Word("poll_subscriptions"),)
-    # times go by the kernel's tick
+    subscribe = (quoting.Word("subscribe"), "7", directory, "0", "claimed", "")
+    poll = (quoting.Word("poll_subscriptions"),)
+    # the times of files have the resolution of the kernel's tick
     moment = (quoting.Word("sleep"), "0.1")
     calls: list[tuple[str, ...]] = []
     for file, text in ((">>log", "one"), (">progress", "1/3"), (">>log", "two"), (">progress", "2/3")):
         write = f"cd {directory}; emit {text} {file}; touch -t 202001010000.{len(calls) + 10} {file.strip('>')}"
-        calls += [(quoting.Word("eval"), write), *[arm, look, moment] * 3]
-    answer = far_side.call(*calls, (quoting.Word("unsubscribe"), "7"))
-    looks = [re.sub(r"token part state 7 claimed\n+", "", part) for part in re.split(r"token end \d+ 0\n", answer)]
-    told = [" ".join(look.split()) for look in looks if look.strip()]
+        calls += [(quoting.Word("eval"), write), *[subscribe, poll, moment] * 3]
+    response = far_side.call(*calls, (quoting.Word("unsubscribe"), "7"))
+    changes = [re.sub(r"token part state 7 claimed\n+", "", part) for part in re.split(r"token end \d+ 0\n", response)]
+    notified = [" ".join(change.split()) for change in changes if change.strip()]
     log, progress = "token part log 7", "token part progress 7"
-    assert told == [f"{log} one", f"{progress} 1/3", f"{progress} 1/3 {log} one two", f"{progress} 2/3"], answer
+    assert notified == [f"{log} one", f"{progress} 1/3", f"{progress} 1/3 {log} one two", f"{progress} 2/3"], response
     assert far_side.host.run("sh", "-c", f"ls -A {far_side.base}/lib") == f"{scripts.supervisor_hash()}\n"
 
 
-def test_an_attempt_is_surveyed_and_discarded_with_its_task_s_directory(far_side):
+def test_an_attempt_is_surveyed_and_discarded_with_the_directory_of_its_task(far_side):
     directory = far_side.submit("echo the end", time_limit=7, working_directory="/")
     assert far_side.supervise(directory).succeeded
-    answer = far_side.call(
+    response = far_side.call(
         *((quoting.Word("job_collect"), directory, "me"),),
         *((quoting.Word("job_survey"), far_side.base),),
         *((quoting.Word("job_show"), directory),),
         *((quoting.Word("job_discard"), directory),) * 2,
         *((quoting.Word("job_discard"), f"{far_side.base}/lib"),),
     )
-    surveyed, shown = answer.split("token end 0 0")[1].split("token end 1 0")
-    for told in (surveyed, shown):
-        assert "token part state 0 ended\n" in told
-        assert "token part collected 0 yes\ncollected_by: me" in told
-        assert re.search(r"token part tail 0 \nthe end\n\ntoken part", told)
-        assert re.search(r"token part times 0 \d+\n(\d+ Task/1/\w+\n){5}", told)
+    surveyed, shown = response.split("token end 0 0")[1].split("token end 1 0")
+    for response in (surveyed, shown):
+        assert "token part state 0 ended\n" in response
+        assert "token part collected 0 yes\ncollected_by: me" in response
+        assert re.search(r"token part tail 0 \nthe end\n\ntoken part", response)
+        assert re.search(r"token part times 0 \d+\n(\d+ Task/1/\w+\n){5}", response)
     assert "token part time_limit 0 \n7\n" in shown
     assert "token part log_bytes 0 8\n" in shown
     assert re.search(r"token part kibibytes 0 \d+\n", shown)
-    assert f"this is not a job directory: {far_side.base}/lib\n\ntoken end 5 1" in answer
+    assert f"this is not a job directory: {far_side.base}/lib\n\ntoken end 5 1" in response
     left = far_side.host.run("sh", "-c", f"cd {far_side.base} && find jobs; ls -A lib")
     assert left == f"jobs\n{scripts.supervisor_hash()}\n"
 
 
-def test_a_directory_that_is_removed_with_its_last_attempt_costs_no_claim(far_side):
+def test_a_refusal_is_a_part_of_its_own_whatever_was_printed_before(far_side):
+    """Other programs may print anything, for example the dynamic linker, and without a newline."""
+    refuse = "printf 'part refused 0 x'; refuse no-log 'two\nlines'"
+    response = far_side.call((quoting.Word("eval"), refuse))
+    assert response == "part refused 0 x\ntoken part refused 0 no-log\ntwo\nlines\n\ntoken end 0 1\n"
+
+
+def test_a_claim_survives_the_removal_of_the_directory_of_its_task(far_side):
     removed = """eval 'mv() { [ ! -d "$jobs" ] || { rmdir "$jobs" && unset -f mv; }; command mv "$@"; }'"""
     assert far_side.supervise(far_side.submit("true", before=(removed,))).succeeded
 
 
-def test_an_error_does_not_end_the_agent(far_side):
-    """In POSIX sh a failing redirection of a special builtin ends the shell: then there would be no answer."""
+def test_an_error_does_not_end_the_server(far_side):
+    """In POSIX sh a failing redirection of a special builtin ends the shell; then there would be no response."""
     host = far_side.host
     host.run("touch", f"{far_side.base}/file")
-    answer = far_side.call(
+    response = far_side.call(
         *((quoting.Word("job_submit"), f"{far_side.base}/file/x", "k", "nohup", "h", "0", "d", "s", "c", "e"),),
         *((quoting.Word("job_status"), f"{far_side.base}/file", "0"),),
         *((quoting.Word("job_status"), f"{far_side.base}/none/1", "7"),),
@@ -277,21 +287,21 @@ def test_an_error_does_not_end_the_agent(far_side):
         *((quoting.Word("no_such_verb"),),),
         *((quoting.Word("echo_back"), "still here"),),
     )
-    assert "still here" in answer
+    assert "still here" in response
 
 
-def test_what_a_scheduler_says_is_read(far_side):
+def test_the_listing_of_a_scheduler_is_parsed(far_side):
     directory, host = far_side.submit("true"), far_side.host
     host.run("sh", "-c", f"cat >{directory}/launch", input="slurm\n15\n1\n'--mem=1G'\n")
     host.run("sh", "-c", f"echo 12_3 >{directory}/scheduler_id")
-    said = "12_3|PENDING|2030-01-01T10:00:00||Priority (and more)"
-    queue = (quoting.Word("eval"), f"squeue() {{ echo '11|RUNNING|N/A|c1|None'; echo '{said}'; }}")
-    answer = far_side.call(queue, (quoting.Word("job_status"), directory, "-"))
-    assert "state 0 queued\nSlurm job 12_3, Priority (and more), expected to start 2030-01-01T10:00:00\n" in answer
+    row = "12_3|PENDING|2030-01-01T10:00:00||Priority (and more)"
+    queue = (quoting.Word("eval"), f"squeue() {{ echo '11|RUNNING|N/A|c1|None'; echo '{row}'; }}")
+    response = far_side.call(queue, (quoting.Word("job_status"), directory, "-"))
+    assert "state 0 queued\nSlurm job 12_3, Priority (and more), expected to start 2030-01-01T10:00:00\n" in response
 
 
-def test_a_job_that_its_scheduler_was_told_to_end_is_not_out_of_reach(far_side):
-    """Also when it takes its time, and before anybody has asked where the job runs."""
+def test_a_job_that_its_scheduler_cancels_is_not_elsewhere(far_side):
+    """Also if that takes long, and before the first query where the job runs."""
     directory, host = far_side.submit("true"), far_side.host
     host.run("sh", "-c", f"cd {directory} && printf 'slurm\\n0\\n1\\nx\\n' >launch; echo 12 >scheduler_id; : >started")
     slow = (quoting.Word("eval"), "scancel() { :; }; await_record() { return 1; }")
@@ -299,7 +309,7 @@ def test_a_job_that_its_scheduler_was_told_to_end_is_not_out_of_reach(far_side):
 
 
 ENDS = {
-    # ends that no container can provoke, and what only an accounting knows
+    # states that cannot be produced in a container, and those that only the accounting knows
     "OUT_OF_MEMORY": ("OUT_OF_MEMORY||c1|OutOfMemory", "killed", "137"),
     "TIMEOUT": ("TIMEOUT||c1|TimeLimit", "timed_out", ""),
     "BOOT_FAIL": ("BOOT_FAIL||c1|None", "lost", ""),
@@ -308,7 +318,7 @@ ENDS = {
 }
 
 
-def test_an_end_that_left_no_record_gets_one_in_the_scheduler_s_words(far_side):
+def test_a_missing_record_is_written_from_the_state_of_the_scheduler(far_side):
     host, first = far_side.host, far_side.submit("true")
     places, rows = [], []
     for number, (row, _, _) in enumerate(ENDS.values()):
@@ -318,13 +328,13 @@ def test_an_end_that_left_no_record_gets_one_in_the_scheduler_s_words(far_side):
         rows += [f"echo '{number}|{row}'"] if row else []
     commands = "; ".join(rows)
     past = "sacct() { case $* in *--jobs=*3*) echo '3|CANCELLED by 1000||c1|None' ;; esac; }"
-    looks = [(quoting.Word("job_status"), place, "-") for place in places]
-    answer = far_side.call(
+    statuses = [(quoting.Word("job_status"), place, "-") for place in places]
+    response = far_side.call(
         (quoting.Word("eval"), f"squeue() {{ {commands}; }}; {past}; SJ_LATE_RECORD=0 SJ_LATER_RECORD=0"),
-        *looks * 3,
+        *statuses * 3,
     )
-    last = re.split(r"token end \d+ 0\n", answer)[-len(ENDS) - 1 : -1]
-    assert ["state 0 ended" in response for response in last] == [True] * len(ENDS), answer
+    last = re.split(r"token end \d+ 0\n", response)[-len(ENDS) - 1 : -1]
+    assert ["state 0 ended" in response for response in last] == [True] * len(ENDS), response
     for place, (word, (_, outcome, code)) in zip(places, ENDS.items(), strict=True):
         record = host.run("cat", f"{place}/exit_record")
         assert f"\noutcome: {outcome}\nexit_code: {code}\n" in record
