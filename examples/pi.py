@@ -1,10 +1,10 @@
-"""Estimate pi with many small jobs and one that merges them: on one host, or unchanged on a cluster.
+"""Estimate pi with many small jobs and one that merges their results, on a host or a cluster.
 
 On a host, with luigi_sshjob installed::
 
     PYTHONPATH=examples luigi --module pi Pi --host user@host --local-scheduler --workers 8
 
-On the cluster that a host is the login node of, one setting in Luigi's configuration is the difference::
+On a cluster whose login node is the host, with one setting in Luigi's configuration::
 
     [sshjob]
     launcher = slurm
@@ -16,16 +16,16 @@ from luigi_sshjob import RemoteJobTask
 
 
 class Sample(RemoteJobTask):
-    """How many of some random points of a square lie in its circle, and where that was found out."""
+    """Count how many random points of a square are inside its circle."""
 
     host = luigi.Parameter()
     directory = luigi.Parameter(default="luigi_sshjob_pi")
     seed = luigi.IntParameter()
     points = luigi.IntParameter(default=100_000)
 
-    # of no effect but on a cluster; add what yours wants: {"partition": "short", "account": "physics"}
+    # only used on a cluster; add the options that yours requires: {"partition": "short", "account": "physics"}
     sbatch_options = {"mem": "50M", "time": "5"}
-    # a site may limit how often one submits: these may go into one job array
+    # up to this many jobs share a job array, because some sites limit submissions
     batch = 8
 
     def command(self):
@@ -44,7 +44,7 @@ echo "sampled on $(uname -n)"
 
 
 class Pi(RemoteJobTask):
-    """The estimate of all samples together."""
+    """Merge all samples into one estimate."""
 
     host = luigi.Parameter()
     directory = luigi.Parameter(default="luigi_sshjob_pi")

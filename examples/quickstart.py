@@ -1,6 +1,6 @@
-"""Count the words of some licences on a remote host, merge the counts there, and report the result here.
+"""Count the words of some licences on a remote host, merge the counts there, and write a local report.
 
-``examples/quickstart.sh`` runs it with a host of its own. On a host of yours, with luigi_sshjob installed::
+``examples/quickstart.sh`` runs it on its own host. To run it on your host, with luigi_sshjob installed::
 
     PYTHONPATH=examples luigi --module quickstart Report --host user@host --local-scheduler --workers 2
 """
@@ -15,14 +15,14 @@ LICENCES = "/usr/share/common-licenses"  # on every Debian and Ubuntu machine
 
 
 def shell_path(path):
-    """Quote a path for the shell, but let a leading ``~/`` mean the account's home."""
+    """Quote a path for the shell, except a leading ``~/``."""
     if path.startswith("~/"):
         return "~/" + shlex.quote(path[2:])
     return shlex.quote(path)
 
 
 class LicenceJob(RemoteJobTask):
-    """What both jobs share: where they run, and where their results and records go on that host."""
+    """Base class of both jobs: the host, and the directory of results and job records."""
 
     host = luigi.Parameter()
     directory = luigi.Parameter()
@@ -34,7 +34,7 @@ class LicenceJob(RemoteJobTask):
 
 
 class WordCount(LicenceJob):
-    """How often each word stands in one licence: lines of ``count word``."""
+    """Count each word of one licence: lines of ``count word``."""
 
     licence = luigi.Parameter()
 
@@ -43,13 +43,13 @@ class WordCount(LicenceJob):
 set -eu
 text={LICENCES}/{shlex.quote(self.licence)}
 if [ ! -r "$text" ]; then
-  echo "no readable $text on $(hostname): choose others with --licences, this host has: $(ls {LICENCES} 2>&1)" >&2
+  echo "cannot read $text on $(hostname): choose other files with --licences; this host has: $(ls {LICENCES} 2>&1)" >&2
   exit 66
 fi
 echo "counting $(wc -w < "$text") words of $text"
 echo "10 counting words" > "$SSHJOB_PROGRESS"
 tr A-Z a-z < "$text" | tr -cs a-z '\n' | grep . | sort | uniq -c > "$SSHJOB_OUTPUT"
-echo "found $(wc -l < "$SSHJOB_OUTPUT") different ones"
+echo "found $(wc -l < "$SSHJOB_OUTPUT") different words"
 echo "100 done" > "$SSHJOB_PROGRESS"
 """
 
@@ -58,11 +58,11 @@ echo "100 done" > "$SSHJOB_PROGRESS"
 
 
 class CommonWords(LicenceJob):
-    """The most common words of all the licences together: lines of ``count word``, merged where the counts are."""
+    """Merge the counts on the host: lines of ``count word`` with the most common words."""
 
     licences = luigi.ListParameter()
-    letters = luigi.IntParameter(description="leave out words with fewer letters")
-    top = luigi.IntParameter(description="keep this many words")
+    letters = luigi.IntParameter(description="ignore words with fewer letters")
+    top = luigi.IntParameter(description="number of words in the report")
 
     def requires(self):
         return [self.clone(WordCount, licence=licence) for licence in self.licences]
@@ -93,14 +93,14 @@ echo "100 done" > "$SSHJOB_PROGRESS"
 
 
 class Report(luigi.Task):
-    """An ordinary local task: it reads the remote result through its target."""
+    """A local task that reads the remote result through its target."""
 
     host = luigi.Parameter()
-    directory = luigi.Parameter(default="~/luigi-sshjob-quickstart", description="for all that stays on the host")
+    directory = luigi.Parameter(default="~/luigi-sshjob-quickstart", description="directory on the host for all files")
     licences = luigi.ListParameter(default=("GPL-3", "LGPL-2.1", "Apache-2.0", "MPL-2.0", "GFDL-1.3", "Artistic"))
     letters = luigi.IntParameter(default=5)
     top = luigi.IntParameter(default=10)
-    result = luigi.Parameter(default="common-words.txt", description="the local file to write")
+    result = luigi.Parameter(default="common-words.txt", description="local file of the report")
 
     def requires(self):
         return self.clone(CommonWords)
@@ -114,7 +114,7 @@ class Report(luigi.Task):
             report.write(f"{len(self.licences)} licences ({', '.join(self.licences)}):\n\n")
             for count, word in rows:
                 report.write(f"{count:>8}  {word}\n")
-            report.write("\nCheck one by hand, on a machine with the same files:\n")
+            report.write("\nTo check one count by hand, on a machine with the same files:\n")
             report.write(f"    cd {LICENCES} && cat {files} | tr -cs A-Za-z '\\n' | grep -cix {rows[0][1]}\n")
 
     def output(self):

@@ -1,5 +1,7 @@
-"""Kills workers, masters, sessions and sshd at random moments while jobs run, then looks whether each ran exactly once,
-every log is whole and nothing is left running: `tox -e chaos -- --seconds 600`."""
+"""Kills workers, masters, sessions and sshd at random times while jobs run: `tox -e chaos -- --seconds 600`.
+
+Then it checks that each job ran exactly once, that every log is complete, and that no process is left.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,17 @@ from support.loopback_host import LoopbackHost
 from support.luigi_command import Luigi
 from support.sample_tasks import Restless
 
-RUNS = 2  # `luigi` commands that want the same tasks at the same time
+RUNS = 2  # `luigi` commands that run the same tasks at the same time
 WORKERS = 6
 
 
 class Chaos:
-    """One random-fault run."""
+    """One run with random faults."""
 
     def __init__(self, seed: int, jobs: int):
         self.random = random.Random(seed)
         self.jobs = jobs
-        # short: a control socket's path may have 104 bytes
+        # short, because the path of a control socket is limited to 104 bytes
         self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
         self.host = self._make_host()
         self.host.start()
@@ -54,7 +56,7 @@ class Chaos:
         os.environ["XDG_STATE_HOME"] = str(self.root)
         add_config_path(str(self.configuration))
         self.faults: Counter[str] = Counter()
-        self.complaints: list[str] = []
+        self.findings: list[str] = []
         self.luigis: list[Luigi] = []
         self.started = 0
 
@@ -65,7 +67,7 @@ class Chaos:
             return LoopbackHost(self.root / "host")
 
     def run(self, seconds: float) -> None:
-        """Rounds of jobs with faults for so long, then one look at what is there."""
+        """Run rounds of jobs with faults for some seconds, then check the results."""
         end = time.monotonic() + seconds
         while True:
             numbers = [
@@ -75,35 +77,35 @@ class Chaos:
             self.started += self.jobs
             self._round(numbers, end)
             self._check(numbers)
-            if time.monotonic() > end or self.complaints:
+            if time.monotonic() > end or self.findings:
                 break
         self._check_nothing_runs()
 
     def _round(self, numbers: list[tuple[int, int]], end: float) -> None:
-        """Until a luigi that was left in peace says that all is done."""
-        give_up = max(end, time.monotonic()) + 300
+        """Restart luigi until one run succeeds."""
+        deadline = max(end, time.monotonic()) + 300
         while True:
-            self.luigis = [luigi for luigi in self.luigis if luigi.poll() is None or not self._settle(luigi)]
+            self.luigis = [luigi for luigi in self.luigis if luigi.poll() is None or not self._must_replace(luigi)]
             if any(luigi.returncode == 0 for luigi in self.luigis):
                 break
             while len(self.luigis) < RUNS:
                 self.luigis.append(self._start_luigi(numbers))
-            if time.monotonic() > give_up:
-                self.complaints.append("the jobs did not come to an end")
+            if time.monotonic() > deadline:
+                self.findings.append("the jobs did not end")
                 break
             time.sleep(self.random.uniform(0.1, 1.5))
             if time.monotonic() < end:
-                self._do_something_bad()
+                self._inject_fault()
         for luigi in self.luigis:
             luigi.kill_all()
         self.luigis = []
 
-    def _settle(self, luigi: Luigi) -> bool:
-        """Whether an ended luigi is to be replaced: it or one of its tasks was killed, or it could not ask the host."""
+    def _must_replace(self, luigi: Luigi) -> bool:
+        """Whether an exited luigi must be replaced: it or a task was killed, or the host was unreachable."""
         text = luigi.log.read_text(errors="replace")
         failed = re.search(r"Worker .* failed +Restless", text)
         if failed:
-            self.complaints.append(f"a task failed:\n{text[failed.start() :][:3000]}")
+            self.findings.append(f"a task failed:\n{text[failed.start() :][:3000]}")
         return luigi.returncode != 0
 
     def _start_luigi(self, numbers: list[tuple[int, int]]) -> Luigi:
@@ -113,13 +115,11 @@ class Chaos:
             *("--host", self.host.alias, "--folder", self.folder, "--numbers", json.dumps(numbers)),
             *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
             *("--retcode-unhandled-exception", "4"),
-            # Luigi's own worker, or the one that holds jobs
+            # Luigi's worker, or the worker of this package
             remote_jobs=self.random.choice((None, self.jobs)),
         )
 
-    # -- what goes wrong
-
-    def _do_something_bad(self) -> None:
+    def _inject_fault(self) -> None:
         faults: list[Callable[[], object]] = [
             self.kill_a_luigi_with_all_its_tasks,
             self.kill_a_luigi_alone,
@@ -127,7 +127,7 @@ class Chaos:
             self.kill_the_master,
             self.end_the_master,
             self.kill_a_client,
-            self.kill_an_agent,
+            self.kill_a_remote_shell,
         ]
         if isinstance(self.host, DockerHost):
             faults += [self.restart_sshd, self.kill_a_session, self.pause_the_host]
@@ -140,16 +140,16 @@ class Chaos:
         return True
 
     def kill_a_luigi_alone(self) -> bool:
-        # its tasks go on as orphans
-        return _kill_9(self.random.choice(self.luigis).pid)
+        # its tasks continue as orphans
+        return _sigkill(self.random.choice(self.luigis).pid)
 
     def kill_a_task(self) -> bool:
         tasks = [member.pid for luigi in self.luigis for member in processes.family(luigi.pid)[1:]]
-        return bool(tasks) and _kill_9(self.random.choice(tasks))
+        return bool(tasks) and _sigkill(self.random.choice(tasks))
 
     def kill_the_master(self) -> bool:
         masters = self._masters()
-        return bool(masters) and _kill_9(self.random.choice(masters))
+        return bool(masters) and _sigkill(self.random.choice(masters))
 
     def end_the_master(self) -> bool:
         exit_masters(self.runtime_dir, self.host)
@@ -157,21 +157,21 @@ class Chaos:
 
     def kill_a_client(self) -> bool:
         clients = sorted(set(self._ssh()) - set(self._masters()))
-        return bool(clients) and _kill_9(self.random.choice(clients))
+        return bool(clients) and _sigkill(self.random.choice(clients))
 
-    def kill_an_agent(self) -> bool:
-        agents = [pid for pid, args in self.host.processes() if args == "/bin/sh -s"]
-        return bool(agents) and self._kill_there(self.random.choice(agents))
+    def kill_a_remote_shell(self) -> bool:
+        shells = [pid for pid, args in self.host.processes() if args == "/bin/sh -s"]
+        return bool(shells) and self._kill_on_host(self.random.choice(shells))
 
     def kill_a_session(self) -> bool:
         sessions = self._sshd()[1:]
-        return bool(sessions) and self._kill_there(self.random.choice(sessions))
+        return bool(sessions) and self._kill_on_host(self.random.choice(sessions))
 
     def restart_sshd(self) -> bool:
         listener, *sessions = self._sshd()
         self.host.run("kill", "-HUP", str(listener), user="root", check=False)
         for pid in sessions:
-            self._kill_there(pid)
+            self._kill_on_host(pid)
         return True
 
     def pause_the_host(self) -> bool:
@@ -181,7 +181,7 @@ class Chaos:
         self.host.unpause()
         return True
 
-    def _kill_there(self, pid: int) -> bool:
+    def _kill_on_host(self, pid: int) -> bool:
         self.host.run("kill", "-9", str(pid), check=False, user="root" if isinstance(self.host, DockerHost) else None)
         return True
 
@@ -194,36 +194,33 @@ class Chaos:
     def _ssh(self) -> dict[int, str]:
         return {p.pid: p.args for p in processes.running() if str(self.runtime_dir) in p.args and "ssh" in p.args}
 
-    # -- what is to be seen
-
     def _check(self, numbers: list[tuple[int, int]]) -> None:
         ran = Counter(self.host.run("cat", f"{self.folder}/ledger").split())
-        self.complaints += [
+        self.findings += [
             f"job {number} ran {ran[str(number)]} times" for number, _ in numbers if ran[str(number)] != 1
         ]
-        # imported here, as they read the configuration
         for number, pieces in numbers:
             task = Restless(self.host.alias, self.folder, number, pieces)
             log = task.output()["log"]
             if not log.exists():
-                self.complaints.append(f"job {number} has no log")
+                self.findings.append(f"job {number} has no log")
                 continue
             with log.open() as reader:
                 if reader.read().encode() != task.log():
-                    self.complaints.append(f"the log of job {number} is not whole")
+                    self.findings.append(f"the log of job {number} is incomplete")
 
     def _check_nothing_runs(self) -> None:
         def left() -> list[str]:
-            ours = (args for _, args in self.host.processes() if self.folder in args)
-            return [args for args in ours if "supervise.sh" in args or "/command" in args]
+            found = (args for _, args in self.host.processes() if self.folder in args)
+            return [args for args in found if "supervise.sh" in args or "/command" in args]
 
         try:
             processes.wait_until(lambda: not left(), "the end of all jobs")
         except TimeoutError:
-            self.complaints += [f"still running: {args}" for args in left()]
+            self.findings += [f"still running: {args}" for args in left()]
 
     def close(self) -> None:
-        """Nothing of this run stays behind."""
+        """Remove the host, all processes and files."""
         for luigi in self.luigis:
             luigi.kill_all()
         close_shells()
@@ -235,7 +232,7 @@ class Chaos:
         shutil.rmtree(self.root)
 
 
-def _kill_9(pid: int) -> bool:
+def _sigkill(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -244,14 +241,14 @@ def _kill_9(pid: int) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60, help="how long things go wrong")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60, help="how long faults are injected")
     parser.add_argument("--jobs", type=int, default=50, help="jobs that run at the same time")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
     print(f"chaos: seed {arguments.seed}, {arguments.seconds:g} s, {arguments.jobs} jobs a round", flush=True)
     chaos = Chaos(arguments.seed, arguments.jobs)
-    # a killed run takes its host with it
+    # remove the host also after SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         chaos.run(arguments.seconds)
@@ -261,9 +258,9 @@ def main() -> int:
     for fault, count in sorted(chaos.faults.items()):
         print(f"  {count:5d} x {fault}")
     print(f"chaos: {chaos.started} jobs, {sum(chaos.faults.values())} faults, {logins} logins")
-    for complaint in chaos.complaints:
-        print(f"chaos: {complaint}")
-    return 1 if chaos.complaints else 0
+    for finding in chaos.findings:
+        print(f"chaos: {finding}")
+    return 1 if chaos.findings else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The matrix of what is supported: the tox environments that are its cells, how they are run, and the table of marks.
+"""Runs the support matrix, whose cells are tox environments: `python tests/matrix.py [CELL]...`.
 
-`tests/run.sh all` calls it. As a program: python tests/matrix.py [CELL]... runs all cells, or those, two at a time, and
-shows what one has said where it has failed. The table of docs/support.rst is its.
+`tests/run.sh all` calls it. Two cells run at a time; the output of failed cells is shown. It prints the table of
+docs/support.rst.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ GATES = {
     "lint": "lint and format",
     "typecheck": "static types",
     "shellcheck": "shell scripts",
-    "docs": "pages, every warning an error",
-    "package": "package, from the wheel alone",
-    "coverage": "all tests, in random order, with their coverage",
-    "chaos": "jobs under random faults",
+    "docs": "documentation, with warnings as errors",
+    "package": "package, installed from the wheel",
+    "coverage": "all tests in random order, with coverage",
+    "chaos": "jobs with random faults",
 }
-# not on every machine that builds; what else is missing is a failure there
+# may be missing in CI; any other missing cell is a failure there
 OPTIONAL = ("py314-",)
 
 
 def cells() -> dict[str, str]:
-    """Of each tox environment of the matrix what it stands for, in the order of the table."""
+    """Return the tox environments with their descriptions, in the order of the table."""
     versions = {
         f"py{python.replace('.', '')}-{factor}": f"Python {python}, {luigi}"
         for python in PYTHONS
@@ -47,22 +47,22 @@ def cells() -> dict[str, str]:
 
 
 def interpreters() -> str:
-    """A PATH on which also the Pythons of pyenv are found."""
+    """Return a PATH that includes the Pythons of pyenv."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = [str(path) for path in sorted(root.glob("versions/3.*/bin"))]
     return os.pathsep.join([os.environ.get("PATH", os.defpath), *found])
 
 
 def missing(cell: str, path: str) -> str:
-    """Why a cell cannot be run on this machine; nothing where it can."""
+    """Return the reason why a cell cannot run on this machine, or an empty string."""
     for python in PYTHONS:
         if cell.startswith(f"py{python.replace('.', '')}-") and not shutil.which(f"python{python}", path=path):
-            return f"there is no Python {python} on this machine"
+            return f"no Python {python} on this machine"
     return ""
 
 
 def run(names: list[str], path: str) -> dict[str, bool]:
-    """Whether each passed."""
+    """Run cells and return which passed."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         command = ["run-parallel", "--parallel", "2", "--parallel-no-spinner", "--result-json", str(result)]
@@ -82,19 +82,19 @@ def table(rows: dict[str, str], marks: dict[str, str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("cells", nargs="*", help="tox environments; all of the matrix where none is named")
+    parser.add_argument("cells", nargs="*", help="tox environments; by default the complete matrix")
     chosen = parser.parse_args().cells
     rows = {name: summary for name, summary in cells().items() if not chosen or name in chosen}
     unknown = set(chosen) - set(rows)
     if unknown:
-        parser.error(f"no cell of the matrix: {', '.join(sorted(unknown))}")
+        parser.error(f"not a cell of the matrix: {', '.join(sorted(unknown))}")
     path = interpreters()
     reasons = {name: missing(name, path) for name in rows}
     client = docker_engine.connect()
     for name in rows:
         if name in MACHINES:
             try:
-                # by one, not by two cells at once, and in no test's time
+                # once, before the cells run in parallel
                 image(client, name)
             except docker_engine.NoBaseImage as error:
                 reasons[name] = str(error)

@@ -1,7 +1,6 @@
-"""Builds the package, looks into it, and tries its wheel on a machine that has nothing but Python and ssh.
+"""Builds the package, checks its content, and runs the wheel on a machine with only Python and ssh: `tox -e package`.
 
-`tox -e package` calls it. The wheels of what the package needs are made here; the clean machine has no network but the
-way to the SSH host.
+The wheels of the dependencies are built here, because the clean machine only reaches the SSH host.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ unhandled_exception = 40
 """
 
 
-class Unfit(Exception):
-    """The package cannot be published so; the text says why."""
+class InvalidPackage(Exception):
+    """The package cannot be published."""
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"package: {text}", flush=True)
 
 
@@ -46,7 +45,7 @@ def python(*arguments: str | Path) -> None:
 
 
 def build(folder: Path) -> tuple[Path, Path]:
-    """sdist and wheel, the wheel made of the sdist."""
+    """Build the sdist, and the wheel from it."""
     python("build", "--outdir", folder)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     python("twine", "check", "--strict", sdist, wheel)
@@ -54,8 +53,8 @@ def build(folder: Path) -> tuple[Path, Path]:
     return sdist, wheel
 
 
-def look_into(sdist: Path, wheel: Path) -> str:
-    """The version, if all is there that must be."""
+def check_content(sdist: Path, wheel: Path) -> str:
+    """Check that both archives are complete, and return the version."""
     scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "luigi_sshjob").rglob("*.sh")}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "luigi_sshjob").rglob("*.py")}
     wanted = {"luigi_sshjob/py.typed", *scripts, *modules}
@@ -66,16 +65,16 @@ def look_into(sdist: Path, wheel: Path) -> str:
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     if f'__version__ = "{version}"\n' not in (ROOT / "luigi_sshjob" / "__init__.py").read_text():
-        raise Unfit(f"the wheel has version {version}, which is not luigi_sshjob.__version__")
+        raise InvalidPackage(f"the wheel has version {version}, which is not luigi_sshjob.__version__")
     for where, names in ((wheel.name, inside), (sdist.name, in_sdist)):
         missing = wanted - names
         if missing:
-            raise Unfit(f"{where} lacks {', '.join(sorted(missing))}")
+            raise InvalidPackage(f"{where} lacks {', '.join(sorted(missing))}")
     if not any(name.endswith("/LICENSE") for name in inside) or "LICENSE" not in in_sdist:
-        raise Unfit("there is no LICENSE inside")
+        raise InvalidPackage("LICENSE is missing")
     foreign = {name for name in inside if not name.startswith(("luigi_sshjob/", f"luigi_sshjob-{version}.dist-info/"))}
     if foreign:
-        raise Unfit(f"{wheel.name} would also install {', '.join(sorted(foreign))}")
+        raise InvalidPackage(f"{wheel.name} would also install {', '.join(sorted(foreign))}")
     return version
 
 
@@ -98,8 +97,8 @@ def started(host: DockerHost) -> Iterator[DockerHost]:
         host.stop()
 
 
-def try_it(wheel: Path, folder: Path, client: docker.DockerClient) -> None:
-    """The pipeline of the quick start, from a machine that has the wheel alone."""
+def run_quickstart(wheel: Path, folder: Path, client: docker.DockerClient) -> None:
+    """Run the quickstart pipeline on a machine with nothing but the wheel."""
     python("pip", "wheel", "--quiet", "--wheel-dir", folder / "wheels", wheel)
     with (
         started(DockerHost(folder / "host", client=client)) as host,
@@ -126,13 +125,11 @@ def try_it(wheel: Path, folder: Path, client: docker.DockerClient) -> None:
         clean.run("venv/bin/pip", "install", "--no-index", "--find-links", clean.home, wheel.name)
         arguments = "--host box --result result --local-scheduler --workers 2 --no-lock"
         environment = f"PATH={clean.home}/venv/bin:$PATH LUIGI_CONFIG_PATH=luigi.cfg PYTHONPATH=."
-        said = clean.run("sh", "-c", f"{environment} luigi --module quickstart Report {arguments} 2>&1")
-        if "8 ran successfully" not in said or not clean.run("cat", "result"):
-            raise Unfit(f"the quick start did not do its work:\n{said}")
+        output = clean.run("sh", "-c", f"{environment} luigi --module quickstart Report {arguments} 2>&1")
+        if "8 ran successfully" not in output or not clean.run("cat", "result"):
+            raise InvalidPackage(f"the quickstart failed:\n{output}")
         listed = clean.run("sh", "-c", f"{environment} luigi-sshjob ls box 2>&1")
-        say(
-            f"the quick start ran from the wheel alone: 8 tasks, {host.accepted_logins()} login; ls: {listed.strip()!r}"
-        )
+        log(f"the quickstart ran from the wheel: 8 tasks, {host.accepted_logins()} login; ls: {listed.strip()!r}")
 
 
 def main() -> int:
@@ -140,13 +137,13 @@ def main() -> int:
         folder = Path(name)
         try:
             sdist, wheel = build(folder / "dist")
-            say(f"{sdist.name} and {wheel.name} have all they must have, version {look_into(sdist, wheel)}")
-            try_it(wheel, folder, docker_engine.connect())
+            log(f"{sdist.name} and {wheel.name} are complete, version {check_content(sdist, wheel)}")
+            run_quickstart(wheel, folder, docker_engine.connect())
         except docker_engine.NoEngine as error:
-            say(f"the wheel was not tried on a clean machine: {error}")
+            log(f"the wheel was not tested on a clean machine: {error}")
             return 1 if os.environ.get("CI") == "true" else 0
-        except Unfit as error:
-            say(str(error))
+        except InvalidPackage as error:
+            log(str(error))
             return 1
     return 0
 

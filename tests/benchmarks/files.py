@@ -1,4 +1,4 @@
-"""Files of the benchmark: put and get beside scp on the same connection, and the memory of a stream."""
+"""Benchmarks of files: put and get compared with scp on the same connection, and the memory of a stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.hosts import Host
 
 _ROUNDS = 3
 
-# Copies a stream piece by piece, as a task that reads or writes a target does; prints its growth in KiB.
+# Reads or writes a target in pieces, and prints the growth of the process in KiB.
 _STREAM = """
 import sys
 import luigi.format
@@ -45,24 +45,24 @@ print(peak() - before)
 
 
 class FileBench:
-    """Works in memory on both sides: what is measured is the way between them."""
+    """Copies between memory file systems, so that only the transfer is measured."""
 
     def __init__(self, host: Host, mib: int, count: int):
         self._host = host
         self._mib = mib
         self._count = count
         self._files = RemoteFileSystem(host.alias)
-        self._there = host.run("mktemp", "-d", "-p", "/dev/shm").strip()
-        self._here = Path(tempfile.mkdtemp(dir="/dev/shm"))
+        self._remote = host.run("mktemp", "-d", "-p", "/dev/shm").strip()
+        self._local = Path(tempfile.mkdtemp(dir="/dev/shm"))
 
     def lines(self) -> Iterator[str]:
-        """What to print."""
+        """Run all benchmarks and yield their results."""
         self._files.exists("/")
-        source = self._here / "file"
+        source = self._local / "file"
         with source.open("wb") as out:
             for _ in range(self._mib):
                 out.write(os.urandom(1 << 20))
-        folder = self._here / "folder"
+        folder = self._local / "folder"
         folder.mkdir()
         for number in range(self._count):
             (folder / str(number)).write_bytes(os.urandom(1024))
@@ -78,31 +78,31 @@ class FileBench:
         return self._host.alias
 
     def _line(self, what: str, path: Path, way: str) -> str:
-        theirs, ours = [], []
+        scp, ours = [], []
         for _ in range(_ROUNDS):
-            for took, copy in ((theirs, self._by_scp), (ours, self._by_us)):
+            for took, copy in ((scp, self._by_scp), (ours, self._by_package)):
                 took.append(copy(way, path))
-        theirs_median, ours_median = statistics.median(theirs), statistics.median(ours)
+        scp_median, ours_median = statistics.median(scp), statistics.median(ours)
         return (
-            f"{what}: scp over the same connection {theirs_median:.2f} s; ours {ours_median:.2f} s, "
-            f"{theirs_median / ours_median:.2f} times as fast"
+            f"{what}: scp over the same connection {scp_median:.2f} s; ours {ours_median:.2f} s, "
+            f"{scp_median / ours_median:.2f} times as fast"
         )
 
     def _by_scp(self, way: str, path: Path) -> float:
-        there = f"{self._there}/{path.name}"
-        words = (path, f"{self._alias}:{there}") if way == "put" else (f"{self._alias}:{there}", self._here / "back")
+        there = f"{self._remote}/{path.name}"
+        words = (path, f"{self._alias}:{there}") if way == "put" else (f"{self._alias}:{there}", self._local / "back")
         master = self._files.remote_context.connection.transport.master
         argv = ["scp", "-rq", "-F", self._host.ssh_config, "-o", f"ControlPath={master.control_path}", *words]
         return self._timed(way, there, lambda: subprocess.run(argv, stdin=subprocess.DEVNULL, check=True))
 
-    def _by_us(self, way: str, path: Path) -> float:
-        there = f"{self._there}/{path.name}"
+    def _by_package(self, way: str, path: Path) -> float:
+        there = f"{self._remote}/{path.name}"
         if way == "put":
             return self._timed(way, there, lambda: self._files.put(str(path), there))
-        return self._timed(way, there, lambda: self._files.get(there, str(self._here / "back")))
+        return self._timed(way, there, lambda: self._files.get(there, str(self._local / "back")))
 
     def _timed(self, way: str, there: str, copy: Callable[[], object]) -> float:
-        back = self._here / "back"
+        back = self._local / "back"
         if way == "put":
             self._host.run("rm", "-rf", there)
         elif back.is_dir():
@@ -114,11 +114,11 @@ class FileBench:
         return time.monotonic() - begin
 
     def _memory(self, mode: str) -> float:
-        argv = [sys.executable, "-c", _STREAM, self._alias, f"{self._there}/stream", mode, str(self._mib)]
+        argv = [sys.executable, "-c", _STREAM, self._alias, f"{self._remote}/stream", mode, str(self._mib)]
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
         return int(done.stdout) / 1024
 
     def close(self) -> None:
-        """Nothing stays behind."""
-        self._host.run("rm", "-rf", self._there)
-        shutil.rmtree(self._here)
+        """Remove all files."""
+        self._host.run("rm", "-rf", self._remote)
+        shutil.rmtree(self._local)

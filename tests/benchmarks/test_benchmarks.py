@@ -1,4 +1,4 @@
-"""The benchmark, on sizes that say nothing of cost: that it runs, and counts."""
+"""The benchmark runs and counts correctly, with sizes too small to measure anything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_benchmark_counts_one_login_and_no_bad_job():
     assert done.returncode == 0, done.stdout + done.stderr
 
     def row(name: str) -> list[list[str]]:
-        """Its columns in each table that has it."""
+        """Return the columns of a row, in each table with that row."""
         return [line.split() for line in re.findall(rf"^{re.escape(name)} +(\S.*)$", done.stdout, re.MULTILINE)]
 
     assert row("jobs of 9 s at once") == [["2"], ["1", "1", "1"]]

@@ -1,4 +1,4 @@
-"""The transports side by side, on the host of the benchmark: `tox -e bench -- --only-transports`."""
+"""Compares the transports on the host of the benchmark: `tox -e bench -- --only-transports`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ TRANSPORTS = ("openssh", "paramiko")
 
 
 class Transports:
-    """What each costs; `configuration` is the luigi.cfg of child processes."""
+    """Measures each transport; `configuration` is the luigi.cfg of child processes."""
 
     def __init__(self, bench, configuration: Path):
         self.bench = bench
         self.configuration = configuration
 
     def compare(self, jobs: int, mebibytes: int) -> list[str]:
-        """Lines of a table."""
+        """Return the lines of the table."""
         text = self.configuration.read_text()
         columns = []
         for name in TRANSPORTS:
             luigi.configuration.get_config().set("sshjob", "transport", name)
             self.configuration.write_text(f"{text}transport={name}\n")
             columns.append({**self._one(mebibytes), **self._jobs(jobs)})
-        # what else is measured goes by the default
+        # the other benchmarks use the default
         luigi.configuration.get_config().remove_option("sshjob", "transport")
         self.configuration.write_text(text)
         rows = [f"{'transport':44}" + "".join(f"{name:>12}" for name in TRANSPORTS)]
