@@ -146,11 +146,7 @@ settle() {
     return
   fi
   [ -e "$1/$SJ_STARTED" ] || claim_run_marker "$1" || return
-  case $outcome in
-    cancelled) write_scheduled_end "$1" cancelled 143 '' "$reason" "$word" ;;
-    killed) write_scheduled_end "$1" killed 137 KILL "$reason" "$word" ;;
-    *) write_scheduled_end "$1" "$outcome" '' '' "$reason" "$word" ;;
-  esac
+  write_scheduled_end "$1" "$outcome" "$reason" "$word"
 }
 
 # settle_record DIR: completes the record of a supervisor that was ended and did not know why.
@@ -175,16 +171,17 @@ settle_record() {
   write_record "$1" '' "$settled"
 }
 
-# write_scheduled_end DIR OUTCOME EXIT_CODE SIGNAL REASON WORD: writes the record that the supervisor did not write.
+# write_scheduled_end DIR OUTCOME REASON WORD: writes the record that the supervisor did not write.
 write_scheduled_end() {
-  key=${1%/*}
+  key=${1%/*} code='' signal=''
+  case $2 in cancelled) code=143 ;; killed) code=137 signal=KILL ;; esac
   log_bytes=$(wc -c <"$1/$SJ_LOG")
-  write_record "$1" "$3" "job: ${key##*/}/${1##*/}
+  write_record "$1" "$code" "job: ${key##*/}/${1##*/}
 outcome: $2
-exit_code: $3
-signal: $4
-reason: $5
-scheduler: $6
+exit_code: $code
+signal: $signal
+reason: $3
+scheduler: $4
 log_bytes: ${log_bytes##* }"
 }
 

@@ -218,5 +218,5 @@ submission_failed() {
 
 # submission_refused DIR STDERR: ends a job that the scheduler refuses permanently.
 submission_refused() {
-  claim_run_marker "$1" && write_scheduled_end "$1" failed '' '' "$scheduler_name refused the job: $2" REFUSED
+  claim_run_marker "$1" && write_scheduled_end "$1" failed "$scheduler_name refused the job: $2" REFUSED
 }

@@ -67,10 +67,11 @@ fs_remove_file() {
 
 # fs_mkdir PATH PARENTS RAISE_IF_EXISTS
 fs_mkdir() {
-  if [ -d "$1" ]; then
-    [ "$3" != yes ] || refuse exists "the path already exists: $1"
+  if [ -e "$1" ] && [ "$3" = yes ]; then
+    refuse exists "the path already exists: $1"
+  elif [ -d "$1" ]; then
+    return 0
   elif [ -e "$1" ]; then
-    [ "$3" != yes ] || refuse exists "the path already exists: $1" || return
     refuse not-a-directory "the path exists and is not a directory: $1"
   elif [ "$2" = yes ]; then
     mkdir -p -- "$1"

@@ -3,15 +3,6 @@
 # Responses are marked by $SJ_TOKEN, a random token of the client, so that no other output (of an rc file, or of a job)
 # can be mistaken for one. Nothing here may read standard input, which is the script.
 
-# own_umask: sets $SJ_UMASK; without a process since Linux 4.7, see proc(5).
-own_umask() {
-  SJ_UMASK=
-  [ ! -r "/proc/$$/status" ] || while read -r status_name status_value; do
-    case $status_name in Umask:) SJ_UMASK=$status_value && return ;; esac
-  done <"/proc/$$/status"
-  SJ_UMASK=$(umask)
-}
-
 # measure_uptime: sets $SJ_UPTIME and $SJ_START to the same moment in seconds of two clocks: in a container the uptime
 # may count from its own start, and the start times of processes from that of the machine. A new child has that start
 # time.
@@ -38,7 +29,7 @@ LC_ALL=C
 export LC_ALL
 # starts a new line whatever was printed before, in a single write
 SJ_MARK=$newline$SJ_TOKEN
-own_umask
+SJ_UMASK=$(umask)
 host_identity
 SJ_MACHINE=$machine SJ_BOOT=$boot
 measure_uptime
