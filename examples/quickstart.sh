@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the pipeline of quickstart.py: real jobs over SSH as ordinary Luigi tasks.
 #
-#   examples/quickstart.sh              on a throwaway sshd of its own, gone afterwards
-#   examples/quickstart.sh user@host    on your own host, as `ssh user@host` reaches it
+#   examples/quickstart.sh              on a throwaway sshd, which is removed afterwards
+#   examples/quickstart.sh user@host    on your host, reached like `ssh user@host`
 set -eu
 
 say() { printf '==> %s\n' "$*"; }
@@ -23,7 +23,7 @@ case $host in
     ;;
 esac
 
-# An ordinary user's PATH often lacks the folders of sshd and useradd.
+# The PATH of an ordinary user often lacks the directories of sshd and useradd.
 PATH=$PATH:/usr/sbin:/sbin
 examples=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 root=$(dirname -- "$examples")
@@ -38,12 +38,10 @@ as_root() {
 quietly() {
   "$@" >"$folder/output" 2>&1 </dev/null && return
   cat "$folder/output" >&2
-  fail "this failed: $*"
+  fail "command failed: $*"
 }
 
-# --- leaving nothing behind ------------------------------------------------------------------
-
-gone() { # gone SECONDS TEST...: waits till TEST fails
+wait_until_fails() { # wait_until_fails SECONDS TEST...: wait until TEST fails
   tries=$(($1 * 10))
   shift
   while "$@" 2>/dev/null; do
@@ -53,9 +51,9 @@ gone() { # gone SECONDS TEST...: waits till TEST fails
   done
 }
 
-# What runs on the throwaway host. Jobs are detached, so /proc has to tell: by the account made for them, by the home
-# they were given (not readable for root in some containers), or by their parent sshd. Zombies have no VmSize.
-far_side() {
+# Processes on the throwaway host. Jobs are detached, so they are found in /proc: by their account, by their HOME (not
+# readable for root in some containers), or by their parent sshd. Zombies have no VmSize.
+host_processes() {
   {
     [ -z "$uid" ] || grep -lsE "^Uid:[[:space:]]+${uid}[[:space:]]" /proc/[0-9]*/status
     [ -z "$sshd_pid" ] || grep -lsE "^PPid:[[:space:]]+${sshd_pid}\$" /proc/[0-9]*/status
@@ -63,23 +61,23 @@ far_side() {
   } | sed 's|[a-z]*$|status|' | sort -u | xargs -r grep -ls '^VmSize:'
 }
 
-far_side_lives() { [ -n "$(far_side)" ]; }
+host_has_processes() { [ -n "$(host_processes)" ]; }
 
-signal_far_side() {
-  for found in $(far_side); do
+signal_host_processes() {
+  for found in $(host_processes); do
     found=${found#/proc/}
     kill -s "$1" "${found%/status}" 2>/dev/null || :
   done
 }
 
-# It leads a session of its own, so its task processes are its group.
+# It has its own session, so its task processes are in its group.
 luigi_lives() { kill -s 0 -- "-$luigi_pid" || kill -s 0 "$luigi_pid"; }
 
 end_luigi() {
   [ -n "$luigi_pid" ] || return 0
-  [ -n "$embedded" ] || say "jobs that run on $host go on; run me again and Luigi finds them"
+  [ -n "$embedded" ] || say "running jobs on $host continue; run this again and Luigi attaches to them"
   kill -s INT "$luigi_pid" 2>/dev/null
-  gone 10 luigi_lives || kill -s KILL -- "-$luigi_pid" "$luigi_pid" 2>/dev/null
+  wait_until_fails 10 luigi_lives || kill -s KILL -- "-$luigi_pid" "$luigi_pid" 2>/dev/null
   wait "$luigi_pid"
 }
 
@@ -88,15 +86,15 @@ end_masters() {
     master=$(ssh -O check -S "$socket" "$host" 2>&1 </dev/null | sed -n 's/.*(pid=\([0-9]*\)).*/\1/p')
     [ -n "$master" ] || continue
     ssh -O exit -S "$socket" "$host" >/dev/null 2>&1 </dev/null
-    gone 5 kill -s 0 "$master" || kill "$master" 2>/dev/null
+    wait_until_fails 5 kill -s 0 "$master" || kill "$master" 2>/dev/null
   done
 }
 
 end_server() {
   if [ -n "$server" ]; then
-    signal_far_side TERM
-    gone 3 far_side_lives || signal_far_side KILL
-    gone 3 far_side_lives || say "still running: $(far_side | tr '\n' ' ')"
+    signal_host_processes TERM
+    wait_until_fails 3 host_has_processes || signal_host_processes KILL
+    wait_until_fails 3 host_has_processes || say "still running: $(host_processes | tr '\n' ' ')"
     if [ -n "$sshd_pid" ]; then
       kill "$sshd_pid" 2>/dev/null
       wait "$sshd_pid"
@@ -104,9 +102,9 @@ end_server() {
     rm -rf -- "$server"
   fi
   if id "$account" >/dev/null 2>&1; then
-    # Forced, because a zombie that nobody collects counts as a process of the account.
+    # -f, because a zombie counts as a process of the account.
     userdel -f "$account" 2>/dev/null
-    ! id "$account" >/dev/null 2>&1 || say "could not remove the account $account: userdel -f $account"
+    ! id "$account" >/dev/null 2>&1 || say "could not remove the account $account; remove it with: userdel -f $account"
   fi
 }
 
@@ -124,7 +122,7 @@ clean_up() {
   end_server
   allow_services
   [ -z "$folder" ] || rm -rf -- "$folder"
-  [ "$status" -le 128 ] || say 'interrupted: what this run made here is removed'
+  [ "$status" -le 128 ] || say 'interrupted: everything that this run created here is removed'
   exit "$status"
 }
 trap clean_up EXIT
@@ -132,10 +130,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Not $TMPDIR: a control socket's path has 104 bytes in all.
+# Not $TMPDIR, because the path of a control socket is limited to 104 bytes.
 folder=$(mktemp -d /tmp/sshjob.XXXXXX)
-
-# --- what the system lacks -------------------------------------------------------------------
 
 packages=''
 need() {
@@ -144,18 +140,18 @@ need() {
 }
 
 install_packages() {
-  command -v apt-get >/dev/null || fail "no apt-get here; install these yourself and run me again:$packages"
+  command -v apt-get >/dev/null || fail "apt-get not found; install these packages and run this again:$packages"
   if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-    fail "neither root nor sudo. Run this as root, then me again: apt-get install --no-install-recommends$packages"
+    fail "root or sudo is required. As root, run: apt-get install --no-install-recommends$packages"
   fi
-  say "installing through apt-get:$packages"
+  say "installing with apt-get:$packages"
   if [ -n "$bring_sshd" ] && [ ! -e /usr/sbin/policy-rc.d ]; then
-    # Debian's packages ask this file before they start a service; 101 is "no".
+    # Debian's packages run this file before they start a service; 101 means no.
     policy=/usr/sbin/policy-rc.d
     printf '#!/bin/sh\nexit 101\n' >"$folder/policy"
     as_root install -m 755 "$folder/policy" "$policy"
   fi
-  # Asked for here, because the output of what follows is held back.
+  # sudo may prompt here; the output of the next commands is hidden.
   as_root true
   quietly as_root apt-get -q update
   # shellcheck disable=SC2086 # a list of package names
@@ -163,7 +159,7 @@ install_packages() {
     -o DPkg::Lock::Timeout=300 install $packages
   allow_services
   if [ -n "$bring_sshd" ] && [ -d /run/systemd/system ]; then
-    say 'disabling the system-wide sshd that came with openssh-server: it is not needed here'
+    say 'disabling the system-wide sshd of openssh-server, which is not needed'
     for unit in ssh.service ssh.socket; do
       as_root systemctl --quiet disable --now "$unit" 2>/dev/null || :
     done
@@ -172,21 +168,19 @@ install_packages() {
 
 bring_sshd=''
 python3 -c 'import ensurepip, venv' 2>/dev/null ||
-  need python3-venv 'to make a virtual environment for Luigi and luigi_sshjob'
+  need python3-venv 'creates a virtual environment for Luigi and luigi_sshjob'
 command -v ssh-keygen >/dev/null ||
-  need openssh-client 'every connection is made by ssh'
+  need openssh-client 'connects to the host'
 if [ -n "$embedded" ] && [ ! -x /usr/sbin/sshd ]; then
   bring_sshd=yes
-  need openssh-server 'its sshd plays the remote host, unprivileged and on loopback only'
+  need openssh-server 'provides the sshd of the host, unprivileged and on loopback only'
 fi
 [ -z "$packages" ] || install_packages
 
-# --- Luigi and luigi_sshjob in a virtual environment of their own ----------------------------
-
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-  fail "luigi_sshjob wants Python 3.10 or newer, but $(command -v python3) is $(python3 -V 2>&1)"
+  fail "luigi_sshjob requires Python 3.10 or newer, but $(command -v python3) is $(python3 -V 2>&1)"
 
-# Half-made, broken by a new Python, or moved along with the checkout: none of them passes.
+# Fails for an incomplete environment, after an upgrade of Python, and in a moved checkout.
 installed() {
   cmp -s "$root/setup.cfg" "$venv/installed.cfg" &&
     "$python" -I - "$root" <<'END' 2>/dev/null
@@ -202,8 +196,6 @@ if ! installed; then
   cp "$root/setup.cfg" "$venv/installed.cfg"
 fi
 
-# --- a host ----------------------------------------------------------------------------------
-
 as_account=''
 
 make_server() {
@@ -214,12 +206,12 @@ make_server() {
   cp "$folder/client_key.pub" "$server/authorized_keys"
   printf '%s %s\n' "$host" "$(cat "$server/host_key.pub")" >"$folder/known_hosts"
 
-  login=$(id -un) || fail "user id $(id -u) has no account here, and sshd lets nobody else in"
+  login=$(id -un) || fail "user id $(id -u) has no account here, and sshd requires one"
   if [ "$(id -u)" -eq 0 ]; then
     login=sshjob-demo-$$
-    ! id "$login" >/dev/null 2>&1 || fail "there is an account $login already"
-    say "making the temporary account $login, so that nothing on the remote side runs as root"
-    # Named first: a signal in the middle of useradd must not leave it behind.
+    ! id "$login" >/dev/null 2>&1 || fail "the account $login already exists"
+    say "creating the temporary account $login, so that jobs do not run as root"
+    # Set first, so that a signal during useradd does not leave the account behind.
     account=$login
     useradd --system --user-group --no-create-home --home-dir "$server/home" --shell /bin/sh "$account"
     uid=$(id -u "$account")
@@ -228,8 +220,7 @@ make_server() {
 }
 
 configure_server() { # configure_server PORT
-  # StrictModes asks that nobody else may write to any parent folder, and /tmp is one. HOME keeps the jobs of an
-  # ordinary user out of the real home.
+  # StrictModes would reject /tmp as a parent directory. HOME keeps the jobs of an ordinary user out of the real home.
   cat >"$server/sshd_config" <<END
 ListenAddress 127.0.0.1:$1
 PidFile $server/sshd.pid
@@ -259,7 +250,7 @@ END
   [ -z "$account" ] || chown -R "$account:$account" "$server"
 }
 
-# True when sshd listens; false when it ended, as it does when the port was taken after all.
+# Succeeds when sshd listens; fails if it exited, for example because the port is in use.
 server_listens() {
   tries=100
   until [ -s "$server/sshd.pid" ]; do
@@ -277,7 +268,7 @@ start_server() {
     $as_account /usr/sbin/sshd -D -e -f "$server/sshd_config" >/dev/null 2>"$folder/sshd.log" </dev/null &
     sshd_pid=$!
     if server_listens; then
-      say "sshd of this run: $login@127.0.0.1 port $port, unprivileged, ended with the run"
+      say "started an unprivileged sshd for this run: $login@127.0.0.1 port $port"
       return
     fi
     kill "$sshd_pid" 2>/dev/null || :
@@ -285,17 +276,17 @@ start_server() {
     sshd_pid=''
   done
   cat "$folder/sshd.log" >&2
-  fail "sshd did not start, tried $attempt ports"
+  fail "sshd did not start on any of $attempt ports"
 }
 
 mkdir -m 700 "$folder/run"
 cat >"$folder/luigi.cfg" <<END
 [core]
 log_level = INFO
-# Luigi's default is /tmp/luigi for all accounts of a machine, and only the first may write there.
+# The default, /tmp/luigi, is shared by all accounts, and only the first can write to it.
 lock_pid_dir = $folder/lock
 
-# Luigi exits with 0 after a failure unless told otherwise.
+# By default Luigi exits with 0 after a failure.
 [retcode]
 already_running = 10
 missing_data = 20
@@ -312,16 +303,14 @@ if [ -n "$embedded" ]; then
   make_server
   start_server
   echo "ssh_config = $folder/ssh_config" >>"$folder/luigi.cfg"
-  # a host that is gone afterwards is not to be remembered
+  # do not record a host that is removed afterwards
   export XDG_STATE_HOME="$folder"
 fi
 
-# --- the pipeline ----------------------------------------------------------------------------
-
 say "running the pipeline of examples/quickstart.py on $host"
 export LUIGI_CONFIG_PATH="$folder/luigi.cfg" PYTHONPATH="$examples"
-# A session of its own, so that Ctrl-C reaches Luigi once, from end_luigi; and since a shell's background command
-# ignores SIGINT, it is given back.
+# Its own session, so that end_luigi alone passes on Ctrl-C. A background command of a shell ignores SIGINT, hence
+# --default-signal.
 setsid env --default-signal=INT "$python" -m luigi --module quickstart Report \
   --host "$host" --result "$folder/result.txt" --local-scheduler --workers 2 </dev/null &
 luigi_pid=$!
@@ -330,7 +319,7 @@ wait "$luigi_pid" || status=$?
 luigi_pid=''
 
 if [ "$status" -ne 0 ]; then
-  say "the pipeline failed (exit status $status); the log above says where"
+  say "the pipeline failed with exit status $status; see the log above"
   exit "$status"
 fi
 echo
@@ -338,10 +327,10 @@ cat "$folder/result.txt"
 echo
 if [ -n "$embedded" ]; then
   say "logins that sshd accepted for all of it: $(grep -c '^Accepted ' "$folder/sshd.log")"
-  say 'The host, its account and its files are removed now. Look next at examples/quickstart.py, or run the same on'
-  say "a host of yours: examples/quickstart.sh user@host"
+  say 'The host, its account and its files are now removed. The pipeline is examples/quickstart.py.'
+  say 'To run it on your host: examples/quickstart.sh user@host'
 else
-  say "Left on $host, and all that is left: ~/luigi-sshjob-quickstart (results, job records and logs)."
-  say 'Run me again: nothing is counted a second time, the results are there. Look next at examples/quickstart.py.'
+  say "Results, job records and logs are in ~/luigi-sshjob-quickstart on $host; nothing else is left there."
+  say 'Run this again: the results exist, so nothing runs twice. The pipeline is examples/quickstart.py.'
   say "To remove it: ssh $host rm -r luigi-sshjob-quickstart"
 fi

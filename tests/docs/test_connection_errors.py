@@ -189,9 +189,9 @@ def test_a_request_that_is_not_idempotent_fails_when_the_leader_ends(env, files)
 
 @contextlib.contextmanager
 def few_descriptors(left: int) -> Iterator[None]:
-    """While the block runs this process can open so many files and no more."""
+    """Limit this process to `left` more open files."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # what earlier tests have left would give its descriptors back in the block
+    # otherwise garbage of earlier tests would free descriptors in the block
     gc.collect()
     used = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(used) + left, before[1]))
