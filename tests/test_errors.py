@@ -13,7 +13,7 @@ from luigi_sshjob.errors import ConfigurationError, JobFailed, LocalResourceErro
 from luigi_sshjob.jobs.model import Outcome
 
 
-def test_an_error_keeps_all_it_says_on_its_way_between_processes():
+def test_an_error_keeps_its_attributes_when_pickled_or_copied():
     error: SSHJobError
     for error in (
         JobFailed("it failed", host="box", job="Task/1", doing="x", next_step="look", outcome=Outcome("failed")),
@@ -32,7 +32,7 @@ def test_an_error_keeps_all_it_says_on_its_way_between_processes():
         assert (error.copy_for().job, error.copy_for().doing) == (None, "")
 
 
-def test_what_is_known_better_inside_is_not_said_again_outside():
+def test_an_inner_error_context_wins():
     with (
         pytest.raises(ConfigurationError) as caught,
         error_context("outside", host="other", job="Task/1"),

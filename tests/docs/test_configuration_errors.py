@@ -102,7 +102,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
 
 
 @pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
-def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, env):
+def test_a_local_error_comes_before_anything_is_sent(sentence, produce, env):
     configure(connect_attempts=1)
     with pytest.raises(SSHJobError) as caught:
         produce(env)
@@ -111,7 +111,7 @@ def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, e
         assert caught.value.job == "Odd__99914b932b"
 
 
-def test_what_a_users_own_method_raises_is_left_as_it_is():
+def test_exceptions_of_user_methods_are_not_wrapped():
     def command(self: Any) -> str:
         return str({}["none"] or int("x"))
 

@@ -160,7 +160,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
 
 
 @pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
-def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, env):
+def test_a_local_error_comes_before_anything_is_sent(sentence, produce, env):
     configure(connect_attempts=1)
     with pytest.raises(SSHJobError) as caught:
         produce(env)
@@ -210,7 +210,7 @@ def few_descriptors(left: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("left", [1, 4, 5, 6, 7])
-def test_a_process_that_may_open_no_more_files_is_told_so_and_waits_for_nothing(env, files, left):
+def test_running_out_of_file_descriptors_is_an_immediate_error(env, files, left):
     since = time.monotonic()
     with few_descriptors(left), pytest.raises(LocalResourceError) as caught:
         files.exists("/")

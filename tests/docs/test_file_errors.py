@@ -29,7 +29,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
 
 
 @pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
-def test_what_is_wrong_here_is_said_before_anything_is_sent(sentence, produce, env):
+def test_a_local_error_comes_before_anything_is_sent(sentence, produce, env):
     configure(connect_attempts=1)
     with pytest.raises(SSHJobError) as caught:
         produce(env)
@@ -98,7 +98,7 @@ WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], obje
 ]
 
 
-def test_what_a_host_or_a_file_is_in_the_way_of_is_said_with_what_was_being_done(env, files, folder):
+def test_file_and_command_errors_name_the_host_and_the_action(env, files, folder):
     env.folder = folder
     for sentence, doing, produce in WITH_A_HOST:
         with pytest.raises(SSHJobError) as caught:
@@ -109,7 +109,7 @@ def test_what_a_host_or_a_file_is_in_the_way_of_is_said_with_what_was_being_done
     assert env.host.run("ls", "-A", folder) == ""
 
 
-def test_programs_that_a_host_lacks_are_named(env, files, folder):
+def test_programs_missing_on_the_host_are_named(env, files, folder):
     lacking = " ".join(f"{folder}/bin/{name}" for name in ("stat", "sha256sum", "shasum", "openssl", "sha256"))
     env.host.run("sh", "-c", f"mkdir {folder}/bin && echo 'exit 1' | tee {lacking} >/dev/null && chmod 755 {lacking}")
     env.host.run("sh", "-c", f"cp .bashrc {folder}/bashrc && echo 'PATH={folder}/bin:$PATH' >>.bashrc")

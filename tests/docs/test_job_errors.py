@@ -19,7 +19,7 @@ from support.error_producers import assert_complete
 
 
 @pytest.mark.needs_docker
-def test_a_job_directory_that_is_not_ours_to_write_is_named(env, bench):
+def test_an_unwritable_job_directory_is_named(env, bench):
     lib = f"{bench.folder}/lib/{scripts.supervisor_hash()}"
     env.host.run("sh", "-c", f"mkdir -m 700 -p {bench.folder}/lib")
     home = env.host.home
@@ -44,7 +44,7 @@ def test_a_job_directory_that_is_not_ours_to_write_is_named(env, bench):
 
 
 @pytest.mark.needs_docker
-def test_a_job_that_cannot_be_ended_or_marked_is_named(env, bench):
+def test_a_job_that_cannot_be_cancelled_or_collected_is_named(env, bench):
     job = bench.submit("sleep 541").job
     processes.wait_until(lambda: bench.running("sleep 541"), "the command")
     env.host.run("sed", "-i.bak", "s/^machine: .*/machine: elsewhere/", f"{job.directory}/identity")
@@ -78,7 +78,7 @@ class Ends(RemoteJobTask):
         return self.how
 
 
-def test_each_bad_end_says_how_and_where(env, folder):
+def test_each_bad_end_is_an_error_with_job_and_next_step(env, folder):
     """All at once: their ends are waited for together."""
     hows = {
         "it failed with exit code": "exit 3",
