@@ -1,4 +1,4 @@
-"""A Luigi worker that holds hundreds of remote jobs in one process."""
+"""A Luigi worker that runs hundreds of remote jobs in one process."""
 
 from luigi_sshjob.worker.factory import WorkerSchedulerFactory, build, run
 

@@ -1,4 +1,4 @@
-"""A Luigi worker that holds remote jobs in the process that is there, and forks for local tasks as ever.
+"""Makes a Luigi worker that runs remote jobs in its own process, and local tasks in processes as before.
 
 tests/worker/test_luigi_internals.py lists what this package uses of Luigi's internals.
 """
@@ -16,12 +16,14 @@ import luigi.retcodes
 from luigi_sshjob import config
 from luigi_sshjob.worker.worker import RemoteJobWorker
 
+_LuigiFactory = luigi.interface._WorkerSchedulerFactory  # noqa: SLF001 - Luigi's default
+
 
 def build(tasks: Sequence[luigi.Task], *, workers: int = 1, remote_jobs: int | None = None, **options: Any) -> Any:
-    """`luigi.build` with a worker that holds up to `remote_jobs` jobs of `RemoteJobTask`s in this process, and runs up
-    to `workers` local tasks in processes of their own. `remote_jobs` is 500 unless `[sshjob]` says otherwise.
+    """Like `luigi.build`, with a worker that runs up to `remote_jobs` jobs of `RemoteJobTask`s in this process.
 
-    `options` are those of `luigi.build`, and so is what is returned.
+    The default of `remote_jobs` is set in `[sshjob]`, or 500. Up to `workers` local tasks run in processes of their
+    own. `options` and the return value are those of `luigi.build`.
     """
     schedulers = options.pop("worker_scheduler_factory", None)
     factory = WorkerSchedulerFactory(remote_jobs, schedulers)
@@ -29,32 +31,31 @@ def build(tasks: Sequence[luigi.Task], *, workers: int = 1, remote_jobs: int | N
 
 
 def run(arguments: Sequence[str], remote_jobs: int | None = None) -> None:
-    """What the `luigi` command does with its `arguments`, with such a worker. Ends with `SystemExit`, as that does."""
-    # with its exit codes it lets nobody choose a factory
+    """Like the `luigi` command, with such a worker. Raises `SystemExit` at the end, as the command does."""
+    # the entry point with exit codes takes no factory
     setattr(luigi.interface, "_WorkerSchedulerFactory", functools.partial(WorkerSchedulerFactory, remote_jobs))  # noqa: B010
     luigi.retcodes.run_with_retcodes(list(arguments))
 
 
 class WorkerSchedulerFactory:
-    """For the parameter of that name of `luigi.build` and `luigi.run`. `schedulers` is another factory, for its
-    schedulers."""
+    """For the parameter `worker_scheduler_factory` of `luigi.build` and `luigi.run`.
+
+    `schedulers` is another such factory, which makes the schedulers.
+    """
 
     def __init__(self, remote_jobs: int | None = None, schedulers: Any = None):
         self._remote_jobs = remote_jobs
-        self._schedulers = schedulers or _LUIGIS()
+        self._schedulers = schedulers or _LuigiFactory()
 
     def create_local_scheduler(self) -> Any:
-        """As Luigi calls it."""
+        """Makes a scheduler in this process."""
         return self._schedulers.create_local_scheduler()
 
     def create_remote_scheduler(self, url: str) -> Any:
-        """As Luigi calls it."""
+        """Makes a client of luigid."""
         return self._schedulers.create_remote_scheduler(url)
 
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> RemoteJobWorker:
-        """As Luigi calls it."""
+        """Makes a worker with slots for `worker_processes` local tasks."""
         remote_jobs = config.get_settings().remote_jobs if self._remote_jobs is None else self._remote_jobs
         return RemoteJobWorker(remote_jobs, scheduler, worker_processes=worker_processes, assistant=assistant)
-
-
-_LUIGIS = luigi.interface._WorkerSchedulerFactory

@@ -1,4 +1,4 @@
-"""The job of one task that is held without a process: its steps are done by the threads of a crew."""
+"""Runs the job of one task without a process; the threads of its host execute the steps."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any
 
 from luigi_sshjob.errors import HostUnreachable, SSHJobError
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.watcher import WatchedJob
-from luigi_sshjob.tasks.run import JobRun
+from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker.reaper import JobLease
 from luigi_sshjob.worker.threads import HostThreads
 
 logger = logging.getLogger("luigi-interface")
 
-_REPEAT = 60.0  # seconds; hundreds of jobs have one process to tell the scheduler that nothing has changed
+_REPEAT = 60.0  # seconds; one process reports the unchanged status of hundreds of jobs to the scheduler
 
 
 class JobRunner:
-    """From `begin` to the call of `succeeded` or `failed`, one of them once, unless it is given up before.
+    """Calls either `on_success` or `on_failure` once after `submit`, unless the job is detached before.
 
-    `verify` is called when the outcome was taken over, and what it says is given to `succeeded`; all three are called
-    by threads of the crew. Raises `ConfigurationError` for a declaration that cannot be used.
+    `verify` is called after the outcome was collected, and its result is passed to `on_success`. All three are called
+    by threads of the host. Raises `ConfigurationError` for invalid attributes of the task.
     """
 
     def __init__(
         self,
-        task: Any,
-        crew: HostThreads,
+        task: RemoteJobTask,
+        threads: HostThreads,
         *,
         verify: Callable[[], bool],
-        succeeded: Callable[[bool], None],
-        failed: Callable[[BaseException], None],
+        on_success: Callable[[bool], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._crew = crew
+        self._threads = threads
         self._verify = verify
-        self._succeeded = succeeded
-        self._failed = failed
-        self._patience = crew.patience(crew.connection.settings.unreachable_timeout)
-        self._patience.on_retry = self._host_is_silent
-        self._run: JobRun = task.prepare_run(self._patience, _REPEAT)
+        self._on_success = on_success
+        self._on_failure = on_failure
+        self._retry = threads.retry(threads.connection.settings.unreachable_timeout)
+        self._retry.on_retry = self._report_unreachable
+        self._run = task.prepare_run(self._retry, _REPEAT)
         self._options = self._run.options
-        self.grace = self._options.kill_grace
-        self.cancelled_at_exit = self._options.on_worker_exit == "cancel"
+        self.kill_grace = self._options.kill_grace
+        self.cancel_on_exit = self._options.on_worker_exit == "cancel"
         self._watched: WatchedJob | None = None
-        self._turn = threading.Lock()
+        self._step_lock = threading.Lock()
         self._over = self._answering = False
 
     @property
-    def crew(self) -> HostThreads:
-        """Whose threads work on it."""
-        return self._crew
+    def connection(self) -> Connection:
+        """To the host of the job."""
+        return self._threads.connection
 
     @property
     def ref(self) -> JobRef | None:
@@ -61,69 +61,54 @@ class JobRunner:
         return self._run.job
 
     @cached_property
-    def charge(self) -> JobLease:
-        """For the guard."""
-        context = self._options.context
-        return JobLease(
-            host=context.host,
-            options=tuple(context.options.items()),
-            base_dir=self._options.base_dir,
-            launcher=self._options.launcher.name,
-            key=self._run.spec.key,
-            grace=self.grace,
-        )
+    def lease(self) -> JobLease:
+        """For the reaper."""
+        return JobLease.of(self._options, self._run.spec.key)
 
-    def begin(self) -> None:
-        """Soon."""
-        self._do(self._submit)
+    def submit(self) -> None:
+        """Starts with the submission; returns immediately."""
+        self._enqueue(self._submit)
 
-    def give_up(self) -> None:
-        """Lets go of it; the job goes on."""
+    def detach(self) -> None:
+        """Stops watching the job, which keeps running."""
         self._over = True
-        self._patience.stop()
+        self._retry.stop()
         if self._watched:
-            self._crew.lookout.remove(self._watched)
+            self._threads.watcher.remove(self._watched)
 
-    def cancel(self, why: str, done: Callable[[], None]) -> None:
-        """Ends the job that was given up, soon; `done` is called by a thread of the crew, whatever came of it."""
+    def cancel(self, reason: str, on_done: Callable[[], None]) -> None:
+        """Cancels a detached job; returns immediately. A thread of the host calls `on_done`, even after an error."""
 
         def cancel() -> None:
             try:
-                # a submission that is under way ends before
-                with self._turn:
-                    self._run.cancel(why)
+                # a submission in progress has to end first
+                with self._step_lock:
+                    self._run.cancel(reason)
             except SSHJobError as error:
                 logger.warning("the job was not cancelled: %s", error)
             finally:
-                done()
+                on_done()
 
-        self._crew.hands.do(cancel, urgent=True)
+        self._threads.pool.submit(cancel, urgent=True)
 
-    def settled(self, seconds: float) -> bool:
-        """Waits so long for a step that is being done."""
-        if not self._turn.acquire(timeout=seconds):
+    def wait_for_step(self, timeout: float) -> bool:
+        """Waits for the step in progress; returns whether it has ended."""
+        if not self._step_lock.acquire(timeout=timeout):
             return False
-        self._turn.release()
+        self._step_lock.release()
         return True
 
-    # -- steps
+    def _enqueue(self, step: Callable[[], None], *, urgent: bool = False) -> None:
+        self._threads.pool.submit(partial(self._run_step, step), urgent=urgent)
 
-    def _do(self, step: Callable[[], None], *, urgent: bool = False) -> None:
-        self._crew.hands.do(partial(self._step, step), urgent=urgent)
-
-    def _step(self, step: Callable[[], None]) -> None:
-        with self._turn:
+    def _run_step(self, step: Callable[[], None]) -> None:
+        with self._step_lock:
             if self._over:
                 return
             try:
                 step()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - it fails the task, not the thread
                 self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        if not self._over:
-            self.give_up()
-            self._failed(error)
 
     def _submit(self) -> None:
         job = self._run.submit()
@@ -132,39 +117,39 @@ class JobRunner:
             return
         self._watched = WatchedJob(
             tracker=self._run.monitor.tracker(job, self._observe),
-            retry=self._patience,
+            retry=self._retry,
             interval=self._options.poll_interval,
-            on_end=lambda outcome: self._do(partial(self._settle, outcome), urgent=True),
+            on_end=lambda outcome: self._enqueue(partial(self._finish, outcome), urgent=True),
             on_error=self._fail,
-            relaunch=lambda: self._do(self._relaunch),
+            relaunch=lambda: self._enqueue(self._relaunch),
         )
         if not self._over:
-            self._crew.lookout.add(self._watched)
-
-    def _observe(self, observation: JobStatus) -> None:
-        self._run.observe(observation)
-        self._heed_messages()
-
-    def _host_is_silent(self, error: HostUnreachable) -> None:
-        self._run.report_unreachable(error)
-        self._heed_messages()
-
-    def _heed_messages(self) -> None:
-        if self._run.has_messages() and not self._answering:
-            # what they ask for may take long
-            self._answering = True
-            self._do(self._answer)
-
-    def _answer(self) -> None:
-        self._answering = False
-        self._run.answer_messages()
+            self._threads.watcher.add(self._watched)
 
     def _relaunch(self) -> None:
         if self._watched:
             tracker = self._watched.tracker
-            tracker.launch_error = self._patience.call(lambda: self._run.jobs.client.relaunch(tracker.job))
+            tracker.launch_error = self._retry.call(lambda: self._run.jobs.client.relaunch(tracker.job))
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _observe(self, status: JobStatus) -> None:
+        self._run.observe(status)
+        self._check_messages()
+
+    def _report_unreachable(self, error: HostUnreachable) -> None:
+        self._run.report_unreachable(error)
+        self._check_messages()
+
+    def _check_messages(self) -> None:
+        # a thread of the pool responds, because this may take long
+        if self._run.has_messages() and not self._answering:
+            self._answering = True
+            self._enqueue(self._answer_messages)
+
+    def _answer_messages(self) -> None:
+        self._answering = False
+        self._run.answer_messages()
+
+    def _finish(self, outcome: Outcome) -> None:
         self._watched = None
         if self._run.finish(outcome):
             self._succeed()
@@ -175,4 +160,9 @@ class JobRunner:
         complete = self._verify()
         if not self._over:
             self._over = True
-            self._succeeded(complete)
+            self._on_success(complete)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._over:
+            self.detach()
+            self._on_failure(error)

@@ -1,10 +1,9 @@
-"""What reaches the main thread of a worker while it waits for the end of tasks."""
+"""Runs callbacks of other threads in the main thread while Luigi's worker waits for results."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing.queues
-import os
 import queue
 import threading
 import time
@@ -14,80 +13,83 @@ from typing import Any
 
 logger = logging.getLogger("luigi-interface")
 
-_SHORTEST = 0.001  # seconds; a queue of multiprocessing does not wait for less
-_PAUSE_OF_POSTS = 0.02  # seconds between two messages to the scheduler that can wait
+_SHORTEST_WAIT = 0.001  # seconds; the least for which a multiprocessing queue waits
+_SCHEDULER_PAUSE = 0.02  # seconds between two messages to the scheduler that may wait
 
 
 class MainThreadQueue:
-    """Takes the place of the queue in which Luigi's worker looks for results of tasks: those of processes come through
-    that queue, `wrapped`; those of tasks without a process are put here, and while the main thread waits it does the
-    `errand`s of other threads. User code and the scheduler are thereby called by one thread alone. `end_if_told`
-    raises where the worker is to end.
+    """Replaces the queue of results in Luigi's worker, and is its event loop.
+
+    Luigi's main loop waits in one place, in `get`. There the main thread also runs the callbacks of other threads, so
+    that users' code and the scheduler are called by one thread only. `get` repeats these steps until it has a result:
+
+    1. run what was passed to `call_soon`, until there is a result or nothing is left;
+    2. return a result of a task in this process (`put_result`);
+    3. run one callback of `call_latest`, if the last one was long enough ago;
+    4. wait for a result of a task in another process (`put`), which arrives through `wrapped`. So does None, which
+       other threads put there to wake up the main thread.
+
+    `check_signals` is called between callbacks, and raises if the worker has to end.
     """
 
-    def __init__(self, wrapped: multiprocessing.queues.Queue[Any], end_if_told: Callable[[], None]):
+    def __init__(self, wrapped: multiprocessing.queues.Queue[Any], check_signals: Callable[[], None]):
         self._wrapped = wrapped
-        self._end_if_told = end_if_told
+        self._check_signals = check_signals
         self._results: deque[Any] = deque()
-        self._errands: deque[Callable[[], None]] = deque()
-        self._posts: dict[tuple[str, str], Callable[[], None]] = {}
-        self._next_post = 0.0
+        self._calls: deque[Callable[[], None]] = deque()
+        self._latest: dict[tuple[str, str], Callable[[], None]] = {}
+        self._next_latest = 0.0
         self._lock = threading.Lock()
         self._woken = False
 
     def __reduce__(self) -> Any:
-        # where a process is started anew (spawn), all it needs is a way to put a result
-        return _same, (self._wrapped,)
+        # a process that is spawned, not forked, only needs to put a result
+        return _identity, (self._wrapped,)
 
     def put(self, result: Any) -> None:
-        """As that of the queue; also for processes."""
+        """Adds a result; for the processes of local tasks."""
         self._wrapped.put(result)
 
-    def put_here(self, result: Any) -> None:
-        """For the main thread."""
+    def put_result(self, result: Any) -> None:
+        """Adds a result; for the main thread."""
         self._results.append(result)
 
-    def errand(self, errand: Callable[[], None]) -> None:
-        """Has the main thread do something soon; for all threads."""
-        self._errands.append(errand)
-        self._wake()
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Has the main thread run `call`; for any thread."""
+        self._calls.append(call)
+        self._wake_up()
 
-    def post(self, task_id: str, kind: str, message: Callable[[], None]) -> None:
-        """A message to the scheduler that may wait, and that a later one of the kind replaces; for all threads."""
+    def call_latest(self, task_id: str, kind: str, call: Callable[[], None]) -> None:
+        """Has the main thread run `call` later, unless another call of this kind replaces it; for any thread."""
         with self._lock:
-            self._posts[task_id, kind] = message
-        self._wake()
+            self._latest[task_id, kind] = call
+        self._wake_up()
 
-    def send_posts_of(self, task_id: str) -> None:
-        """Now; for the main thread."""
-        for message in self.take_posts_of(task_id):
-            _send(message)
+    def flush(self, task_id: str) -> None:
+        """Runs all `call_latest` callbacks of a task; for the main thread."""
+        for call in self.discard(task_id):
+            _run(call)
 
-    def take_posts_of(self, task_id: str) -> list[Callable[[], None]]:
-        """They are not sent: of a task that runs no more one would say that it does."""
+    def discard(self, task_id: str) -> list[Callable[[], None]]:
+        """Removes and returns all `call_latest` callbacks of a task, which would report that it is still running."""
         with self._lock:
-            kinds = [key for key in self._posts if key[0] == task_id]
-            return [self._posts.pop(key) for key in kinds]
+            kinds = [key for key in self._latest if key[0] == task_id]
+            return [self._latest.pop(key) for key in kinds]
 
-    def pending(self) -> bool:
-        """Whether `get` would not wait; for the main thread."""
-        return bool(self._results or self._errands)
+    def is_ready(self) -> bool:
+        """Whether `get` has something to do before it waits; for the main thread."""
+        return bool(self._results or self._calls)
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """As that of the queue. Raises `queue.Empty`."""
-        deadline = time.monotonic() + (timeout or 0)
+    def get(self, timeout: float) -> Any:
+        """Returns the next result, as `queue.Queue.get` does. Raises `queue.Empty` after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
         while True:
-            self._end_if_told()
-            while self._errands and not self._results:
-                self._errands.popleft()()
-                self._end_if_told()
+            self._run_calls()
             if self._results:
                 return self._results.popleft()
-            self._send_a_post()
-            now = time.monotonic()
-            moment = min(deadline, max(now, self._next_post)) if self._posts else deadline
+            self._run_latest()
             try:
-                result = self._wrapped.get(timeout=max(_SHORTEST, moment - now))
+                result = self._wrapped.get(timeout=self._wait_time(deadline))
             except queue.Empty:
                 if time.monotonic() >= deadline:
                     raise
@@ -96,67 +98,51 @@ class MainThreadQueue:
                 return result
             self._woken = False
 
-    def attend(self, seconds: float) -> None:
-        """Does errands for so long, and nothing else."""
+    def run_calls(self, seconds: float) -> None:
+        """Runs what is passed to `call_soon` for some seconds; returns no results."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            while self._errands:
-                self._errands.popleft()()
+            while self._calls:
+                self._calls.popleft()()
             time.sleep(0.01)
 
     def close(self) -> None:
-        """As that of the queue."""
+        """Closes the queue, as Luigi does."""
         self._wrapped.close()
 
-    def _wake(self) -> None:
+    def _wake_up(self) -> None:
         with self._lock:
             if self._woken:
                 return
             self._woken = True
         self._wrapped.put(None)
 
-    def _send_a_post(self) -> None:
+    def _run_calls(self) -> None:
+        self._check_signals()
+        while self._calls and not self._results:
+            self._calls.popleft()()
+            self._check_signals()
+
+    def _run_latest(self) -> None:
         now = time.monotonic()
         with self._lock:
-            if not self._posts or now < self._next_post:
+            if not self._latest or now < self._next_latest:
                 return
-            self._next_post = now + _PAUSE_OF_POSTS
-            message = self._posts.pop(next(iter(self._posts)))
-        _send(message)
+            self._next_latest = now + _SCHEDULER_PAUSE
+            call = self._latest.pop(next(iter(self._latest)))
+        _run(call)
+
+    def _wait_time(self, deadline: float) -> float:
+        end = min(deadline, self._next_latest) if self._latest else deadline
+        return max(_SHORTEST_WAIT, end - time.monotonic())
 
 
-def _send(message: Callable[[], None]) -> None:
+def _run(call: Callable[[], None]) -> None:
     try:
-        message()
-    except Exception as error:  # a scheduler that is away for a moment must not cost a job its worker
-        logger.debug("the scheduler was not told: %s", error)
+        call()
+    except Exception as error:  # noqa: BLE001 - any failure of the scheduler; the job must not lose its worker
+        logger.debug("a message was not sent to the scheduler: %s", error)
 
 
-def _same(wrapped: Any) -> Any:
+def _identity(wrapped: Any) -> Any:
     return wrapped
-
-
-_locked: list[logging.Handler] = []
-
-
-def _before_fork() -> None:
-    # a thread that writes to the log at this moment would leave its stream locked in the child, for ever
-    part: logging.Logger | None = logger
-    while part:
-        for handler in part.handlers:
-            handler.acquire()
-            _locked.append(handler)
-        part = part.parent if part.propagate else None
-
-
-def _after_fork() -> None:
-    while _locked:
-        _locked.pop().release()
-
-
-def _after_fork_in_child() -> None:
-    # logging makes the locks anew
-    _locked.clear()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -1,7 +1,7 @@
-"""One small process that outlives a killed worker for a moment, to cancel the jobs that are to end with it.
+"""A process that cancels jobs if the worker is killed.
 
-A job in the hands of a worker that is ended in good order is cancelled by that worker (farewell.py); SIGKILL gives
-nobody that chance. The guard is only started for tasks whose `on_worker_exit` is "cancel".
+A worker that ends in any other way cancels its jobs (shutdown.py); SIGKILL leaves it no chance. The process is started
+for the first task whose `on_worker_exit` is "cancel".
 """
 
 from __future__ import annotations
@@ -25,134 +25,146 @@ from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobRef
 from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.targets.context import RemoteContext
+from luigi_sshjob.tasks.options import JobOptions
 
 logger = logging.getLogger("luigi-interface")
 
-_GLANCE = 1.0  # seconds between two looks at whether the worker lives
+_CHECK_INTERVAL = 1.0  # seconds between two checks whether the worker is alive
 
 
 @dataclasses.dataclass(frozen=True)
 class JobLease:
-    """What is needed to find the job of a task, also one that is only being submitted."""
+    """What another process needs to find the job of a task, even one that is still being submitted."""
 
-    host: str
-    options: tuple[tuple[str, Any], ...]
+    context: RemoteContext
     base_dir: str
     launcher: str
     key: str
-    grace: float
+    kill_grace: float
+
+    @classmethod
+    def of(cls, options: JobOptions, key: str) -> JobLease:
+        """The lease for the job of this key."""
+        return cls(options.context, options.base_dir, options.launcher.name, key, options.kill_grace)
+
+    def without_password(self) -> JobLease:
+        """An equal lease whose context has no password function."""
+        options = {name: value for name, value in self.context.options.items() if name != "password"}
+        return dataclasses.replace(self, context=RemoteContext(self.context.host, **options))
+
+    def find_job(self) -> JobRef | None:
+        """The newest attempt. Raises `SSHJobError`."""
+        jobs = HostJobs(self.context.connection, self.base_dir, get_launcher(self.launcher))
+        return jobs.brief_retry().call(partial(jobs.client.latest, self.key))
 
 
 class Reaper:
-    """The worker's side. All of it is for one thread."""
+    """The worker's side of the process. Not thread-safe."""
 
     def __init__(self) -> None:
         self._pipe: Pipe | None = None
         self._pid = 0
 
-    def watch(self, charge: JobLease) -> None:
-        """If the worker is killed from now on, the job is cancelled."""
-        sent = _for_another_process(charge)
-        if sent != charge:
+    def watch(self, lease: JobLease) -> None:
+        """Has the job cancelled if the worker is killed from now on."""
+        if not _is_picklable(lease):
             logger.warning(
-                "%s on %s: its password comes from a function that no other process can be given, so it may go on "
-                "where this worker is killed with -9; a function of a module could be given",
-                *(charge.key, charge.host),
+                "%s on %s: its password function cannot be pickled, so the job may keep running if this worker is "
+                "killed with SIGKILL; use a function that a module defines",
+                *(lease.key, lease.context.host),
             )
+            lease = lease.without_password()
         if self._pipe is None:
-            theirs, self._pipe = multiprocessing.Pipe(duplex=False)
-            # not a Process of multiprocessing: those are ended, or waited for, when the worker ends
+            pipe, self._pipe = multiprocessing.Pipe(duplex=False)
+            # not a multiprocessing.Process, because those are terminated or joined when the worker ends
             self._pid = os.fork()
             if self._pid == 0:
                 self._pipe.close()
-                _serve(theirs)
-            theirs.close()
-        self._say((True, sent))
+                _serve(pipe)
+            pipe.close()
+        self._send("watch", lease)
 
-    def leave(self, charge: JobLease) -> None:
-        """The job has ended, or is nobody's any more."""
-        self._say((False, _for_another_process(charge)))
+    def release(self, lease: JobLease) -> None:
+        """Leaves the job alone from now on."""
+        self._send("release", lease.without_password())
 
-    def dismiss(self, *, jobs_left: bool) -> None:
-        """The worker ends in good order; where there are `jobs_left` they are for the guard to end."""
+    def stop(self, *, cancel_jobs: bool) -> None:
+        """Ends the process, which before that cancels the jobs that are left if `cancel_jobs` is true."""
         if self._pipe:
-            self._say(jobs_left)
+            self._send("stop", cancel_jobs)
             self._pipe.close()
             self._pipe = None
-            if not jobs_left:
+            if not cancel_jobs:
                 os.waitpid(self._pid, 0)
 
-    def _say(self, word: object) -> None:
+    def _send(self, command: str, argument: object) -> None:
         if self._pipe:
-            # a guard that was killed is missed by nobody but a worker that is killed too
+            # without the process nothing is lost unless the worker is killed, too
             with contextlib.suppress(OSError):
-                self._pipe.send(word)
+                self._pipe.send((command, argument))
 
 
-def _for_another_process(charge: JobLease) -> JobLease:
-    """Without a function that only this process has."""
+def _is_picklable(lease: JobLease) -> bool:
     try:
-        pickle.dumps(charge.options)
-    except Exception:  # whatever comes out of the objects in it
-        return dataclasses.replace(charge, options=tuple(pair for pair in charge.options if pair[0] != "password"))
-    return charge
+        pickle.dumps(lease)
+    except Exception:  # noqa: BLE001 - users' objects may raise anything
+        return False
+    return True
 
 
 def _serve(pipe: Pipe) -> None:
-    # what ends the worker, a terminal's Ctrl-C or a service manager, says it to all: it is the worker that decides
+    # a terminal or a service manager sends these signals to all processes; the worker decides what to do
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        charges = _listen(pipe, os.getppid())
-        if charges:
-            logger.warning("cancelling %d jobs that are to end with their worker", len(charges))
-            _cancel(charges)
+        leases = _receive_leases(pipe, os.getppid())
+        if leases:
+            logger.warning("cancelling %d jobs because their worker has ended", len(leases))
+            _cancel(leases)
             close_shells()
     finally:
         os._exit(0)
 
 
-def _listen(pipe: Pipe, worker: int) -> list[JobLease]:
-    """Until the worker is gone: what it has left behind."""
-    charges: dict[JobLease, None] = {}
-    # processes of local tasks may have a copy of the pipe's other end: it can stay open when the worker is gone
+def _receive_leases(pipe: Pipe, worker: int) -> list[JobLease]:
+    """Waits for the end of the worker; returns the leases of the jobs to be cancelled."""
+    leases: dict[JobLease, None] = {}
+    command: str
+    argument: Any
+    # processes of local tasks may hold a copy of the other end, so it may stay open when the worker has ended
     while True:
         try:
-            word = pipe.recv() if pipe.poll(_GLANCE) else ()
+            command, argument = pipe.recv() if pipe.poll(_CHECK_INTERVAL) else ("check", None)
         except (EOFError, OSError):
-            return list(charges)
-        if isinstance(word, bool):
-            return list(charges) if word else []
-        if word:
-            watched, charge = word
-            if watched:
-                charges[charge] = None
-            else:
-                charges.pop(charge, None)
+            return list(leases)
+        if command == "watch":
+            leases[argument] = None
+        elif command == "release":
+            leases.pop(argument, None)
+        elif command == "stop":
+            return list(leases) if argument else []
         elif os.getppid() != worker:
-            return list(charges)
+            return list(leases)
 
 
-def _cancel(charges: list[JobLease]) -> None:
+def _cancel(leases: list[JobLease]) -> None:
     by_host: dict[RemoteContext, list[tuple[JobRef, float]]] = {}
-    silent: set[RemoteContext] = set()
-    for charge in charges:
-        context = RemoteContext(charge.host, **dict(charge.options))
-        if context in silent:
+    unreachable: set[RemoteContext] = set()
+    for lease in leases:
+        if lease.context in unreachable:
             continue
-        jobs = HostJobs(context.connection, charge.base_dir, get_launcher(charge.launcher))
         try:
-            job = jobs.brief_retry().call(partial(jobs.client.latest, charge.key))
+            job = lease.find_job()
         except SSHJobError as error:
             if isinstance(error, ConnectionFailed):
-                silent.add(context)
-            logger.warning("a job was not cancelled: %s", error)
+                unreachable.add(lease.context)
+            logger.warning("the job was not cancelled: %s", error)
             continue
         if job:
-            by_host.setdefault(context, []).append((job, charge.grace))
-    for context, found in by_host.items():
-        deadline = time.monotonic() + context.connection.settings.request_timeout + max(grace for _, grace in found)
+            by_host.setdefault(lease.context, []).append((job, lease.kill_grace))
+    for context, jobs in by_host.items():
+        deadline = time.monotonic() + context.connection.settings.request_timeout + max(grace for _, grace in jobs)
         try:
-            cancel_jobs(context.connection, found, deadline)
+            cancel_jobs(context.connection, jobs, deadline)
         except SSHJobError as error:
             logger.warning("the jobs were not cancelled: %s", error)

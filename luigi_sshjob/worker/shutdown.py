@@ -20,7 +20,7 @@ def cancel_all(runners: Sequence[JobRunner], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     by_connection: dict[Connection, list[JobRunner]] = {}
     for runner in runners:
-        by_connection.setdefault(runner.crew.connection, []).append(runner)
+        by_connection.setdefault(runner.connection, []).append(runner)
     done: list[Connection] = []
 
     def cancel(connection: Connection, runners: Sequence[JobRunner]) -> None:
@@ -37,8 +37,8 @@ def cancel_all(runners: Sequence[JobRunner], timeout: float) -> bool:
 
 def _cancel_on_host(connection: Connection, runners: Sequence[JobRunner], deadline: float) -> bool:
     # a submission in progress is waited for, as its job has to be cancelled too
-    unsettled = [runner for runner in runners if not runner.settled(max(0.0, (deadline - time.monotonic()) / 4))]
-    jobs = [(runner.ref, runner.grace) for runner in runners if runner.ref]
+    unsettled = [runner for runner in runners if not runner.wait_for_step(max(0.0, (deadline - time.monotonic()) / 4))]
+    jobs = [(runner.ref, runner.kill_grace) for runner in runners if runner.ref]
     logger.info("%s: cancelling %d jobs, because their worker ends", connection.host, len(jobs))
     try:
         return not cancel_jobs(connection, jobs, deadline) and not unsettled

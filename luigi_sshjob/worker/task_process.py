@@ -1,4 +1,4 @@
-"""What Luigi's worker takes for the process of a task, while the task's job is held without one."""
+"""Replaces Luigi's `TaskProcess` for tasks whose jobs run without a process."""
 
 from __future__ import annotations
 
@@ -10,146 +10,154 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import luigi
 import luigi.worker
 from luigi.task import flatten
 from luigi.task_status import DONE, FAILED
 
+from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.tasks.tracking import report_running
 from luigi_sshjob.worker.job_runner import JobRunner
 from luigi_sshjob.worker.main_thread import MainThreadQueue
-
-if TYPE_CHECKING:
-    from luigi_sshjob.worker.worker import RemoteJobWorker
+from luigi_sshjob.worker.reaper import Reaper
+from luigi_sshjob.worker.threads import HostThreads, PriorityThreadPool
 
 logger = logging.getLogger("luigi-interface")
 
 
-class QueuedStatusReporter(luigi.worker.TaskStatusReporter):
-    """Luigi's, by way of the main thread. What is only shown may wait, and gives way to what comes after it."""
+class WorkerServices(Protocol):
+    """What a task needs of its worker. All methods are for the main thread."""
 
-    def __init__(self, mailbox: MainThreadQueue, task: Any, *luigis: Any):
-        super().__init__(*luigis)
-        self._mailbox = mailbox
+    main_thread: MainThreadQueue
+    reaper: Reaper
+
+    def host_threads(self, connection: Connection) -> HostThreads:
+        """The threads that work on the jobs of a host."""
+
+    def check_pool(self, hosts: tuple[str, ...]) -> PriorityThreadPool:
+        """Threads that check whether tasks on these hosts are complete."""
+
+    def call_after_cancellation(self, task_id: str, call: Callable[[], None]) -> None:
+        """Calls immediately, or when the job of an earlier run of the task has been cancelled."""
+
+    def begin_cancellation(self, task_id: str) -> Callable[[], None]:
+        """Records that the job of the task is being cancelled; returns a function that any thread calls at its end."""
+
+
+class QueuedStatusReporter(luigi.worker.TaskStatusReporter):
+    """Sends the messages of a task from the main thread. A message that has to wait is replaced by a later one."""
+
+    def __init__(self, main_thread: MainThreadQueue, task: luigi.Task, *args: Any):
+        super().__init__(*args)
+        self._main_thread = main_thread
         self._task = task
-        self._id = task.task_id
 
     def update_tracking_url(self, tracking_url: str | None) -> None:
-        """As Luigi's, see announcing.py."""
-        self._mailbox.post(self._id, "tracking URL", partial(report_running, self, self._task, tracking_url))
+        """Sends the task's settings, too, see `report_running`."""
+        self._queue("tracking URL", partial(report_running, self, self._task, tracking_url))
 
     def update_status_message(self, message: str) -> None:
-        """As Luigi's."""
-        self._mailbox.post(self._id, "status", partial(super().update_status_message, message))
+        """Sends the status."""
+        self._queue("status", partial(super().update_status_message, message))
 
     def update_progress_percentage(self, percentage: int) -> None:
-        """As Luigi's."""
-        self._mailbox.post(self._id, "progress", partial(super().update_progress_percentage, percentage))
+        """Sends the progress."""
+        self._queue("progress", partial(super().update_progress_percentage, percentage))
+
+    def _queue(self, kind: str, send: Callable[[], None]) -> None:
+        self._main_thread.call_latest(self._task.task_id, kind, send)
 
 
 class JobTaskProcess:
-    """For `process`, which Luigi made and which is never started. Every method is for the main thread.
+    """Does what `luigi.worker.TaskProcess.run` does, in steps. All methods are for the main thread.
 
-    Does what `luigi.worker.TaskProcess.run` does with a task, in pieces: what users have written is called by the main
-    thread, as it may not be fit for another, and what waits for a host is done by the threads of its crew.
+    The main thread calls users' code, which may not be thread-safe; threads do what waits for a host. `process` is the
+    one that Luigi made for the task, which is never started.
     """
 
-    use_multiprocessing = False  # Luigi calls run(), which returns at once
+    use_multiprocessing = False  # Luigi calls run(), which returns immediately
     exitcode = None
 
-    def __init__(self, worker: RemoteJobWorker, process: Any):
+    def __init__(self, worker: WorkerServices, process: Any):
         self._worker = worker
         self._process = process
-        self.task = process.task
+        self.task: RemoteJobTask = process.task
         self.worker_timeout = process.worker_timeout
         self.timeout_time = process.timeout_time
-        messages = process.status_reporter.scheduler_messages
+        reporter = process.status_reporter
         self.status_reporter = process.status_reporter = QueuedStatusReporter(
-            worker.mailbox,
+            worker.main_thread,
             self.task,
-            *(process.status_reporter._scheduler, self.task.task_id, process.worker_id),
-            # no process to send them to, so no pipe
-            queue.Queue() if messages is not None else None,
+            reporter._scheduler,  # noqa: SLF001 - Luigi's, see tests/worker/test_luigi_internals.py
+            self.task.task_id,
+            process.worker_id,
+            # there is no other process to send the messages to
+            queue.Queue() if reporter.scheduler_messages is not None else None,
         )
-        self.job: JobRunner | None = None
-        self._began = 0.0
+        self.runner: JobRunner | None = None
+        self._started_at = 0.0
         self._missing: list[str] = []
-        self._while_it_runs = ExitStack()
+        self._contexts = ExitStack()
         self._over = False
 
     def is_alive(self) -> bool:
-        """Whether the task is still being run."""
+        """Whether the task is still running."""
         return not self._over
 
     def run(self) -> None:
-        """Begins, and returns."""
+        """Starts to run the task."""
         logger.info("[pid %s] Worker %s holds     %s", os.getpid(), self._process.worker_id, self.task)
-        self.task.on_timeout = self._cancel
-        self._worker.when_ended(self.task.task_id, partial(self._attempt, self._begin))
+        self.task.on_timeout = self._cancel  # type: ignore[method-assign]
+        self._worker.call_after_cancellation(self.task.task_id, partial(self._run_step, self._check_dependencies))
 
     def terminate(self) -> None:
-        """Lets go of the job, which goes on. Luigi says next that it has timed out."""
-        self.let_go()
-        self._leave_guard()
+        """Detaches from the job, before Luigi reports that it timed out."""
+        self.detach()
+        self._release_lease()
 
-    def let_go(self) -> None:
-        """The same, but the guard stays with it."""
+    def detach(self) -> None:
+        """Stops watching the job, which keeps running; the reaper still watches the worker."""
         self._over = True
-        self._close()
-        self._worker.mailbox.take_posts_of(self.task.task_id)
-        if self.job:
-            self.job.give_up()
+        self._close_contexts()
+        self._worker.main_thread.discard(self.task.task_id)
+        if self.runner:
+            self.runner.detach()
 
-    def _close(self) -> None:
-        try:
-            self._while_it_runs.close()
-        except (Exception, SystemExit):  # of one task; the worker has others
-            logger.exception("%s: what was to end with the run failed itself", self.task)
-
-    def _leave_guard(self) -> None:
-        if self.job and self.job.cancelled_at_exit:
-            self._worker.guard.leave(self.job.charge)
-
-    def _attempt(self, step: Callable[[], None]) -> None:
+    def _run_step(self, step: Callable[[], None]) -> None:
         if self._over:
             return
         try:
             step()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code fails the task, not the worker
             self._fail(error)
 
-    def _errand(self, step: Callable[[], None]) -> None:
-        self._worker.mailbox.errand(partial(self._attempt, step))
+    def _run_in_main_thread(self, step: Callable[[], None]) -> None:
+        self._worker.main_thread.call_soon(partial(self._run_step, step))
 
-    # -- what it depends on
-
-    def _begin(self) -> None:
+    def _check_dependencies(self) -> None:
         dependencies = list(self.task.deps()) if self._process.check_unfulfilled_deps else []
         remote = [task for task in dependencies if isinstance(task, RemoteJobTask)]
-        self._check([task for task in dependencies if not isinstance(task, RemoteJobTask)])
+        self._add_missing([task for task in dependencies if not isinstance(task, RemoteJobTask)])
         if not remote:
             self._start()
             return
 
         def check() -> None:
             try:
-                self._check(remote)
-                self._errand(self._start)
-            except BaseException as error:
-                self._errand(partial(self._fail, error))
+                self._add_missing(remote)
+                self._run_in_main_thread(self._start)
+            except BaseException as error:  # noqa: BLE001 - users' code fails the task, not the thread
+                self._run_in_main_thread(partial(self._fail, error))
 
-        hosts = tuple(sorted({str(task.host) for task in remote}))
-        self._worker.checkers_of(hosts).do(check)
+        self._worker.check_pool(tuple(sorted({str(task.host) for task in remote}))).submit(check)
 
-    def _check(self, dependencies: Sequence[luigi.Task]) -> None:
+    def _add_missing(self, dependencies: Sequence[luigi.Task]) -> None:
         self._missing += [
             _with_missing_outputs(task) for task in dependencies if not self._process.check_complete(task)
         ]
-
-    # -- the task
 
     def _start(self) -> None:
         if self._missing:
@@ -157,60 +165,73 @@ class JobTaskProcess:
             raise RuntimeError(f"Unfulfilled {kind} at run time: {', '.join(self._missing)}")
         if self._process.context:
             module, _, name = self._process.context.rpartition(".")
-            self._while_it_runs.enter_context(getattr(importlib.import_module(module), name)(self._process))
+            self._contexts.enter_context(getattr(importlib.import_module(module), name)(self._process))
         self.task.trigger_event(luigi.Event.START, self.task)
-        self._began = time.time()
-        self._while_it_runs.enter_context(self._process._forward_attributes())
-        self.job = JobRunner(
+        self._started_at = time.time()
+        self._contexts.enter_context(self._process._forward_attributes())  # noqa: SLF001 - Luigi's
+        self.runner = JobRunner(
             self.task,
-            self._worker.crew_of(self.task.remote_context.connection),
+            self._worker.host_threads(self.task.remote_context.connection),
             verify=lambda: not self._process.check_complete_on_run or self._process.check_complete(self.task),
-            succeeded=lambda complete: self._errand(partial(self._succeed, complete)),
-            failed=lambda error: self._errand(partial(self._fail, error)),
+            on_success=lambda complete: self._run_in_main_thread(partial(self._succeed, complete)),
+            on_failure=lambda error: self._run_in_main_thread(partial(self._fail, error)),
         )
-        if self.job.cancelled_at_exit:
-            self._worker.guard.watch(self.job.charge)
-        self.job.begin()
+        if self.runner.cancel_on_exit:
+            self._worker.reaper.watch(self.runner.lease)
+        self.runner.submit()
 
-    def _cancel(self, why: str) -> None:
-        if self.job:
-            self.job.cancel(why, self._worker.ends(self.task.task_id))
+    def _cancel(self, message: str) -> None:
+        if self.runner:
+            self.runner.cancel(message, self._worker.begin_cancellation(self.task.task_id))
 
     def _succeed(self, complete: bool) -> None:
-        self._worker.mailbox.send_posts_of(self.task.task_id)
-        self._close()
+        self._worker.main_thread.flush(self.task.task_id)
+        self._close_contexts()
         if not complete:
             raise luigi.worker.TaskException("Task finished running, but complete() is still returning false.")
         if self._process.task_completion_cache is not None:
             self._process.task_completion_cache[self.task.task_id] = True
-        self.task.trigger_event(luigi.Event.PROCESSING_TIME, self.task, time.time() - self._began)
+        self.task.trigger_event(luigi.Event.PROCESSING_TIME, self.task, time.time() - self._started_at)
         explanation = self.task.on_success()
         logger.info("[pid %s] Worker %s done      %s", os.getpid(), self._process.worker_id, self.task)
         self.task.trigger_event(luigi.Event.SUCCESS, self.task)
-        self._put(DONE, explanation)
+        self._report_result(DONE, explanation)
 
     def _fail(self, error: BaseException) -> None:
         if self._over:
             return
-        self._worker.mailbox.send_posts_of(self.task.task_id)
-        self._close()
+        self._worker.main_thread.flush(self.task.task_id)
+        self._close_contexts()
         explanation = ""
         try:
-            # Luigi's on_failure looks for the error that is being handled
-            try:
-                raise error
-            except BaseException as handled:
-                explanation = self._process._handle_run_exception(handled)
+            explanation = self._handle(error)
         except (Exception, SystemExit):
-            logger.exception("%s: on_failure, or a handler of a failure, failed itself", self.task)
-        self._put(FAILED, explanation)
+            logger.exception("%s: on_failure or a handler of the event FAILURE failed", self.task)
+        self._report_result(FAILED, explanation)
 
-    def _put(self, status: str, explanation: Any) -> None:
-        self.let_go()
-        self._leave_guard()
-        # Luigi keeps the task to its end
+    def _handle(self, error: BaseException) -> Any:
+        try:
+            # Luigi's on_failure formats the exception that is being handled
+            raise error  # noqa: TRY301
+        except BaseException as handled:  # noqa: BLE001 - the error of the task, whatever it is
+            return self._process._handle_run_exception(handled)  # noqa: SLF001 - Luigi's
+
+    def _report_result(self, status: str, explanation: Any) -> None:
+        self.detach()
+        self._release_lease()
+        # Luigi keeps the task until the end of the worker
         del self.task.on_timeout
-        self._worker.mailbox.put_here((self.task.task_id, status, explanation, self._missing, []))
+        self._worker.main_thread.put_result((self.task.task_id, status, explanation, self._missing, []))
+
+    def _close_contexts(self) -> None:
+        try:
+            self._contexts.close()
+        except (Exception, SystemExit):  # it fails the task, not the worker
+            logger.exception("%s: an error at the end of the run", self.task)
+
+    def _release_lease(self) -> None:
+        if self.runner and self.runner.cancel_on_exit:
+            self._worker.reaper.release(self.runner.lease)
 
 
 def _with_missing_outputs(task: luigi.Task) -> str:

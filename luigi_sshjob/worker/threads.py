@@ -1,7 +1,7 @@
-"""What works on the jobs of one host in a process that holds many of them: some threads that ask, one that watches.
+"""The threads that work on the jobs of one host: a pool for requests, and one thread that watches all jobs.
 
-The number of threads does not grow with the jobs; requests of several threads go to the host together, as the leader
-sends them on without waiting for the answer to one before the next.
+Their number does not grow with the number of jobs. Requests of several threads are sent to the host together, because
+the leader does not wait for one response before it sends the next request.
 """
 
 from __future__ import annotations
@@ -17,74 +17,78 @@ from luigi_sshjob.worker.job_watcher import JobWatcherThread
 
 logger = logging.getLogger("luigi-interface")
 
-_HANDS = 8
-_IDLE = 10.0  # seconds after which a thread that has nothing to do ends
+_MAX_THREADS = 8
+_IDLE_TIMEOUT = 10.0  # seconds after which an idle thread ends
 
 
 class PriorityThreadPool:
-    """Does pieces of work in the order in which they come, some of them at the same time."""
+    """Runs calls in the order in which they were submitted, urgent ones first.
 
-    def __init__(self, name: str, most: int = _HANDS):
+    `concurrent.futures.ThreadPoolExecutor` has no priorities, and Python joins its threads at exit: a host that does
+    not respond would delay the end of the process. Threads of this pool are daemons, and end when they are idle.
+    """
+
+    def __init__(self, name: str, max_threads: int = _MAX_THREADS):
         self._name = name
-        self._most = most
+        self._max_threads = max_threads
         self._changed = threading.Condition()
         self._urgent: deque[Callable[[], None]] = deque()
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._count = self._idle = 0
+        self._normal: deque[Callable[[], None]] = deque()
+        self._threads = self._idle = 0
         self._closed = False
 
-    def do(self, work: Callable[[], None], *, urgent: bool = False) -> None:
-        """Some time soon, `urgent` work before other; what it raises is logged."""
+    def submit(self, call: Callable[[], None], *, urgent: bool = False) -> None:
+        """Has a thread run `call`; an exception is logged."""
         with self._changed:
-            (self._urgent if urgent else self._waiting).append(work)
-            if self._idle >= len(self._urgent) + len(self._waiting):
+            (self._urgent if urgent else self._normal).append(call)
+            if self._idle >= len(self._urgent) + len(self._normal):
                 self._changed.notify()
-            elif self._count < self._most:
-                self._count += 1
-                threading.Thread(target=self._serve, name=f"sshjob {self._name}", daemon=True).start()
+            elif self._threads < self._max_threads:
+                self._threads += 1
+                threading.Thread(target=self._run, name=f"sshjob {self._name}", daemon=True).start()
 
     def close(self) -> None:
-        """What has not begun will not."""
+        """Drops the calls that no thread has started."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def _serve(self) -> None:
-        while (work := self._next()) is not None:
+    def _run(self) -> None:
+        while (call := self._next()) is not None:
             try:
-                work()
+                call()
             except BaseException:
-                logger.exception("%s: an error that nobody was waiting for", self._name)
+                logger.exception("%s: unexpected error", self._name)
 
     def _next(self) -> Callable[[], None] | None:
         with self._changed:
             while not self._closed:
-                if self._urgent or self._waiting:
-                    return (self._urgent or self._waiting).popleft()
+                if self._urgent or self._normal:
+                    return (self._urgent or self._normal).popleft()
                 self._idle += 1
-                woken = self._changed.wait(_IDLE)
+                notified = self._changed.wait(_IDLE_TIMEOUT)
                 self._idle -= 1
-                if not woken and not (self._urgent or self._waiting):
+                if not notified and not (self._urgent or self._normal):
                     break
-            self._count -= 1
+            self._threads -= 1
             return None
 
 
 class HostThreads:
-    """For one connection."""
+    """The threads for one connection, with what they know of an outage of its host."""
 
     def __init__(self, connection: Connection):
         self.connection = connection
-        self.outage = HostOutage()
-        self.hands = PriorityThreadPool(f"asks {connection.host}")
-        self.lookout = JobWatcherThread(connection, self.outage)
+        self.pool = PriorityThreadPool(f"requests {connection.host}")
+        self._outage = HostOutage()
+        self.watcher = JobWatcherThread(connection, self._outage)
 
-    def patience(self, timeout: float) -> SharedRetry:
-        """For one job, from now on."""
-        return SharedRetry(timeout, self.outage)
+    def retry(self, timeout: float) -> SharedRetry:
+        """Makes the `Retry` of one job."""
+        return SharedRetry(timeout, self._outage)
 
     def close(self) -> None:
-        """Nothing more is asked; whoever waits for the host is told that it does not answer."""
-        self.outage.close()
-        self.hands.close()
-        self.lookout.close()
+        """Ends the threads; those that wait for the host raise `HostUnreachable`."""
+        self._outage.close()
+        self.pool.close()
+        self.watcher.close()

@@ -1,4 +1,4 @@
-"""The worker itself: what Luigi's does, with room for two kinds of tasks."""
+"""Luigi's worker, with slots for two kinds of tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.tasks.signals import Terminated, TerminationSignals
 from luigi_sshjob.tasks.task import RemoteJobTask
-from luigi_sshjob.worker import shutdown
+from luigi_sshjob.worker import log_locks, shutdown
 from luigi_sshjob.worker.main_thread import MainThreadQueue
 from luigi_sshjob.worker.reaper import Reaper
 from luigi_sshjob.worker.scheduler_proxy import LOCAL, REMOTE, SchedulerProxy
@@ -26,13 +26,13 @@ from luigi_sshjob.worker.threads import HostThreads, PriorityThreadPool
 
 logger = logging.getLogger("luigi-interface")
 
-# Seconds in which hosts may be asked to end jobs when the worker is told to end: it is gone within five, of which a
-# busy machine takes some for what comes after. The guard has the time that the rest needs.
-_FAREWELL = 2.5
+# Seconds in which a terminated worker cancels jobs. It has to end within five seconds, and on a busy machine the rest
+# of its shutdown takes some of them. The reaper cancels the jobs that are left.
+_CANCEL_TIMEOUT = 2.5
 
 
 class RemoteJobWorker(luigi.worker.Worker):
-    """Luigi's worker with room for `remote_jobs` besides `worker_processes` local tasks."""
+    """Luigi's worker, with slots for `remote_jobs` remote jobs in addition to `worker_processes` local tasks."""
 
     def __init__(
         self,
@@ -45,123 +45,21 @@ class RemoteJobWorker(luigi.worker.Worker):
     ):
         if not isinstance(remote_jobs, int) or remote_jobs < 0:
             raise ConfigurationError(
-                f"remote_jobs is no number of jobs: {remote_jobs!r}", next_step="give 0 or more jobs to be held at once"
+                f"remote_jobs must be an integer, 0 or more: {remote_jobs!r}",
+                next_step="set how many remote jobs may run at the same time",
             )
-        self._rooms = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
+        self._slots = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
         self._signals = TerminationSignals()
-        names = SchedulerProxy(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
-        super().__init__(names, worker_id, worker_processes, assistant=assistant, **options)
-        self._set_sum()
-        self.mailbox = MainThreadQueue(self._task_result_queue, self.end_if_told)
-        self._task_result_queue = self.mailbox  # type: ignore[assignment]
-        self._crews: dict[Connection, HostThreads] = {}
-        self._checkers: dict[tuple[str, ...], PriorityThreadPool] = {}
-        self._ending: dict[str, list[Callable[[], None]]] = {}
-        self.guard = Reaper()
-
-    def run(self) -> Any:
-        """As Luigi's; what ran out of time is cancelled when it returns."""
-        succeeded = super().run()
-        while self._ending:
-            self.end_if_told()
-            self.mailbox.attend(0.1)
-        return succeeded
-
-    # -- how much room there is, see `Capacity` in two_names.py
-
-    def kind_of(self, task_id: str) -> str | None:
-        """See `Capacity`."""
-        task = self._scheduled_tasks.get(task_id)
-        return None if task is None else self._kind(task)
-
-    def kind_of_work(self, work: dict[str, Any]) -> str:
-        """See `Capacity`."""
-        try:
-            return self._kind(load_task(work.get("task_module"), work["task_family"], work["task_params"]))
-        except Exception:  # Luigi meets with the same, and reports it
-            return LOCAL
-
-    def room(self, kind: str) -> int:
-        """See `Capacity`."""
-        return self._rooms[kind]
-
-    def has_room(self, kind: str) -> bool:
-        """See `Capacity`."""
-        held = len(self._held())
-        return (held if kind == REMOTE else len(self._running_tasks) - held) < self._rooms[kind]
-
-    def has_results(self) -> bool:
-        """See `Capacity`."""
-        return bool(self._running_tasks) and self.mailbox.pending()
-
-    def end_if_told(self) -> None:
-        """See `Capacity`."""
-        self._signals.check()
-
-    @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
-    def set_worker_processes(self, n: int) -> None:
-        """From luigid's page."""
-        self._set_room(LOCAL, n)
-
-    @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
-    def set_remote_jobs(self, n: int) -> None:
-        """From luigid's page, under the second name."""
-        self._set_room(REMOTE, n)
-
-    def _set_room(self, kind: str, n: int) -> None:
-        self._rooms[kind] = max(1, int(n))
-        self._set_sum()
-        self._scheduler.add_worker(self._id, {})
-
-    def _set_sum(self) -> None:
-        # Luigi waits for the end of a task when so many run, and forks when it is more than one
-        self.worker_processes = sum(self._rooms.values())
-
-    def _kind(self, task: luigi.Task) -> str:
-        # a run() of its own may do anything, and gets a process; that of a task made external is None
-        remote = isinstance(task, RemoteJobTask) and getattr(task.run, "__func__", None) is RemoteJobTask.run
-        return REMOTE if remote and self._rooms[REMOTE] else LOCAL
-
-    # -- running tasks
-
-    def _create_task_process(self, task: luigi.Task) -> Any:
-        process = super()._create_task_process(task)
-        return JobTaskProcess(self, process) if self._kind(task) == REMOTE else process
-
-    def _held(self) -> list[JobTaskProcess]:
-        return [process for process in self._running_tasks.values() if isinstance(process, JobTaskProcess)]
-
-    def crew_of(self, connection: Connection) -> HostThreads:
-        """The threads that work on the jobs of a host."""
-        if connection not in self._crews:
-            self._crews[connection] = HostThreads(connection)
-        return self._crews[connection]
-
-    def checkers_of(self, hosts: tuple[str, ...]) -> PriorityThreadPool:
-        """Threads that look at what other tasks have made on these hosts: if one of them is slow, so is all there."""
-        if hosts not in self._checkers:
-            self._checkers[hosts] = PriorityThreadPool(f"checks {' '.join(hosts)}", most=4)
-        return self._checkers[hosts]
-
-    def when_ended(self, task_id: str, begin: Callable[[], None]) -> None:
-        """Now, or when the job of an earlier run of the task has been cancelled."""
-        waiting = self._ending.get(task_id)
-        if waiting is None:
-            begin()
-        else:
-            waiting.append(begin)
-
-    def ends(self, task_id: str) -> Callable[[], None]:
-        """Its job is being cancelled, until what is returned is called, by any thread."""
-        self._ending.setdefault(task_id, [])
-
-        def ended() -> None:
-            for begin in self._ending.pop(task_id, []):
-                begin()
-
-        return lambda: self.mailbox.errand(ended)
-
-    # -- the end
+        proxy = SchedulerProxy(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
+        super().__init__(proxy, worker_id, worker_processes, assistant=assistant, **options)
+        self._set_worker_processes()
+        self.main_thread = MainThreadQueue(self._task_result_queue, self.check_signals)
+        self._task_result_queue = self.main_thread  # type: ignore[assignment]
+        self.reaper = Reaper()
+        self._host_threads: dict[Connection, HostThreads] = {}
+        self._check_pools: dict[tuple[str, ...], PriorityThreadPool] = {}
+        self._after_cancellation: dict[str, list[Callable[[], None]]] = {}
+        log_locks.hold_during_fork()
 
     def __enter__(self) -> Any:
         self._signals.install()
@@ -169,29 +67,132 @@ class RemoteJobWorker(luigi.worker.Worker):
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> Any:
         self._signals.restore(kind)
-        self._leave(time.monotonic() + _FAREWELL)
+        self._shut_down(time.monotonic() + _CANCEL_TIMEOUT)
         if kind is not None:
-            # what is done at exit would wait longer for each host that does not answer
-            connections = [crew.connection for crew in self._crews.values()]
-            closing = [threading.Thread(target=one.close_shell, args=(0.5,), daemon=True) for one in connections]
-            for thread in closing:
-                thread.start()
-            for thread in closing:
-                thread.join(1)
+            self._close_shells()
         if kind is Terminated:
             self._signals.terminate_process()
         return super().__exit__(kind, value, traceback)
 
-    def _leave(self, deadline: float) -> None:
-        held = self._held()
-        for stand_in in held:
-            stand_in.let_go()
-        jobs = [stand_in.job for stand_in in held if stand_in.job and stand_in.job.cancelled_at_exit]
-        done = not jobs or shutdown.cancel_all(jobs, deadline - time.monotonic())
-        while self._ending and time.monotonic() < deadline:
-            self.mailbox.attend(0.05)
-        self.guard.dismiss(jobs_left=not done)
-        for hands in self._checkers.values():
-            hands.close()
-        for crew in self._crews.values():
-            crew.close()
+    def run(self) -> Any:
+        """Runs all tasks, and waits for the cancellation of those that timed out."""
+        succeeded = super().run()
+        while self._after_cancellation:
+            self.check_signals()
+            self.main_thread.run_calls(0.1)
+        return succeeded
+
+    def kind_of(self, task_id: str) -> str | None:
+        """LOCAL or REMOTE; None for a task that was not scheduled."""
+        task = self._scheduled_tasks.get(task_id)
+        return None if task is None else self._kind(task)
+
+    def kind_of_work(self, work: dict[str, Any]) -> str:
+        """LOCAL or REMOTE, for a response of the scheduler."""
+        try:
+            return self._kind(load_task(work.get("task_module"), work["task_family"], work["task_params"]))
+        except Exception:  # noqa: BLE001 - users' modules may raise anything; Luigi loads them again and reports it
+            return LOCAL
+
+    def slots(self, kind: str) -> int:
+        """The most tasks of this kind that may run at the same time."""
+        return self._slots[kind]
+
+    def has_free_slot(self, kind: str) -> bool:
+        """Whether another task of this kind may start."""
+        remote = len(self._job_processes())
+        return (remote if kind == REMOTE else len(self._running_tasks) - remote) < self._slots[kind]
+
+    def has_results(self) -> bool:
+        """Whether a running task has ended and its result is not yet reported."""
+        return bool(self._running_tasks) and self.main_thread.is_ready()
+
+    def check_signals(self) -> None:
+        """Raises `Terminated` or KeyboardInterrupt after SIGTERM or SIGINT."""
+        self._signals.check()
+
+    @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
+    def set_worker_processes(self, n: int) -> None:
+        """Called from luigid's page."""
+        self._set_slots(LOCAL, n)
+
+    @luigi.worker.rpc_message_callback  # type: ignore[untyped-decorator]
+    def set_remote_jobs(self, n: int) -> None:
+        """Called from luigid's page, by way of the second id."""
+        self._set_slots(REMOTE, n)
+
+    def host_threads(self, connection: Connection) -> HostThreads:
+        """The threads that work on the jobs of a host."""
+        if connection not in self._host_threads:
+            self._host_threads[connection] = HostThreads(connection)
+        return self._host_threads[connection]
+
+    def check_pool(self, hosts: tuple[str, ...]) -> PriorityThreadPool:
+        """Threads that check whether tasks on these hosts are complete; a slow host delays only tasks that need it."""
+        if hosts not in self._check_pools:
+            self._check_pools[hosts] = PriorityThreadPool(f"checks {' '.join(hosts)}", max_threads=4)
+        return self._check_pools[hosts]
+
+    def call_after_cancellation(self, task_id: str, call: Callable[[], None]) -> None:
+        """Calls immediately, or when the job of an earlier run of the task has been cancelled."""
+        waiting = self._after_cancellation.get(task_id)
+        if waiting is None:
+            call()
+        else:
+            waiting.append(call)
+
+    def begin_cancellation(self, task_id: str) -> Callable[[], None]:
+        """Records that the job of the task is being cancelled; returns a function that any thread calls at its end."""
+        self._after_cancellation.setdefault(task_id, [])
+
+        def end() -> None:
+            for call in self._after_cancellation.pop(task_id, []):
+                call()
+
+        return lambda: self.main_thread.call_soon(end)
+
+    def _set_slots(self, kind: str, n: int) -> None:
+        self._slots[kind] = max(1, int(n))
+        self._set_worker_processes()
+        self._scheduler.add_worker(self._id, {})
+
+    def _set_worker_processes(self) -> None:
+        # Luigi waits for the end of a task when this number of tasks runs, and forks if it is greater than one
+        self.worker_processes = sum(self._slots.values())
+
+    def _kind(self, task: luigi.Task) -> str:
+        # a task with a run() of its own may do anything, and gets a process; the run of an external task is None
+        remote = isinstance(task, RemoteJobTask) and getattr(task.run, "__func__", None) is RemoteJobTask.run
+        return REMOTE if remote and self._slots[REMOTE] else LOCAL
+
+    def _create_task_process(self, task: luigi.Task) -> Any:
+        process = super()._create_task_process(task)
+        return JobTaskProcess(self, process) if self._kind(task) == REMOTE else process
+
+    def _job_processes(self) -> list[JobTaskProcess]:
+        return [process for process in self._running_tasks.values() if isinstance(process, JobTaskProcess)]
+
+    def _shut_down(self, deadline: float) -> None:
+        processes = self._job_processes()
+        for process in processes:
+            process.detach()
+        runners = [process.runner for process in processes if process.runner and process.runner.cancel_on_exit]
+        cancelled = not runners or shutdown.cancel_all(runners, deadline - time.monotonic())
+        while self._after_cancellation and time.monotonic() < deadline:
+            self.main_thread.run_calls(0.05)
+        self.reaper.stop(cancel_jobs=not cancelled)
+        for pool in self._check_pools.values():
+            pool.close()
+        for threads in self._host_threads.values():
+            threads.close()
+
+    def _close_shells(self) -> None:
+        # the exit handler would wait for one unreachable host after the other, and longer
+        closing = [
+            threading.Thread(target=connection.close_shell, args=(0.5,), daemon=True)
+            for connection in self._host_threads
+        ]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join(1)

@@ -64,7 +64,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("unknown configuration section", section("sshjob:box", kill_grace=1)),
     ("invalid value for option", typed("--sshjob-kill-grace", "soon")),
     ("tracking_url is not a valid URL pattern", declared(tracking_url="gpu01/{host}")),
-    ("remote_jobs is no number of jobs", lambda _: RemoteJobWorker("many")),
+    ("remote_jobs must be an integer, 0 or more", lambda _: RemoteJobWorker("many")),
     ("unknown ssh option", declared(ssh_options={5: 1})),
     ("the task has no host", declared(host=None)),
     ("a task must override command()", declared(command=RemoteJobTask.command)),
