@@ -1,5 +1,7 @@
-"""What luigi_sshjob.worker and .announcing use of Luigi's internals. If one of these fails, this Luigi has moved what
-it names: change what uses it and the pin together."""
+"""Pins what luigi_sshjob.worker and tasks/tracking.py use of Luigi's internals.
+
+If a test fails, this version of Luigi has changed what the test names: change the code that uses it, and the pin.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def tree(thing: object) -> ast.AST:
 
 
 def attributes_of(name: str, *functions: object) -> set[str]:
-    """What these functions read of the variable, `self._x` included."""
+    """The attributes of a variable that these functions read, including those of `self._x`."""
     return {
         node.attr
         for function in functions
@@ -37,7 +39,7 @@ def attributes_of(name: str, *functions: object) -> set[str]:
 
 
 def calls_on(name: str, thing: object) -> dict[str, set[str]]:
-    """The methods of `name` that it calls, each with the keywords, and with numbers for what is given by position."""
+    """The methods of `name` that it calls, each with its keywords, and numbers for positional arguments."""
     found: dict[str, set[str]] = {}
     for node in ast.walk(tree(thing)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == name:
@@ -85,7 +87,7 @@ def worker() -> Worker:
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )
-def test_a_function_of_luigi_takes_what_it_took(function, names):
+def test_a_function_of_luigi_keeps_its_parameters(function, names):
     assert parameters(function) == names, f"Luigi has changed {function.__qualname__}"
 
 
@@ -93,7 +95,7 @@ def test_a_function_of_luigi_takes_what_it_took(function, names):
     "name",
     ["_scheduled_tasks", "_running_tasks", "_task_result_queue", "_scheduler", "_id", "worker_processes"],
 )
-def test_a_worker_of_luigi_has_what_it_had(worker, name):
+def test_a_worker_of_luigi_keeps_its_attributes(worker, name):
     assert hasattr(worker, name), f"luigi.worker.Worker has no {name}"
 
 
@@ -104,7 +106,7 @@ def test_a_worker_of_luigi_has_what_it_had(worker, name):
         *("check_unfulfilled_deps", "check_complete_on_run", "task_completion_cache"),
     ],
 )
-def test_a_task_process_of_luigi_has_what_it_had(worker, name):
+def test_a_task_process_of_luigi_keeps_its_attributes(worker, name):
     assert hasattr(worker._create_task_process(Some()), name), f"luigi.worker.TaskProcess has no {name}"
 
 
@@ -115,15 +117,15 @@ def test_a_reporter_of_luigi_keeps_the_scheduler_and_the_messages(worker):
     assert (reporter._task_id, reporter._worker_id) == (Some().task_id, worker._id)
 
 
-def test_luigi_still_leaves_out_of_a_tracking_url_s_report_what_the_scheduler_then_forgets():
+def test_luigi_reports_a_tracking_url_without_the_settings_that_the_scheduler_resets():
     told = calls_on("self._scheduler", luigi.worker.TaskStatusReporter)["add_task"]
     assert told == {"task_id", "worker", "status", "tracking_url"}
     added = {"accepts_messages", "resources", "priority", "retry_policy_dict"}
     assert added <= set(parameters(Scheduler.add_task)), "luigi.scheduler.Scheduler.add_task takes something else"
 
 
-def test_luigi_reads_of_a_process_what_the_stand_in_has():
-    """Anything else that it reads would fail in the middle of a run."""
+def test_luigi_reads_only_attributes_of_a_process_that_ours_has():
+    """Any other attribute would be an AttributeError in the middle of a run."""
     read = attributes_of("task_process", Worker._run_task, Worker.dispatch_scheduler_message)
     read |= attributes_of("p", Worker._purge_children) | attributes_of("task", Worker.__exit__)
     assert read == {
@@ -135,7 +137,7 @@ def test_luigi_reads_of_a_process_what_the_stand_in_has():
     assert missing <= attributes_of("self", JobTaskProcess.__init__)
 
 
-def test_luigi_calls_the_scheduler_as_two_names_expects():
+def test_luigi_calls_the_scheduler_as_the_proxy_expects():
     assert calls_on("self._scheduler", Worker) == {
         "add_task": {
             *("*", "**", "worker", "task_id", "module", "family", "params", "status", "batch_id"),
@@ -156,7 +158,7 @@ def test_the_scheduler_knows_workers_by_name(method):
     assert "worker" in taken or "kwargs" in taken, f"luigi.scheduler.Scheduler.{method} takes no worker"
 
 
-def test_an_answer_of_the_scheduler_has_the_counts_that_are_added_up():
+def test_a_response_of_the_scheduler_has_the_counts_that_are_added_up():
     scheduler = Scheduler()
     scheduler.add_task(worker="some", task_id="one")
     counts = {"n_pending_tasks": 1, "n_unique_pending": 1, "n_pending_last_scheduled": 1}
@@ -168,7 +170,7 @@ def test_an_answer_of_the_scheduler_has_the_counts_that_are_added_up():
     assert scheduler.ping(worker="some") == {"rpc_messages": []}
 
 
-def test_luigi_reads_results_as_the_mailbox_gives_them():
+def test_luigi_reads_results_as_the_main_thread_queue_returns_them():
     assert calls_on("self._task_result_queue", Worker) == {"get": {"timeout"}, "put": {"0"}, "close": set()}
     unpacked = [
         ast.unparse(node.targets[0])
@@ -178,7 +180,7 @@ def test_luigi_reads_results_as_the_mailbox_gives_them():
     assert unpacked == ["(task_id, status, expl, missing, new_requirements)"]
 
 
-def test_luigi_waits_when_as_many_run_as_it_may_have_processes():
+def test_luigi_waits_when_all_processes_are_in_use():
     condition = [ast.unparse(node.test) for node in ast.walk(tree(Worker.run)) if isinstance(node, ast.While)]
     assert "len(self._running_tasks) >= self.worker_processes > 0" in condition
 
@@ -187,11 +189,11 @@ def test_luigi_forks_when_it_may_have_more_than_one_process():
     assert "self.worker_processes > 1" in inspect.getsource(Worker._create_task_process)
 
 
-def test_a_message_is_passed_to_what_is_marked_for_it():
+def test_a_message_is_passed_to_the_method_marked_for_it():
     assert Worker.set_worker_processes.is_rpc_message_callback
     assert luigi.worker.rpc_message_callback(lambda: None).is_rpc_message_callback
 
 
-def test_the_luigi_command_takes_its_factory_from_where_it_is_replaced():
+def test_the_luigi_command_looks_up_its_factory_where_it_is_replaced():
     assert "_WorkerSchedulerFactory" in luigi.interface._schedule_and_run.__code__.co_names
     assert "_run" in luigi.retcodes.run_with_retcodes.__code__.co_names

@@ -49,14 +49,14 @@ def test_events_and_hooks_are_those_of_luigi(build, remote_jobs, some, notes):
     assert tasks[2].job.outcome().state == "cancelled"
 
 
-def test_what_fails_is_tried_again_as_often_as_the_task_says_then_disabled(build, some, notes):
+def test_a_failed_task_is_retried_as_often_as_it_says_then_disabled(build, some, notes):
     set_option("worker", keep_alive="true", wait_interval=0.1, wait_jitter=0)
     set_option("scheduler", retry_delay=0)
     assert build(some(Retried, 0, "false"), workers=2, detailed_summary=True).status is LuigiStatusCode.FAILED
     assert noted(notes)[0] == ["START", "FAILURE", "on_failure: JobFailed"] * 2
 
 
-def test_a_resource_is_not_used_more_often_than_there_is(build, host, folder, some):
+def test_no_more_jobs_run_at_once_than_a_resource_allows(build, host, folder, some):
     set_option("resources", licence=2)
     assert build(*(some(Licensed, number, f"{together(2)}; sleep 0.5") for number in range(5)), workers=5)
     assert most_at_once(ledger(host, folder)) == 2
@@ -70,7 +70,7 @@ def test_batched_tasks_are_one_job(build, host, folder):
     assert "5 ran successfully" in result.summary_text
 
 
-def test_a_task_that_is_not_complete_when_it_has_run_fails_where_that_is_checked(build, some, notes):
+def test_a_task_that_is_incomplete_after_its_run_fails_if_luigi_checks_that(build, some, notes):
     set_option("worker", check_complete_on_run="true")
     assert build(some(Incomplete, 0), detailed_summary=True).status is LuigiStatusCode.FAILED
     assert noted(notes)[0] == ["START", "FAILURE", "on_failure: TaskException"]
@@ -88,7 +88,7 @@ def test_a_dependency_that_is_missing_at_run_time_fails_the_task_before_it_begin
 
 
 @pytest.mark.core
-def test_a_run_of_its_own_gets_a_process_and_what_it_asks_for(build, some, notes):
+def test_an_overridden_run_gets_a_process_and_its_dynamic_dependencies(build, some, notes):
     assert build(some(Dynamic, 0), workers=2)
     (said,) = [line for line in noted(notes)[0] if line.startswith("process")]
     assert said.endswith(", True")
@@ -96,7 +96,7 @@ def test_a_run_of_its_own_gets_a_process_and_what_it_asks_for(build, some, notes
     assert [noted(notes)[number].count("SUCCESS") for number in range(4)] == [1, 1, 1, 1]
 
 
-def test_a_task_that_was_made_external_is_left_to_whoever_makes_it(build, host, folder, some):
+def test_an_externalized_task_is_not_submitted(build, host, folder, some):
     set_option("worker", retry_external_tasks="true")
     build(luigi.task.externalize(some(Noted, 0)), workers=2)
     assert ledger(host, folder) == []
@@ -127,7 +127,7 @@ def start(host, folder, notes, luigid, start_luigi):
     return start
 
 
-def test_a_running_task_can_give_a_resource_back(luigid, host, folder, start):
+def test_a_running_task_can_release_a_resource(luigid, host, folder, start):
     """With what it has at first, two of them could never run at the same time."""
     ask(luigid, "update_resources", licence=3)
     script = f"while [ -d {folder} ] && ! [ -e go ]; do sleep 0.1; done"
@@ -140,7 +140,7 @@ def test_a_running_task_can_give_a_resource_back(luigid, host, folder, start):
         finished(process)
 
 
-def test_tracking_url_and_messages_reach_the_other_side(luigid, start):
+def test_tracking_url_and_messages_reach_luigid_and_the_task(luigid, start):
     task, process = start(Tracked, "echo '<there>'; echo here; sleep 60")
     processes.wait_until(lambda: "] here" in process.log.read_text(), "the job's first line")
     processes.wait_until(

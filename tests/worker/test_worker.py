@@ -42,12 +42,12 @@ def test_jobs_cost_neither_a_process_nor_a_thread_each(host, folder, hold, tmp_p
     assert "41 ran successfully" in finished(run)
 
 
-def test_a_number_of_jobs_that_is_none_is_refused(some):
+def test_an_invalid_number_of_jobs_is_an_error(some):
     with pytest.raises(ConfigurationError, match="remote_jobs must be an integer, 0 or more: -1\nNext: set how many"):
         luigi_sshjob.build([some(Noted, 0)], local_scheduler=True, remote_jobs=-1)
 
 
-def test_neither_kind_of_task_takes_the_room_of_the_other(host, folder, some, notes, tmp_path):
+def test_neither_kind_of_task_takes_the_slots_of_the_other(host, folder, some, notes, tmp_path):
     """All slots for jobs are in use until the local tasks have run one by one, which wait for the jobs first."""
     local, taken = tmp_path / "local", tmp_path / "taken"
     tasks = [Local(str(local), number, waits_for=str(taken)) for number in range(3)]
@@ -88,7 +88,7 @@ def test_a_worker_killed_at_any_moment_costs_nothing(host, folder, hold, tmp_pat
 @pytest.mark.alone
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("policy", ["leave", "cancel"])
-def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luigi_cfg, hold, tmp_path, end, policy):
+def test_a_terminated_worker_ends_within_five_seconds(host, folder, luigi_cfg, hold, tmp_path, end, policy):
     luigi_cfg.path.write_text(luigi_cfg.path.read_text() + f"on_worker_exit={policy}\n")
     run = hold(*sleepers(host, folder, tmp_path, 20, 100), "--local-scheduler")
     processes.wait_until(lambda: len(ledger(host, folder)) == 20, "all jobs")
@@ -115,7 +115,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_five_seconds(host, folder, luig
 
 @pytest.mark.alone
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_is_told_to_end_also_where_a_handler_of_an_event_would_keep_it(host, folder, hold, notes, end):
+def test_a_terminated_worker_ends_even_in_an_event_handler(host, folder, hold, notes, end):
     """Luigi catches whatever comes out of one."""
     place = ["--host", host.alias, "--folder", folder, "--notes", str(notes), "--number", "0"]
     run = hold("--module", TASKS, "Lingering", *place, "--script", "sleep 30", "--local-scheduler")
@@ -127,7 +127,7 @@ def test_a_worker_is_told_to_end_also_where_a_handler_of_an_event_would_keep_it(
     assert "on_success" not in notes.read_text()
 
 
-def test_what_breaks_around_one_task_costs_no_other_its_worker(some, notes, tmp_path):
+def test_a_task_that_breaks_does_not_end_the_worker(some, notes, tmp_path):
     set_option("worker", task_process_context="support.recording_tasks.Clumsy")
     local = tmp_path / "local"
     tasks = [some(Secretive, 0), some(Noted, 1, "false"), some(Noted, 2), Local(str(local), 3)]
@@ -140,7 +140,7 @@ def test_what_breaks_around_one_task_costs_no_other_its_worker(some, notes, tmp_
 @pytest.mark.alone
 @pytest.mark.needs_docker
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_a_host_that_does_not_answer_delays_neither_the_jobs_of_others_nor_the_end(
+def test_an_unreachable_host_delays_neither_other_hosts_nor_the_end_of_the_worker(
     host, folder, hold, special_bench, tmp_path, luigi_cfg, end
 ):
     dead = special_bench().host
@@ -210,7 +210,7 @@ def test_an_assistant_takes_jobs_of_both_kinds_for_another(host, folder, hold, t
 
 
 @pytest.mark.alone
-def test_the_room_for_jobs_is_set_on_luigids_page(host, folder, hold, tmp_path, scheduler, luigid):
+def test_the_number_of_remote_jobs_can_be_set_on_luigids_page(host, folder, hold, tmp_path, scheduler, luigid):
     run = hold(*sleepers(host, folder, tmp_path, 6, 0), *scheduler, remote_jobs=1)
 
     def name() -> str | None:
