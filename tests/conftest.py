@@ -203,7 +203,7 @@ def bench(host: Host, luigi_cfg: LuigiConfiguration, request: pytest.FixtureRequ
     """Jobs on the host of this run, in a directory for this test."""
     made = Bench(host, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
     yield made
-    for each in made.survey.attempts():
+    for each in made.listing.attempts():
         if not each.state.final:
             made.monitor.cancel(each.job, grace=0)
     host.run("rm", "-rf", made.folder, made.go)

@@ -112,7 +112,7 @@ def story(terminal: Terminal, page: str, folder: Path, hooks: dict[str, Callable
                 file.write(block.text)
         elif block.language == "python":
             (folder / "typed.py").write_text(block.text)
-            assert terminal.type("python typed.py")[0] == 0, terminal.said
+            assert terminal.type("python typed.py")[0] == 0, terminal.text
         for command in block.commands if block.language == "console" else ():
             if NOT_TYPED.match(command):
                 continue
@@ -120,7 +120,7 @@ def story(terminal: Terminal, page: str, folder: Path, hooks: dict[str, Callable
                 if command.startswith(beginning):
                     hook()
             status, printed[command] = terminal.type(command)
-            assert status == 0, f"{command}: {status}\n{terminal.said}"
+            assert status == 0, f"{command}: {status}\n{terminal.text}"
     return printed
 
 
@@ -129,7 +129,7 @@ def test_the_tutorial_works_as_written(terminal, host, tmp_path):
     port = terminal.port
 
     def appears(text: str) -> Callable[[], object]:
-        return lambda: processes.wait_until(lambda: text in terminal.said, text, 60)
+        return lambda: processes.wait_until(lambda: text in terminal.text, text, 60)
 
     printed = story(
         terminal,

@@ -53,14 +53,14 @@ def test_a_job_that_cannot_be_cancelled_or_collected_is_named(env, bench):
     assert_complete(caught.value, "the job cannot be cancelled from this host")
     env.host.run("mv", f"{job.directory}/identity.bak", f"{job.directory}/identity")
     with pytest.raises(SSHJobError) as caught:
-        bench.control.remove(job)
+        bench.client.remove(job)
     assert_complete(caught.value, "the job has not ended, or its outcome was not collected")
     assert (caught.value.job, caught.value.doing) == (job.id, "removing it")
     env.host.run("kill", *(str(pid) for pid, args in env.host.processes() if "sleep 541" in args))
     assert not bench.monitor.wait(job, lambda _: None).succeeded
     env.host.run("chmod", "500", job.directory)
     with pytest.raises(SSHJobError) as caught:
-        bench.control.collect(job)
+        bench.client.collect(job)
     env.host.run("chmod", "700", job.directory)
     assert_complete(caught.value, "cannot mark the outcome as collected in")
 

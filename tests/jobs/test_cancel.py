@@ -43,7 +43,7 @@ def test_a_job_is_cancelled_before_it_has_started(bench):
     bench.monitor.wait(job, lambda _: None)
     bench.host.run("sh", "-c", f"cd {job.directory} && rm started identity* exit_record exit_code")
     assert bench.monitor.cancel(job, grace=1).state == "cancelled"
-    bench.control.relaunch(job)
+    bench.client.relaunch(job)
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the late supervisor")
     assert "cancelled" in bench.host.run("cat", f"{job.directory}/exit_record")
 
@@ -64,7 +64,7 @@ def test_a_cancellation_without_effect_is_repeated(bench):
     bench.host.run("sed", "-i", "s/^machine: /&not-/", identity)
     heard = threading.Timer(0.5, lambda: bench.host.run("sed", "-i", "s/^machine: not-/machine: /", identity))
     heard.start()
-    assert cancel_jobs(bench.control.connection, [(job, 1)], time.monotonic() + 10) == []
+    assert cancel_jobs(bench.client.connection, [(job, 1)], time.monotonic() + 10) == []
     heard.join()
     assert not bench.running("sleep 362")
 
@@ -83,6 +83,6 @@ def test_the_record_of_a_cancelled_job_says_by_whom_and_by_what_signal(bench, co
 def test_a_command_that_ends_itself_on_term_keeps_its_own_exit_code(bench):
     job = bench.submit("trap 'sleep 0.5; exit 3' TERM; echo up; while :; do sleep 0.1; done").job
     bench.wait_for_file(f"{job.directory}/identity")
-    processes.wait_until(lambda: bench.control.status(job, 0).log == b"up\n", "the trap")
+    processes.wait_until(lambda: bench.client.status(job, 0).log == b"up\n", "the trap")
     outcome = bench.monitor.cancel(job, grace=10)
     assert (outcome.state, outcome.exit_code, outcome.signal) == ("cancelled", 3, "")

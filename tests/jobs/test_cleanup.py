@@ -14,25 +14,25 @@ from support import processes
 
 
 def test_removing_takes_a_collected_attempt_only(bench):
-    job = bench.submit(bench.until_told()).job
+    job = bench.submit(bench.until_released()).job
     with pytest.raises(RemoteCommandFailed, match="not ended"):
-        bench.control.remove(job)
-    bench.tell()
+        bench.client.remove(job)
+    bench.release()
     bench.monitor.wait(job, lambda _: None)
-    bench.control.collect(job)
-    bench.control.remove(job)
+    bench.client.collect(job)
+    bench.client.remove(job)
     # the log and the record go together
     assert bench.host.run("ls", "-A", job.directory) == "collected\n"
     # other watchers still receive the outcome, and the number is not used again
-    assert bench.control.status(job).outcome.succeeded
+    assert bench.client.status(job).outcome.succeeded
     assert bench.submit("true").job.attempt == 2
 
 
 def test_a_published_record_and_log_outlive_their_attempt(bench, host):
     job = bench.submit("echo kept", publish=True).job
     bench.monitor.wait(job, lambda _: None)
-    bench.control.collect(job)
-    bench.control.remove(job)
+    bench.client.collect(job)
+    bench.client.remove(job)
     assert RemoteTarget(f"{bench.base}/jobs/Task/log", host.alias).open().read() == "kept\n"
     assert "succeeded" in RemoteTarget(f"{bench.base}/jobs/Task/exit_record", host.alias).open().read()
     assert not RemoteTarget(f"{job.directory}/command", host.alias).exists()
@@ -49,8 +49,8 @@ def test_a_record_and_log_are_published_where_no_link_to_another_directory_can_b
     for name in ("log", "exit_record"):
         there, here = (bench.host.run("cat", f"{folder}/{name}") for folder in (published[2:], job.directory))
         assert (there, there != "") == (here, True)
-    bench.control.collect(job)
-    bench.control.remove(job)
+    bench.client.collect(job)
+    bench.client.remove(job)
     assert RemoteTarget(f"{published}/log", bench.host.alias).open().read() == "kept\n"
     assert bench.host.run("sh", "-c", f"cd {published} && ls -A . 1").split() == [
         *(".:", "1", "exit_record", "log"),
@@ -63,17 +63,17 @@ def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(be
     """Its watchdog lives on where its supervisor was killed, to end what that has left."""
     bench.submit("echo old; exec sleep 361", time_limit=12, kill_grace=1)
     processes.wait_until(lambda: bench.running("sleep 361") and bench.running("sleep 12"), "the command")
-    old = bench.control.latest("Task")
+    old = bench.client.latest("Task")
     bench.host.run("kill", "-9", bench.host.run("sed", "-n", "s/pid: //p", f"{old.directory}/identity").strip())
     if not cleaned:
-        processes.wait_until(lambda: bench.control.status(old).state is State.LOST, "the end by the watchdog")
+        processes.wait_until(lambda: bench.client.status(old).state is State.LOST, "the end by the watchdog")
         assert not bench.running("sleep 361")
         return
     bench.host.run("kill", "-9", *(str(pid) for pid, args in bench.host.processes() if "sleep 361" in args))
-    processes.wait_until(lambda: bench.control.status(old).state is State.LOST, "the loss")
-    bench.control.collect(old)
-    bench.survey.discard([old])
-    new = bench.submit(bench.until_told()).job
+    processes.wait_until(lambda: bench.client.status(old).state is State.LOST, "the loss")
+    bench.client.collect(old)
+    bench.listing.discard([old])
+    new = bench.submit(bench.until_released()).job
     assert new == old
     bench.wait_for_file(f"{new.directory}/identity")
     processes.wait_until(lambda: not bench.running("sleep 12"), "the old time limit")
@@ -81,7 +81,7 @@ def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(be
     processes.wait_until(
         lambda: sum("supervise.sh" in args for _, args in bench.host.processes()) == 1, "the end of the old watchdog"
     )
-    bench.tell()
+    bench.release()
     assert bench.monitor.wait(new, lambda _: None).succeeded
 
 
@@ -89,8 +89,8 @@ def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_anothe
     """Else that one's cancellation would end it, too."""
     bench.run("setsid sleep 363 >/dev/null 2>&1 & :")
     left = [pid for pid, args in bench.host.processes() if "sleep 363" in args]
-    first = bench.control.latest("Task")
-    bench.survey.discard([first])
+    first = bench.client.latest("Task")
+    bench.listing.discard([first])
     assert bench.host.run("ls", "-A", first.directory) == "collected\n"
     second = bench.submit("sleep 364").job
     bench.wait_until_running("sleep 364")
@@ -98,7 +98,7 @@ def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_anothe
     assert (second.attempt, bench.running("sleep 363")) == (2, True)
     bench.host.run("kill", *map(str, left))
     processes.wait_until(lambda: not bench.running("sleep 363"), "its end")
-    bench.survey.discard([first])
+    bench.listing.discard([first])
     assert bench.host.run("ls", "-A", f"{bench.folder}/jobs/Task") == "2\n"
 
 
@@ -106,11 +106,11 @@ def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_anothe
 def test_a_cleanup_that_is_cut_off_is_done_again(bench, shim):
     job = bench.submit("echo x").job
     bench.monitor.wait(job, lambda _: None)
-    bench.control.collect(job)
+    bench.client.collect(job)
     shim.arm(3, "before")
-    bench.control._connection.close_shell()
-    bench.control._connection.request("echo_back", "up")
-    bench.control.remove(job)
+    bench.client._connection.close_shell()
+    bench.client._connection.request("echo_back", "up")
+    bench.client.remove(job)
     assert shim.reached()
     assert bench.host.run("ls", "-A", job.directory) == "collected\n"
 
@@ -118,10 +118,10 @@ def test_a_cleanup_that_is_cut_off_is_done_again(bench, shim):
 def test_cleanup_removes_nothing_outside_of_a_job_directory(bench):
     job = bench.submit("true").job
     bench.monitor.wait(job, lambda _: None)
-    bench.control.collect(job)
+    bench.client.collect(job)
     bench.host.run("sh", "-c", f"mkdir keep && cp -r {job.directory}/. keep && ln -s ~/keep {job.directory[:-1]}7")
     for directory in (f"{bench.host.home}/keep", f"{job.directory[:-1]}7", job.directory + "/.."):
         with pytest.raises(RemoteCommandFailed, match="not a job directory"):
-            bench.control.remove(dataclasses.replace(job, directory=directory))
+            bench.client.remove(dataclasses.replace(job, directory=directory))
     assert "exit_record" in bench.host.run("ls", "keep")
     bench.host.run("rm", "-r", "keep")

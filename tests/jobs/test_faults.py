@@ -39,7 +39,7 @@ def test_a_worker_killed_at_any_step_of_submit_costs_nothing(bench, shim, ledger
         shim.disarm()
         job = bench.submit(command).job
         assert bench.monitor.wait(job, lambda _: None).succeeded
-        bench.control.collect(job)
+        bench.client.collect(job)
         processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of all supervisors")
         assert bench.host.run("cat", ledger) == "run\n" * steps
         assert job.attempt == 1
@@ -53,7 +53,7 @@ def test_a_worker_killed_at_any_step_of_submit_costs_nothing(bench, shim, ledger
 def test_a_connection_cut_anywhere_during_submit_costs_nothing(proxy, bench, ledger):
     command = f"echo run >>{ledger}\n: {'x' * 20_000}"
     bench.submit(command)
-    bench.control._connection.transport.close()
+    bench.client._connection.transport.close()
     before = proxy.sent, proxy.received
     bench.key = "Measured"
     bench.submit(command)
@@ -61,7 +61,7 @@ def test_a_connection_cut_anywhere_during_submit_costs_nothing(proxy, bench, led
     # also the very answer to a submit that was done
     places = [{"sent": sent * n // 8} for n in range(1, 9)] + [{"received": received - n} for n in (0, 60, 120, 1000)]
     for number, place in enumerate(places):
-        bench.control._connection.transport.close()
+        bench.client._connection.transport.close()
         bench.key = f"Cut{number}"
         proxy.cut_after(**place)
         job = Retry(60).call(lambda: bench.submit(command).job)
@@ -72,7 +72,7 @@ def test_a_connection_cut_anywhere_during_submit_costs_nothing(proxy, bench, led
 @both_transports
 def test_a_request_that_is_cut_off_at_the_end_of_a_word_is_not_run(bench):
     """A shell runs the last line of its input also without the newline; of a submit that could be half a job."""
-    remote = RemoteShell(bench.control._connection.transport, deadline=time.monotonic() + 20)
+    remote = RemoteShell(bench.client._connection.transport, deadline=time.monotonic() + 20)
     session = remote.session
     request = remote.protocol.request(request_text("job_latest", "~", "x"))
     session.write(request[:-3], deadline=time.monotonic() + 5)
@@ -96,10 +96,10 @@ def kill_sessions(host) -> None:
 @both_transports
 @pytest.mark.needs_docker
 def test_a_restarted_sshd_costs_the_job_nothing(bench):
-    job = bench.submit(bench.until_told("echo through")).job
+    job = bench.submit(bench.until_released("echo through")).job
     bench.wait_for_file(f"{job.directory}/identity")
     logins = bench.host.accepted_logins()
-    restart = fork.Process(target=lambda: (kill_sessions(bench.host), bench.tell()))
+    restart = fork.Process(target=lambda: (kill_sessions(bench.host), bench.release()))
     restart.start()
     seen = bytearray()
     outcome = bench.monitor.wait(job, lambda observation: seen.extend(observation.log))
@@ -111,7 +111,7 @@ def test_a_restarted_sshd_costs_the_job_nothing(bench):
 @pytest.mark.timeout(240)
 def test_a_network_outage_of_a_minute_does_not_affect_the_job(proxy, bench):
     job = bench.submit("echo before; sleep 20; echo in the dark").job
-    bench.control.status(job)
+    bench.client.status(job)
     proxy.silence()
     states, seen = set(), bytearray()
 
@@ -131,8 +131,8 @@ def test_a_network_outage_of_a_minute_does_not_affect_the_job(proxy, bench):
 @pytest.mark.needs_docker
 def test_a_paused_host_does_not_affect_the_job(bench):
     configure(request_timeout=2)
-    job = bench.submit(bench.until_told("echo through")).job
-    pause = fork.Process(target=lambda: (bench.host.pause(), time.sleep(6), bench.host.unpause(), bench.tell()))
+    job = bench.submit(bench.until_released("echo through")).job
+    pause = fork.Process(target=lambda: (bench.host.pause(), time.sleep(6), bench.host.unpause(), bench.release()))
     pause.start()
     seen = bytearray()
     outcome = bench.monitor.wait(job, lambda observation: seen.extend(observation.log))

@@ -92,22 +92,22 @@ def test_a_time_limit_is_enforced_by_the_host(bench):
 
 
 def test_a_time_limit_is_not_over_because_somebody_ended_a_sleep(bench):
-    job = bench.submit(bench.until_told(), time_limit=361).job
+    job = bench.submit(bench.until_released(), time_limit=361).job
     processes.wait_until(lambda: bench.running("sleep 361"), "the deadline's sleep")
     first = [pid for pid, args in bench.host.processes() if args == "sleep 361"]
     bench.host.run("kill", *map(str, first))
     processes.wait_until(lambda: bench.running("sleep 36") or bench.running("sleep 35"), "another sleep")
-    bench.tell()
+    bench.release()
     assert bench.monitor.wait(job, lambda _: None).succeeded
 
 
 @both_transports
 def test_a_time_limit_is_enforced_without_a_connection(bench):
     job = bench.submit("sleep 300", time_limit=2, kill_grace=1).job
-    bench.control._connection.transport.close()
+    bench.client._connection.transport.close()
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the job")
     assert not bench.running("sleep 300")
-    outcome = bench.control.status(job).outcome
+    outcome = bench.client.status(job).outcome
     assert (outcome.state, outcome.signal) == ("timed_out", "TERM")
 
 
@@ -144,8 +144,8 @@ def test_a_dead_supervisor_is_lost_only_when_its_command_is_gone_too(bench):
     bench.wait_until_running("sleep 321")
     bench.host.run("kill", "-9", str(bench.supervisor()))
     # the kernel takes a moment
-    processes.wait_until(lambda: bench.control.status(job).state is not State.RUNNING, "the end of the supervisor")
-    assert bench.control.status(job, 0).state is State.UNSUPERVISED
+    processes.wait_until(lambda: bench.client.status(job).state is not State.RUNNING, "the end of the supervisor")
+    assert bench.client.status(job, 0).state is State.UNSUPERVISED
     assert bench.submit("sleep 321").attached
     command = [pid for pid, args in bench.host.processes() if "sleep 321" in args or args.endswith("/command")]
     bench.host.run("kill", "-9", *map(str, command))
@@ -181,7 +181,7 @@ def test_a_deleted_job_directory_is_lost_when_nothing_runs_any_more(bench):
     job = bench.submit(f"touch {there}; while [ -e {there} ]; do sleep 0.1; done").job
     bench.wait_for_file(there)
     bench.host.run("rm", "-rf", job.directory)
-    assert bench.control.status(job).state is State.UNSUPERVISED
+    assert bench.client.status(job).state is State.UNSUPERVISED
     with pytest.raises(RemoteCommandFailed, match="directory was deleted is still running"):
         bench.submit("true")
     bench.host.run("rm", there)
@@ -200,7 +200,7 @@ DELETED = {
 
 
 def test_deleting_files_of_a_running_job_never_starts_a_second_run(bench):
-    command = f'echo "$SSHJOB_ID" >>ledger-deleted; {bench.until_told()}'
+    command = f'echo "$SSHJOB_ID" >>ledger-deleted; {bench.until_released()}'
     for bench.key in ("Task", "Base"):
         bench.run("exit 1")
     keys, jobs, base = [], {}, f"{bench.host.home}/{bench.folder}"
@@ -215,7 +215,7 @@ def test_deleting_files_of_a_running_job_never_starts_a_second_run(bench):
         for bench.key in keys:
             with pytest.raises(RemoteCommandFailed, match="directory was deleted is still running"):
                 bench.submit(command)
-    bench.tell()
+    bench.release()
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the jobs")
     ran = bench.host.run("sh", "-c", "cat ledger-deleted; rm ledger-deleted").split()
     assert sorted(ran) == sorted(job.id for job in jobs.values())
@@ -230,7 +230,7 @@ def test_a_record_that_a_power_cut_has_emptied_makes_a_lost_job(bench):
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the supervisor")
     outcome = bench.monitor.wait(job, lambda _: None)
     assert (outcome.state, "without writing an exit record" in outcome.reason) == ("lost", True)
-    bench.control.collect(job)
+    bench.client.collect(job)
     assert bench.submit("true").job.attempt == 2
 
 

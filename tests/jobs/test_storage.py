@@ -84,10 +84,10 @@ def test_a_disk_that_fills_up_while_the_job_runs_still_gets_its_record(small):
 def test_a_disk_that_goes_read_only_makes_a_lost_job_that_says_why(broken_disk, special_bench):
     bench = special_bench(volumes={str(broken_disk.path): {"bind": SMALL}})
     bench.base = f"{SMALL}/jobs"
-    job = bench.submit(bench.until_told()).job
+    job = bench.submit(bench.until_released()).job
     bench.wait_until_running("/command")
     broken_disk.abort()
-    bench.tell()
+    bench.release()
     outcome = bench.monitor.wait(job, lambda _: None)
     assert outcome.state == "lost"
     # the messages of an aborted ext4
@@ -103,14 +103,14 @@ def test_a_disk_that_goes_read_only_makes_a_lost_job_that_says_why(broken_disk, 
 @pytest.mark.needs_docker
 def test_a_used_up_quota_makes_a_record_as_soon_as_there_is_room_and_no_success_before(special_bench):
     bench = special_bench(cap_add=["SYS_PTRACE"])
-    job = bench.submit(bench.until_told("exit 5")).job
+    job = bench.submit(bench.until_released("exit 5")).job
     bench.wait_until_running("supervise.sh")
     with bench.host.strace(bench.supervisor(), "write:error=EDQUOT"):
-        bench.tell()
+        bench.release()
         bench.wait_until_running("sleep 0.1")
         processes.wait_until(lambda: not bench.running("/command"), "the end of the command")
         time.sleep(2)
-        assert bench.control.status(job).state is State.RUNNING
+        assert bench.client.status(job).state is State.RUNNING
     outcome = bench.monitor.wait(job, lambda _: None)
     assert (outcome.state, outcome.exit_code) == ("failed", 5)
 
@@ -131,6 +131,6 @@ def test_a_supervisor_that_never_starts_is_reported_with_the_reason(small):
     small.monitor.wait(job, lambda _: None)
     small.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code")
     fill(small)
-    impatient = JobMonitor(small.control, Retry(60), poll_interval=0.2, start_timeout=0.3, launches=15)
+    impatient = JobMonitor(small.client, Retry(60), poll_interval=0.2, start_timeout=0.3, launches=15)
     with pytest.raises(JobError, match=r"claimed for \d+ s: .*No space left on device[\s\S]*Next: "):
         impatient.wait(job, lambda _: None)

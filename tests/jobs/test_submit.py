@@ -59,12 +59,12 @@ def test_a_script_of_a_megabyte_runs(bench):
 @pytest.mark.core
 @both_transports
 def test_submitting_again_attaches_and_does_not_launch(bench):
-    command = f"echo run >>ledger-again; {bench.until_told()}"
+    command = f"echo run >>ledger-again; {bench.until_released()}"
     first = bench.submit(command)
     second = bench.submit(command)
     assert (first.attached, second.attached) == (False, True)
     assert first.job == second.job
-    bench.tell()
+    bench.release()
     assert bench.monitor.wait(first.job, lambda _: None).succeeded
     assert bench.host.run("sh", "-c", "cat ledger-again; rm ledger-again") == "run\n"
 
@@ -78,7 +78,7 @@ def submit_after(start, bench, results, command) -> None:
 @both_transports
 def test_workers_that_submit_at_the_same_moment_run_it_once(bench):
     start, results = fork.Event(), fork.Queue()
-    command = f"echo run >>ledger-same; {bench.until_told()}"
+    command = f"echo run >>ledger-same; {bench.until_released()}"
     workers = [fork.Process(target=submit_after, args=(start, bench, results, command)) for _ in range(8)]
     for worker in workers:
         worker.start()
@@ -87,18 +87,18 @@ def test_workers_that_submit_at_the_same_moment_run_it_once(bench):
     for worker in workers:
         worker.join(30)
     job = bench.submit(command).job
-    bench.tell()
+    bench.release()
     assert bench.monitor.wait(job, lambda _: None).succeeded
     assert bench.host.run("sh", "-c", "cat ledger-same; rm ledger-same") == "run\n"
 
 
 def test_a_launch_may_be_repeated_and_the_run_is_not(bench):
-    job = bench.submit(f"echo run >>ledger-launch; {bench.until_told()}").job
+    job = bench.submit(f"echo run >>ledger-launch; {bench.until_released()}").job
     for _ in range(3):
-        bench.control.relaunch(job)
-    bench.tell()
+        bench.client.relaunch(job)
+    bench.release()
     assert bench.monitor.wait(job, lambda _: None).succeeded
-    bench.control.relaunch(job)
+    bench.client.relaunch(job)
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of all supervisors")
     assert bench.host.run("sh", "-c", "cat ledger-launch; rm ledger-launch") == "run\n"
 
@@ -125,7 +125,7 @@ def test_a_supervisor_that_cannot_start_is_reported(bench):
     job = bench.submit("true").job
     bench.monitor.wait(job, lambda _: None)
     bench.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code && chmod 500 .")
-    impatient = JobMonitor(bench.control, Retry(2), poll_interval=0.2, start_timeout=0.5)
+    impatient = JobMonitor(bench.client, Retry(2), poll_interval=0.2, start_timeout=0.5)
     try:
         if bench.host.run("id", "-u").strip() == "0":
             pytest.skip("root may write everywhere")
@@ -141,7 +141,7 @@ def test_an_uncollected_outcome_is_collected_and_not_run_again(bench):
     bench.wait_for_file(f"{first.directory}/exit_record")
     again = bench.submit("exit 5")
     assert (again.attached, again.job) == (True, first)
-    bench.control.collect(first)
+    bench.client.collect(first)
     assert bench.submit("exit 5").job.attempt == 2
 
 
@@ -167,8 +167,8 @@ SECRET = 'pass\'word $(x) "y" \\ ü\nsecond line'
 @both_transports
 def test_the_environment_arrives_and_is_not_visible(bench):
     there = f"{bench.folder}/there"
-    until_told = f"touch {there}; while [ -e {there} ]; do sleep 0.1; done"
-    command = f'printf "%s" "$PASSWORD" | sha256sum; {until_told}; cat "$SSHJOB_DIR/environment" && echo empty'
+    until_released = f"touch {there}; while [ -e {there} ]; do sleep 0.1; done"
+    command = f'printf "%s" "$PASSWORD" | sha256sum; {until_released}; cat "$SSHJOB_DIR/environment" && echo empty'
     job = bench.submit(command, environment={"PASSWORD": SECRET, "PATH": "/bin:/usr/bin"}).job
     bench.wait_for_file(there)
     everything = bench.host.run("sh", "-c", f"cat {job.directory}/* {job.directory}/*/* 2>/dev/null; ps axww -o args")
@@ -262,9 +262,9 @@ def test_each_of_many_jobs_has_its_own_status_and_log(bench):
         jobs.append(bench.submit(f"echo {number}; exit {number}").job)
     for job in jobs:
         bench.monitor.wait(job, lambda _: None)
-    observations = [bench.control.status(job, 0) for job in jobs]
+    observations = [bench.client.status(job, 0) for job in jobs]
     assert [(o.outcome.exit_code, o.log) for o in observations] == [(n, b"%d\n" % n) for n in range(5)]
-    assert {dataclasses.replace(each.job) for each in bench.survey.attempts()} == set(jobs)
+    assert {dataclasses.replace(each.job) for each in bench.listing.attempts()} == set(jobs)
 
 
 @pytest.mark.core

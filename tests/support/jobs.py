@@ -26,33 +26,33 @@ class Bench:
         self.go = f"{host.home}/{self.folder}-go"
 
     @property
-    def control(self) -> JobClient:
+    def client(self) -> JobClient:
         return JobClient(RemoteContext(self.host.alias).connection, self.base, get_launcher(self.launcher))
 
     @property
-    def survey(self) -> JobListing:
+    def listing(self) -> JobListing:
         return JobListing(RemoteContext(self.host.alias).connection, self.base)
 
     @property
     def monitor(self) -> JobMonitor:
-        return JobMonitor(self.control, Retry(60), poll_interval=0.5, start_timeout=10)
+        return JobMonitor(self.client, Retry(60), poll_interval=0.5, start_timeout=10)
 
     def submit(self, command: str, **options):
-        return self.control.submit(JobSpec(key=self.key, command=command, **options))
+        return self.client.submit(JobSpec(key=self.key, command=command, **options))
 
     def run(self, command: str, **options):
         """Run a job, wait for it, collect it, and return its outcome and log."""
         job = self.submit(command, **options).job
         log = bytearray()
         outcome = self.monitor.wait(job, lambda observation: log.extend(observation.log))
-        self.control.collect(job)
+        self.client.collect(job)
         return outcome, bytes(log)
 
-    def until_told(self, then: str = "true") -> str:
-        """Return a command that runs until `tell` is called."""
+    def until_released(self, then: str = "true") -> str:
+        """Return a command that runs until `release` is called."""
         return f"while ! [ -e {self.go} ]; do sleep 0.1; done; {then}"
 
-    def tell(self) -> None:
+    def release(self) -> None:
         self.host.run("touch", self.go)
 
     def running(self, text: str) -> bool:

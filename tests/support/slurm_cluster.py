@@ -121,9 +121,9 @@ class Cluster(DockerHost):
         try:
             self.wait_for_nodes(seconds=90)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.told()}") from None
+            raise TimeoutError(f"{error}\n{self.diagnostics()}") from None
 
-    def told(self) -> str:
+    def diagnostics(self) -> str:
         """Return the state of nodes and jobs, and the ends of the logs."""
         parts = [self.slurm("scontrol", "show", "nodes"), self.slurm("squeue", "--states=all")[:2000]]
         parts.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))

@@ -53,7 +53,7 @@ class SlurmBench(Bench):
 
     @property
     def monitor(self) -> JobMonitor:
-        return JobMonitor(self.control, Retry(60), poll_interval=0.3, start_timeout=3, launches=100)
+        return JobMonitor(self.client, Retry(60), poll_interval=0.3, start_timeout=3, launches=100)
 
     def submit(self, command: str, *, options=None, batch=1, time_limit=0, kill_grace=2, **request):
         launch_options = LaunchOptions(options or {}, batch, time_limit, kill_grace, self.interval)
@@ -79,22 +79,22 @@ class SlurmBench(Bench):
 
 
 def state(slurm, job):
-    return slurm.control.status(job)
+    return slurm.client.status(job)
 
 
 def ends(slurm, job):
     """The outcome, and the states that were observed before."""
-    told = []
-    outcome = slurm.monitor.wait(job, lambda seen: told.append((seen.state, seen.reason)))
-    slurm.control.collect(job)
-    return outcome, told
+    observed = []
+    outcome = slurm.monitor.wait(job, lambda seen: observed.append((seen.state, seen.reason)))
+    slurm.client.collect(job)
+    return outcome, observed
 
 
 def all_end(slurm, jobs, seconds=70):
     """The outcomes of all jobs."""
 
     def look():
-        ended.update((job, outcome) for job in jobs if (outcome := slurm.control.status(job).outcome))
+        ended.update((job, outcome) for job in jobs if (outcome := slurm.client.status(job).outcome))
         return len(ended) == len(jobs)
 
     ended = {}
@@ -102,8 +102,8 @@ def all_end(slurm, jobs, seconds=70):
         processes.wait_until(look, "the end of all jobs", seconds)
     except TimeoutError as error:
         left = {job: state(slurm, job) for job in jobs if job not in ended}
-        told = [f"{job.id}: {seen.state.value}, {seen.reason}" for job, seen in left.items()]
-        raise TimeoutError("\n".join([str(error), *told[:10], slurm.host.told()])) from None
+        diagnostics = [f"{job.id}: {seen.state.value}, {seen.reason}" for job, seen in left.items()]
+        raise TimeoutError("\n".join([str(error), *diagnostics[:10], slurm.host.diagnostics()])) from None
     return [ended[job] for job in jobs]
 
 

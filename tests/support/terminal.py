@@ -61,7 +61,7 @@ class Terminal:
         path.chmod(0o755)
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The complete output so far."""
         return self.transcript.read_text(errors="replace")
 

@@ -16,14 +16,14 @@ def test_a_tail_is_the_current_end_of_the_log_and_never_all_of_it(bench):
         "yes 0123456789 | head -c 3000000; printf 'x\\n%s\\n' \"$(yes y | head -c 40000 | tr -d '\\n')\"; echo end"
     )
     ref = bench.submit(f"{command}; sleep 100").job
-    processes.wait_until(lambda: bench.control.tail(ref, 1, 10) == b"end\n", "the log")
+    processes.wait_until(lambda: bench.client.tail(ref, 1, 10) == b"end\n", "the log")
     context = RemoteContext(bench.host.alias)
     jobs = HostJobs(context.connection, bench.base)
     job = Job(ref, context, jobs, jobs.retry())
     assert job.tail(2) == ["…" + "y" * 1999, "end"]
     assert job.tail(400)[0] == "0123456789"
-    assert len(bench.control.tail(ref, 500, 1 << 17)) < 1 << 17
-    assert len(bench.control.tail(ref, 500, 1000)) == 1000
+    assert len(bench.client.tail(ref, 500, 1 << 17)) < 1 << 17
+    assert len(bench.client.tail(ref, 500, 1000)) == 1000
 
 
 def test_the_running_time_is_measured_by_the_host(bench):
@@ -32,7 +32,7 @@ def test_the_running_time_is_measured_by_the_host(bench):
     told: list[int] = []
 
     def two_seconds() -> bool:
-        told.append(bench.control.status(ref).running_for or 0)
+        told.append(bench.client.status(ref).running_for or 0)
         return told[-1] >= 2
 
     processes.wait_until(two_seconds, "two seconds there")

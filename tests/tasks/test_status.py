@@ -11,17 +11,17 @@ from luigi_sshjob.tasks.status import StatusReporter
 
 
 class Recorder:
-    """What a task is told to tell the scheduler, and when."""
+    """Records what a task sends to the scheduler, and when."""
 
     def __init__(self):
         self.now = 0.0
-        self.told: list[tuple[float, object]] = []
+        self.sent: list[tuple[float, object]] = []
 
     def set_status_message(self, text):
-        self.told.append((self.now, text))
+        self.sent.append((self.now, text))
 
     def set_progress_percentage(self, percentage):
-        self.told.append((self.now, percentage))
+        self.sent.append((self.now, percentage))
 
     def reporter(self, repeat: float = 10.0) -> StatusReporter:
         return StatusReporter(self, JobRef("box", "Task", 1, "/j/Task/1"), 100, "", repeat, lambda: self.now)
@@ -36,14 +36,14 @@ def test_changes_are_sent_to_the_scheduler_at_most_every_three_seconds():
         # a job that says something new at each look, for ten seconds
         news = f"line {tenth}\n".encode() if tenth < 100 else b""
         reporter.observe(JobStatus(State.RUNNING, log=news, progress=str(min(tenth, 99))))
-    times = [now for now, said in recorder.told if isinstance(said, str)]
+    times = [now for now, message in recorder.sent if isinstance(message, str)]
     # the last change as soon as it may be; then that time has passed
     assert times == [0, 3, 6, 9, 12]
-    assert recorder.told[-1][1].endswith("\nline 98\nline 99")
-    assert [said for _, said in recorder.told if isinstance(said, int)] == [0, 30, 60, 90, 99]
+    assert recorder.sent[-1][1].endswith("\nline 98\nline 99")
+    assert [message for _, message in recorder.sent if isinstance(message, int)] == [0, 30, 60, 90, 99]
     recorder.now = 22.0
     reporter.observe(JobStatus(State.RUNNING, progress="99"))
-    assert recorder.told[-1][1].startswith("running on box for at least 22 s\n99 %\n")
+    assert recorder.sent[-1][1].startswith("running on box for at least 22 s\n99 %\n")
 
 
 @pytest.mark.parametrize("progress", ["9" * 400, "100.5 %", "٣٠٠"])
@@ -52,25 +52,25 @@ def test_a_progress_out_of_range_counts_as_100(progress):
     reporter = recorder.reporter()
     reporter.observe(JobStatus(State.RUNNING, progress=progress))
     reporter.conclude(Outcome("succeeded", 0), "")
-    assert [said for _, said in recorder.told if isinstance(said, int)] == [100]
+    assert [message for _, message in recorder.sent if isinstance(message, int)] == [100]
 
 
 def test_the_age_of_a_job_is_measured_by_its_host():
     recorder = Recorder()
     reporter = recorder.reporter()
     reporter.observe(JobStatus(State.QUEUED, "Slurm job 4711, Priority"))
-    assert recorder.told[-1][1].startswith("queued on box\nSlurm job 4711, Priority")
+    assert recorder.sent[-1][1].startswith("queued on box\nSlurm job 4711, Priority")
     recorder.now = 90.0
     reporter.observe(JobStatus(State.QUEUED, "Slurm job 4711, Priority"))
-    assert recorder.told[-1][1].startswith("queued on box for at least 1 min 30 s\nSlurm job 4711, Priority")
+    assert recorder.sent[-1][1].startswith("queued on box for at least 1 min 30 s\nSlurm job 4711, Priority")
     recorder.now = 100.0
     reporter.observe(JobStatus(State.RUNNING, running_for=3 * 86400 + 4 * 3600, log=b"one\n"))
     recorder.now = 100.0 + 3600
     reporter.observe(JobStatus(State.RUNNING))
-    assert recorder.told[-1][1].startswith("running on box for 3 d 5 h\n")
-    assert "\nThe last lines of its log (nothing new for 1 h):\none" in recorder.told[-1][1]
+    assert recorder.sent[-1][1].startswith("running on box for 3 d 5 h\n")
+    assert "\nThe last lines of its log (nothing new for 1 h):\none" in recorder.sent[-1][1]
     reporter.conclude(Outcome("failed", 7, reason="the disk is full"), "")
-    assert recorder.told[-1][1].startswith("failed with exit code 7: the disk is full\non box after 3 d 5 h\n")
+    assert recorder.sent[-1][1].startswith("failed with exit code 7: the disk is full\non box after 3 d 5 h\n")
 
 
 def test_an_unreachable_host_is_reported_at_once_and_its_return_soon():
@@ -82,19 +82,19 @@ def test_an_unreachable_host_is_reported_at_once_and_its_return_soon():
         reporter.report_unreachable(HostUnreachable("the wire is cut"))
     recorder.now = 14.5
     reporter.observe(JobStatus(State.RUNNING))
-    first, second, back = [said for _, said in recorder.told[1:]]
+    first, second, back = [message for _, message in recorder.sent[1:]]
     status = "its jobs keep running\nthe wire is cut\n\nThe last known status:\nrunning on box for 1 min"
     assert first.startswith(f"box does not respond; {status}")
     assert second.startswith(f"box has not responded for 10 s; {status}")
     assert back.startswith("running on box for 1 min 14 s")
-    assert [now for now, _ in recorder.told] == [0, 1, 11, 14.5]
+    assert [now for now, _ in recorder.sent] == [0, 1, 11, 14.5]
 
 
 def test_a_host_that_is_unreachable_from_the_beginning_is_reported():
     recorder = Recorder()
     recorder.reporter().report_unreachable(HostUnreachable("no route"))
-    said = "box does not respond; the job will be submitted, or found, when it does\nno route"
-    assert recorder.told == [(0.0, said)]
+    message = "box does not respond; the job will be submitted, or found, when it does\nno route"
+    assert recorder.sent == [(0.0, message)]
 
 
 def test_control_characters_and_tags_are_shown_not_executed():

@@ -32,7 +32,7 @@ def test_a_job_runs_on_a_node_with_its_log_and_record(slurm):
 
 
 def test_a_queued_job_shows_the_reason_and_then_its_node(slurm):
-    job = slurm.submit(slurm.until_told(), options={"hold": True}).job
+    job = slurm.submit(slurm.until_released(), options={"hold": True}).job
     processes.wait_until(lambda: "JobHeldUser" in state(slurm, job).reason, "the reason of the hold")
     assert state(slurm, job).state is State.QUEUED
     number = slurm.number(job)
@@ -42,7 +42,7 @@ def test_a_queued_job_shows_the_reason_and_then_its_node(slurm):
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
     processes.wait_until(lambda: f"job {number} on c" in state(slurm, job).reason, "the node it runs on", 30)
     assert state(slurm, job).state is State.RUNNING
-    slurm.tell()
+    slurm.release()
     assert ends(slurm, job)[0].succeeded
 
 
@@ -110,12 +110,12 @@ def test_a_time_limit_is_enforced_to_the_second_and_slurm_has_a_later_one(slurm)
 
 def test_a_requeued_job_stays_one_attempt_and_says_so(slurm):
     base = f"{slurm.host.home}/{slurm.folder}"
-    command = f'echo "$SECRET" >>{base}/ledger; {slurm.until_told("hostname")}'
+    command = f'echo "$SECRET" >>{base}/ledger; {slurm.until_released("hostname")}'
     job, number = running(slurm, command, environment={"SECRET": "s3cret"}, options={"requeue": True})
     slurm.host.slurm("scontrol", "requeue", number)
     processes.wait_until(lambda: "requeued" in state(slurm, job).reason, "the job in the queue again", 30)
     assert state(slurm, job).state is State.QUEUED
-    slurm.tell()
+    slurm.release()
     # Slurm would wait for cred_expire
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
     outcome, _ = ends(slurm, job)
@@ -137,7 +137,7 @@ def test_a_running_job_is_cancelled_with_its_grace(slurm):
     job, _ = running(slurm, command)
     outcome = slurm.monitor.cancel(job, 2)
     assert (outcome.state, outcome.reason.startswith("by ")) == ("cancelled", True)
-    assert slurm.control.status(job, 0).log.endswith(b"told\ndone\n")
+    assert slurm.client.status(job, 0).log.endswith(b"told\ndone\n")
     assert [call.split()[:2] for call in slurm.host.calls() if "scancel" in call] == [["scancel", "--batch"]]
 
 

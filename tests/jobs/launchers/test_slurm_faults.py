@@ -37,11 +37,11 @@ def test_a_submission_whose_response_is_lost_is_found_and_not_repeated(slurm, wh
 
 
 def test_a_job_that_was_submitted_twice_runs_once(slurm):
-    job, number = running(slurm, f"echo run; {slurm.until_told()}")
+    job, number = running(slurm, f"echo run; {slurm.until_released()}")
     library = slurm.host.run("sh", "-c", f"ls -d {slurm.host.home}/{slurm.folder}/lib/[0-9a-f]*").strip()
     words = ("--wait", "--output=/dev/null", f"{library}/slurm_entry.sh", library, "0022", job.directory)
     slurm.host.run("/usr/bin/sbatch", *words)
-    slurm.tell()
+    slurm.release()
     outcome, _ = ends(slurm, job)
     assert (outcome.succeeded, slurm.number(job)) == (True, number)
     assert slurm.host.run("cat", f"{job.directory}/log") == "run\n"
@@ -65,7 +65,7 @@ def test_a_job_whose_directory_was_deleted_is_not_started_again_while_it_runs(sl
 
 def test_outcomes_arrive_and_submissions_wait_while_slurm_does_not_respond(slurm):
     host = slurm.host
-    job, _ = running(slurm, slurm.until_told("echo let go"))
+    job, _ = running(slurm, slurm.until_released("echo let go"))
     host.run("pkill", "-x", "slurmctld", user="root")
     processes.wait_until(lambda: "slurmctld" not in host.run("ps", "-A", "-o", "comm", user="root"), "its end")
     told = []
@@ -77,7 +77,7 @@ def test_outcomes_arrive_and_submissions_wait_while_slurm_does_not_respond(slurm
         processes.wait_until(lambda: any("Slurm does not respond: " in seen.reason for seen in told), "the silence", 60)
         assert told[-1].state is State.RUNNING
         host.forget_calls()
-        slurm.tell()
+        slurm.release()
         waiting.join(10)
         assert told[-1].outcome.succeeded
         assert b"".join(seen.log for seen in told) == b"let go\n"
@@ -134,7 +134,7 @@ def test_two_hundred_jobs_as_one_array_cost_one_login_and_few_requests(slurm):
     assert slurm.monitor.cancel(jobs[8], 2).state == "cancelled"
     # each is collected separately
     slurm.key = "Element_9"
-    slurm.control.collect(jobs[9])
+    slurm.client.collect(jobs[9])
     assert slurm.submit("true", batch=200).job.attempt == 2
 
 

@@ -55,7 +55,7 @@ class Watchers:
     def leader(self) -> int:
         """The pid of the process that has the ssh client of the shared shell, or the connection itself; 0 for none."""
         own = {process.pid for process in self.processes}
-        if isinstance(self.bench.control._connection.transport, ParamikoTransport):
+        if isinstance(self.bench.client._connection.transport, ParamikoTransport):
             return min(own & processes.connected_to(self.bench.host.port), default=0)
         clients = [p for p in processes.running() if p.parent in own and p.args.startswith("ssh ") and "-T" in p.args]
         return clients[0].parent if clients else 0
@@ -68,7 +68,7 @@ class Watchers:
 
     def finish(self) -> dict[str, tuple[str, bytes]]:
         """Ends the jobs; returns the outcome and the log that each process received."""
-        self.bench.tell()
+        self.bench.release()
         alive = [process for process in self.processes if process.is_alive()]
         found = [self.results.get(timeout=60) for _ in alive]
         for process in self.processes:
@@ -124,7 +124,7 @@ def test_a_leader_that_is_stopped_is_replaced(bench):
     stopped = watchers.wait_for_leader()
     os.kill(stopped, signal.SIGSTOP)
     try:
-        bench.tell()
+        bench.release()
         others = [watchers.results.get(timeout=60) for _ in range(2)]
     finally:
         os.kill(stopped, signal.SIGCONT)
@@ -143,7 +143,7 @@ def test_waiting_for_silent_jobs_starts_no_process_on_the_host(bench):
     for number in range(5):
         bench.key = f"Silent{number}"
         bench.submit("sleep 300")
-    jobs = [each.job for each in bench.survey.attempts()]
+    jobs = [each.job for each in bench.listing.attempts()]
     look = -started() + started()
     watchers = [fork.Process(target=bench.monitor.wait, args=(job, lambda _: None)) for job in jobs]
     for watcher in watchers:
@@ -213,7 +213,7 @@ def test_one_session_is_enough(bench):
     """Watching a silent job pauses while a file is read, and reading waits for that."""
     configure(max_sessions=1)
     results = fork.Queue()
-    command = bench.until_told("echo went")
+    command = bench.until_released("echo went")
     watcher = fork.Process(target=watch_to_the_end, args=(bench, "Watched", command, results))
     watcher.start()
     processes.wait_until(lambda: bench.running("/jobs/Watched/1/command"), "the job")
@@ -222,7 +222,7 @@ def test_one_session_is_enough(bench):
     with RemoteTarget("text", bench.host.alias).open() as reader:
         assert reader.read() == "text\n"
     assert time.monotonic() - since < 10
-    bench.tell()
+    bench.release()
     assert results.get(timeout=60) == ("Watched", "succeeded", b"went\n")
     watcher.join(30)
     bench.host.run("rm", "text")
