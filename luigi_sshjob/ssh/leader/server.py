@@ -17,7 +17,7 @@ from typing import Any
 from luigi_sshjob.ssh.leader.event_loop import EventLoop, Timer
 from luigi_sshjob.ssh.leader.listener import Listener, Peer
 from luigi_sshjob.ssh.leader.pipeline import LeaderClosing, Pipeline, Request
-from luigi_sshjob.ssh.leader.watches import Watches
+from luigi_sshjob.ssh.leader.subscription_table import SubscriptionTable
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.ssh.transports.base import Transport
@@ -39,7 +39,7 @@ class Leader:
         self._loop = EventLoop()
         self._listener = Listener(address, self._loop.selector, self._on_message, self._on_disconnect)
         self._pipeline = Pipeline(transport, self._loop.selector, self._loop.wake, self._on_shell_lost)
-        self._watches = Watches(self._pipeline, self._listener)
+        self._subscriptions = SubscriptionTable(self._pipeline, self._listener)
         self._heartbeat = Timer(HEARTBEAT)
         self._lease_check = Timer(_LEASE_CHECK)
         self._closing = self._deposed = False
@@ -96,7 +96,7 @@ class Leader:
         self._loop.close()
 
     def _next_timer(self) -> float:
-        timers = [self._lease_check.next, self._watches.next_look()]
+        timers = [self._lease_check.next, self._subscriptions.next_look()]
         if self._listener.has_pending:
             timers.append(self._heartbeat.next)
         return min(timers)
@@ -105,7 +105,7 @@ class Leader:
         self._pipeline.check()
         if self._closing:
             self._reject_unsent()
-        self._watches.look_if_due()
+        self._subscriptions.look_if_due()
         if self._heartbeat.is_due():
             self._listener.send_heartbeats()
         if self._lease_check.is_due():
@@ -116,16 +116,16 @@ class Leader:
         session_limiter = self._transport.session_limiter
         if self._pipeline.is_open and not self._pipeline.busy:
             # if the server allows one session, subscriptions have to pause while a file is transferred
-            idle = not self._watches.active or session_limiter.limit == 1
+            idle = not self._subscriptions.active or session_limiter.limit == 1
             unused = time.monotonic() - self._pipeline.last_used
             if unused > _IDLE_CLOSE or (idle and session_limiter.has_waiters()):
                 self._pipeline.close_shell()
-                self._watches.reset("rejected", None)
+                self._subscriptions.reset("rejected", None)
 
     def _reject_unsent(self) -> None:
         self._listener.stop_accepting()
         self._pipeline.reject_unsent()
-        self._watches.reset("rejected", None)
+        self._subscriptions.reset("rejected", None)
 
     def _on_message(self, peer: Peer, kind: str, number: int, details: list[Any]) -> None:
         if self._closing:
@@ -133,10 +133,10 @@ class Leader:
         elif kind == "request":
             self._request(peer, number, *details)
         elif kind == "subscribe":
-            self._watches.subscribe(peer, number, *details)
+            self._subscriptions.subscribe(peer, number, *details)
         else:
             peer.pending.discard(number)  # has no response
-            self._watches.unsubscribe(peer, *details)
+            self._subscriptions.unsubscribe(peer, *details)
 
     def _request(self, peer: Peer, number: int, text: str) -> None:
         def on_response(response: Response) -> None:
@@ -148,7 +148,7 @@ class Leader:
         self._pipeline.send(Request(text, on_response, on_error))
 
     def _on_disconnect(self, peer: Peer) -> None:
-        self._watches.unsubscribe_all(peer)
+        self._subscriptions.unsubscribe_all(peer)
 
     def _on_shell_lost(self, error: Exception) -> None:
-        self._watches.reset("error", error)
+        self._subscriptions.reset("error", error)
