@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from luigi_sshjob.error_context import error_context
+from luigi_sshjob.error_context import error_context, translate_os_errors
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.cancel import cancel_until
 from luigi_sshjob.jobs.client import JobClient
@@ -60,7 +60,8 @@ class JobMonitor:
         def relaunch() -> None:
             tracker.launch_error = self._retry.call(lambda: self._client.relaunch(job))
 
-        watcher = JobWatcher(self._client.connection, outage, tick=1.0)
+        with translate_os_errors("watching the job", host=job.host, job=job.id):
+            watcher = JobWatcher(self._client.connection, outage, tick=1.0)
         try:
             watcher.add(WatchedJob(tracker, retry, self._poll_interval, outcomes.append, errors.append, relaunch))
             while not outcomes:

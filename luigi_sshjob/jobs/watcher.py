@@ -50,7 +50,7 @@ class JobWatcher:
         self._subscriptions = connection.subscriptions()
         self._jobs: dict[str, WatchedJob] = {}
         self._added: list[WatchedJob] = []
-        self._removed: list[str] = []
+        self._removed: set[str] = set()
         self._unreachable = self._pinged = False
         self._tick = tick
         self._next_tick = time.monotonic() + tick
@@ -64,7 +64,7 @@ class JobWatcher:
         """Stops watching a job, if it is still watched."""
         if self._jobs.get(job.topic) is job:
             del self._jobs[job.topic]
-            self._removed.append(job.topic)
+            self._removed.add(job.topic)
 
     def turn(self) -> None:
         """Waits for notifications until the next tick, and passes them on.
@@ -98,7 +98,7 @@ class JobWatcher:
         for job in added:
             if self._jobs.get(job.topic) is job:
                 self._subscribe(job)
-        removed, self._removed = self._removed, []
+        removed, self._removed = self._removed, set()
         self._subscriptions.unsubscribe([topic for topic in removed if topic not in self._jobs])
 
     def _subscribe(self, job: WatchedJob) -> None:
@@ -169,7 +169,7 @@ class JobWatcher:
     def _reset(self, gone: LeaderGone | None) -> None:
         """Subscribes to all jobs again in the next turn, each from where it is."""
         self._unreachable = self._pinged = False
-        self._added, self._removed = list(self._jobs.values()), []
+        self._added, self._removed = list(self._jobs.values()), set()
         self._subscriptions.reset(gone)
 
     def _fail_all(self, error: Exception) -> None:

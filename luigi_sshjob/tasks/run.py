@@ -5,6 +5,7 @@ Nothing here waits for the job to end: `RemoteJobTask.run` does, and worker/job_
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -25,6 +26,13 @@ logger = logging.getLogger("luigi-interface")
 _VERBS = {False: "submitted as", True: "attached to"}
 
 
+@dataclasses.dataclass
+class SubmittedJob:
+    """The attempt of a run; `ref` is None before the host has responded to its submission."""
+
+    ref: JobRef | None = None
+
+
 class JobRun:
     """One run of a task: `submit`, `observe` until the job has ended, `finish`; starts again if that returns False.
 
@@ -40,8 +48,7 @@ class JobRun:
         self.jobs = options.host_jobs()
         self.retry = retry or self.jobs.retry()
         self.monitor = self.jobs.monitor(self.retry)
-        self.job: JobRef | None = None
-        """The attempt; None before the host has responded to its submission."""
+        self.submitted = SubmittedJob()
         self._task = task
         self._repeat = repeat
         pattern = options.tracking_url
@@ -50,13 +57,18 @@ class JobRun:
         self._reporter: StatusReporter | None = None
         self._logs = ""
 
+    @property
+    def job(self) -> JobRef | None:
+        """The attempt; None before the host has responded to its submission."""
+        return self.submitted.ref
+
     def submit(self) -> JobRef | None:
         """Submit the job, or attach to it; None if another run of the task has made the outputs meanwhile."""
         # until the response arrives the newest attempt on the host is this run's, not that of an earlier one
-        self.job = None
+        self.submitted.ref = None
         remember(JobLocation.of(self.options.context.destination, self.options.base_dir))
         submission = self.retry.call(lambda: self.jobs.client.submit(self.spec, lambda: not self._made()))
-        job = self.job = submission.job
+        job = self.submitted.ref = submission.job
         if submission.done:
             logger.info("%s: %s on %s has made its outputs meanwhile", self._task, job.id, job.host)
             return None

@@ -22,7 +22,7 @@ from luigi_sshjob.tasks import messages, options, outputs, resources, signals, t
 from luigi_sshjob.tasks.attributes import TaskAttributes
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
-from luigi_sshjob.tasks.run import JobRun, cancel_attempt
+from luigi_sshjob.tasks.run import JobRun, SubmittedJob, cancel_attempt
 
 
 class RemoteJobTask(TaskAttributes, luigi.Task):
@@ -40,7 +40,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
     accepts_messages = True
     """Whether luigid's page offers to send messages, see `on_scheduler_message`."""
 
-    _job_run = cast("JobRun | None", None)
+    _submitted = cast("SubmittedJob | None", None)
     """The last run of the task in this process; without an annotation, see attributes.py."""
 
     def command(self) -> str:
@@ -78,9 +78,9 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         """
         return messages.reply_to_message(str(message), lambda: self._find_job(brief=True))
 
-    def on_timeout(self, message: str) -> None:
+    def cancel_after_timeout(self, message: str) -> None:
         """Cancel the job, because `worker_timeout` has passed and Luigi has ended the process that watched it."""
-        job = self._job_run.job if self._job_run else None
+        job = self._submitted.ref if self._submitted else None
         cancel_attempt(JobOptions.of(self).host_jobs(), job_key(self.task_id), job, message)
 
     @property
@@ -93,7 +93,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     def _find_job(self, *, brief: bool = False) -> Job:
         jobs = JobOptions.of(self).host_jobs()
-        ref = (self._job_run and self._job_run.job) or jobs.client.latest(job_key(self.task_id))
+        ref = (self._submitted and self._submitted.ref) or jobs.client.latest(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
                 "the task has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
@@ -127,8 +127,10 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         """
         with error_context("reading its attributes", host=str(self.host), job=self.task_id):
             declared = JobOptions.of(self)
-            self._job_run = JobRun(self, declared, self._job_spec(declared), retry, repeat)
-        return self._job_run
+            run = JobRun(self, declared, self._job_spec(declared), retry, repeat)
+        # not the run: it holds the environment, and cannot be pickled
+        self._submitted = run.submitted
+        return run
 
     def process_resources(self) -> dict[str, Any]:
         """Luigi's `resources`, and those that limit the jobs of the host, see :doc:`limits`."""
@@ -167,4 +169,4 @@ def _exit_policy(run: JobRun) -> AbstractContextManager[Callable[[], None]]:
 
 @RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]
 def _on_timeout(task: RemoteJobTask, message: str) -> None:
-    task.on_timeout(message)
+    task.cancel_after_timeout(message)

@@ -110,7 +110,7 @@ class JobTaskProcess:
     def run(self) -> None:
         """Starts to run the task."""
         logger.info("[pid %s] Worker %s holds     %s", os.getpid(), self._process.worker_id, self.task)
-        self.task.on_timeout = self._cancel  # type: ignore[method-assign]
+        self.task.cancel_after_timeout = self._cancel  # type: ignore[method-assign]
         self._worker.call_after_cancellation(self.task.task_id, partial(self._run_step, self._check_dependencies))
 
     def terminate(self) -> None:
@@ -220,7 +220,7 @@ class JobTaskProcess:
         self.detach()
         self._release_lease()
         # Luigi keeps the task until the end of the worker
-        del self.task.on_timeout
+        del self.task.cancel_after_timeout
         self._worker.main_thread.put_result((self.task.task_id, status, explanation, self._missing, []))
 
     def _close_contexts(self) -> None:

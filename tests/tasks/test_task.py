@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import signal
 
@@ -211,7 +212,7 @@ def test_a_job_without_a_submit_response_is_cancelled_with_its_worker(host, fold
     monkeypatch.setattr(JobClient, "submit", unheard)
     with pytest.raises(RuntimeError):
         task.run()
-    task.on_timeout("its worker ends")
+    task.cancel_after_timeout("its worker ends")
     assert task.job.ref.attempt == 2
     assert task.job.outcome().state == "cancelled"
 
@@ -274,3 +275,11 @@ def test_status_and_progress_reach_luigid_while_the_job_runs(host, folder, start
     assert ask(luigid, "get_task_progress_percentage", task_id=task_id)["progressPercentage"] == 40
     host.run("touch", f"{folder}/go")
     finished(worker)
+
+
+def test_a_task_can_be_pickled_after_its_run(host, folder):
+    task = Failing(host=host.alias)
+    with pytest.raises(JobFailed):
+        task.run()
+    copy = pickle.loads(pickle.dumps(task))
+    assert copy.job.ref == task.job.ref

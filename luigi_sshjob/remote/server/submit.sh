@@ -78,13 +78,18 @@ find_or_claim() {
   while :; do
     latest_attempt "$jobs"
     dir=$jobs/$latest
-    if [ "$latest" -gt "$known_attempt" ] && [ -e "$dir/$SJ_COLLECTED" ]; then
+    # Each is looked at once, because another worker may collect the attempt at any moment. The spec comes first: it is
+    # removed only after the mark was made.
+    has_spec='' has_mark=''
+    [ ! -e "$dir/$SJ_SPEC" ] || has_spec=yes
+    [ ! -e "$dir/$SJ_COLLECTED" ] || has_mark=yes
+    if [ -n "$has_mark" ] && [ "$latest" -gt "$known_attempt" ]; then
       part collected "$latest"
       emit "$dir"
       return
-    elif [ "$latest" -eq 0 ] || [ -e "$dir/$SJ_COLLECTED" ]; then
+    elif [ -n "$has_mark" ] || [ "$latest" -eq 0 ]; then
       next_number || return 1
-    elif [ -e "$dir/$SJ_SPEC" ]; then
+    elif [ -n "$has_spec" ]; then
       found_attempt "$1"
       return
     else

@@ -129,6 +129,11 @@ keep_deadline() {
 await_deadline() {
   while :; do
     seconds=$(date +%s)
+    # an unknown time is not a reason to end a job
+    [ -n "$seconds" ] || {
+      pause
+      continue
+    }
     deadline=${deadline:-$((seconds + time_limit))}
     [ "$seconds" -lt "$deadline" ] || return 0
     sleep $((deadline - seconds)) &

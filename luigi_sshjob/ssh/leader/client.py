@@ -50,7 +50,7 @@ class LeaderClient:
                 link = self._thread_link()
                 return link.response(link.send("request", text))
             except LeaderGone as gone:
-                self._close_thread_link(gone)
+                self.close_thread_link(gone)
                 self.raise_leader_failure()
                 if not idempotent and not gone.rejected:
                     raise ConnectionLost(
@@ -65,6 +65,10 @@ class LeaderClient:
             "connecting to the process that holds the connection", host=str(self._transport.destination)
         ):
             link = self._connect()
+        with self._lock:
+            # another process leads: whatever ended the leader of this one is over
+            if self._leader and not self._leader.alive:
+                self._leader.failure = None
         self._links.add(link)
         return link
 
@@ -88,7 +92,7 @@ class LeaderClient:
             leader, self._leader = self._leader, None
         if leader:
             leader.close(timeout)
-        self._close_thread_link(None)
+        self.close_thread_link()
 
     def detach_after_fork(self) -> None:
         """Lets a forked child drop the parent's sockets without touching the leader."""
@@ -103,7 +107,8 @@ class LeaderClient:
             link = self._local.link = self.connect()
         return link
 
-    def _close_thread_link(self, gone: LeaderGone | None) -> None:
+    def close_thread_link(self, gone: LeaderGone | None = None) -> None:
+        """Closes the link of this thread; its next request opens another."""
         link: LeaderLink | None = getattr(self._local, "link", None)
         if link:
             self._local.link = None

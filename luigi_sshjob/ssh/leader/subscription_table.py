@@ -72,7 +72,7 @@ class SubscriptionTable:
 
     def unsubscribe(self, peer: Peer, topics: Iterable[str]) -> None:
         """Removes subscriptions of a client."""
-        self._remove([subscription for topic in topics if (subscription := self._by_topic.get((peer, topic)))])
+        self._remove([subscription for topic in set(topics) if (subscription := self._by_topic.get((peer, topic)))])
 
     def unsubscribe_all(self, peer: Peer) -> None:
         """Removes the subscriptions of a client that left."""

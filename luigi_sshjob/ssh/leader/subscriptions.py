@@ -52,7 +52,9 @@ class Subscriptions:
         received: list[tuple[str, Response | Exception]] = []
         alive = not self._pending
         for kind, number, content in self._messages(timeout):
-            alive = self._link_works = True
+            alive = True
+            # a heartbeat only shows that the leader has started
+            self._link_works = self._link_works or kind in ("response", "error")
             topic = self._pending.pop(number, None)
             if kind == "rejected":
                 raise LeaderGone(rejected=True)

@@ -94,15 +94,12 @@ class ShellProtocol:
 
     def _parse(self, body: bytes, status: int) -> Response:
         output, *marks = self._part_mark.split(body)
-        parts = zip(marks[::4], marks[1::4], marks[2::4], marks[3::4], strict=True)
-        return Response(
-            status,
-            output,
-            tuple(
-                ResponsePart(kind.decode(), int(index), quoting.decode(value), content)
-                for kind, index, value, content in parts
-            ),
-        )
+        parts = [
+            ResponsePart(kind.decode(), int(index), quoting.decode(value), content)
+            for kind, index, value, content in zip(marks[::4], marks[1::4], marks[2::4], marks[3::4], strict=True)
+        ]
+        # a verb that succeeds may have recovered from a step that refused
+        return Response(status, output, tuple(part for part in parts if status != 0 or part.kind != "refused"))
 
 
 class RemoteShell:
