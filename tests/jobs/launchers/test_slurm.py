@@ -116,8 +116,9 @@ def test_a_requeued_job_stays_one_attempt_and_says_so(slurm):
     processes.wait_until(lambda: "requeued" in state(slurm, job).reason, "the job in the queue again", 30)
     assert state(slurm, job).state is State.QUEUED
     slurm.release()
-    # Slurm would wait for cred_expire
-    slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
+    # Slurm would wait for cred_expire. A node does not start a job again in the second in which its credential was
+    # revoked: it fails with "Job credential revoked".
+    slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now+2seconds")
     outcome, _ = ends(slurm, job)
     assert (outcome.succeeded, outcome.reason) == (True, "the scheduler requeued it (restarts: 1)")
     assert slurm.host.run("cat", f"{base}/ledger") == "s3cret\ns3cret\n"
