@@ -105,7 +105,7 @@ class Connection:
         """Opens a session that runs `line`, for bulk data."""
         self._send_deferred()
         with translate_os_errors("opening a session", host=self.host):
-            return Session(self.transport, line, deadline=deadline_in(self.settings.request_timeout))
+            return Session(self.transport, line, deadline=self.request_deadline())
 
     @contextlib.contextmanager
     def dedicated_shell(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Response]]]:

@@ -9,10 +9,9 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from luigi_sshjob import RemoteJobTask, RemoteTarget, config
-from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.worker.worker import RemoteJobWorker
 
-from support.error_producers import Environment, Producer, assert_complete, odd_task
+from support.error_producers import Environment, Producer, assert_local_error, odd_task
 from support.settings import configure
 
 
@@ -103,12 +102,9 @@ PRODUCERS: list[tuple[str, Producer]] = [
 
 @pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
 def test_a_local_error_comes_before_anything_is_sent(sentence, produce, env):
-    configure(connect_attempts=1)
-    with pytest.raises(SSHJobError) as caught:
-        produce(env)
-    assert_complete(caught.value, sentence)
+    error = assert_local_error(sentence, produce, env)
     if produce.__qualname__.startswith("declared") and not sentence.startswith("the task has no host"):
-        assert caught.value.job == "Odd__99914b932b"
+        assert error.job == "Odd__99914b932b"
 
 
 def test_exceptions_of_user_methods_are_not_wrapped():

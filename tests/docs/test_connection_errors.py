@@ -35,7 +35,7 @@ from luigi_sshjob.ssh.transports.login import LoginCoordinator
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 from support import processes
-from support.error_producers import Environment, Producer, assert_complete
+from support.error_producers import Environment, Producer, assert_complete, assert_local_error
 from support.settings import configure
 
 
@@ -161,10 +161,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
 
 @pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
 def test_a_local_error_comes_before_anything_is_sent(sentence, produce, env):
-    configure(connect_attempts=1)
-    with pytest.raises(SSHJobError) as caught:
-        produce(env)
-    assert_complete(caught.value, sentence)
+    assert_local_error(sentence, produce, env)
 
 
 def test_a_request_that_is_not_idempotent_fails_when_the_leader_ends(env, files):

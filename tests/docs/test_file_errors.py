@@ -11,8 +11,7 @@ import pytest
 from luigi_sshjob import RemoteFileSystem, RemoteTarget
 from luigi_sshjob.errors import SSHJobError
 
-from support.error_producers import Environment, Producer, assert_complete
-from support.settings import configure
+from support.error_producers import Environment, Producer, assert_complete, assert_local_error
 
 
 def file(method: str, *arguments: Any) -> Producer:
@@ -30,10 +29,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
 
 @pytest.mark.parametrize(("sentence", "produce"), PRODUCERS, ids=[sentence for sentence, _ in PRODUCERS])
 def test_a_local_error_comes_before_anything_is_sent(sentence, produce, env):
-    configure(connect_attempts=1)
-    with pytest.raises(SSHJobError) as caught:
-        produce(env)
-    assert_complete(caught.value, sentence)
+    assert_local_error(sentence, produce, env)
 
 
 def shorten(path: Path) -> Callable[[int, int | None], None]:

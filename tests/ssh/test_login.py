@@ -83,16 +83,6 @@ def test_an_edited_ssh_configuration_gets_a_new_connection(host, luigi_cfg):
     assert "resolve hostname no-such-host" in str(answer)
 
 
-@pytest.fixture
-def refused_key(host, luigi_cfg, tmp_path):
-    """A client configuration with a key that the host does not accept."""
-    other = tmp_path / "other_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
-    path = tmp_path / "refused_config"
-    path.write_text(host.ssh_config.read_text().replace(str(host.key_file), str(other)))
-    configure(ssh_config=path)
-
-
 def test_loglevel_quiet_does_not_hide_errors(host, refused_key):
     path = Path(luigi.configuration.get_config().get("sshjob", "ssh_config"))
     path.write_text(f"LogLevel QUIET\n{path.read_text()}")

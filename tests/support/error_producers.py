@@ -14,6 +14,7 @@ from luigi_sshjob.errors import SSHJobError
 
 from support import error_catalogue
 from support.hosts import Host
+from support.settings import configure
 
 
 @dataclass
@@ -60,3 +61,12 @@ def assert_complete(error: SSHJobError, sentence: str) -> None:
     assert (error.job or "") in where
     assert error.doing in where
     assert str(error).endswith(f"\nNext: {error.next_step}")
+
+
+def assert_local_error(sentence: str, produce: Producer, env: Environment) -> SSHJobError:
+    """The producer raises its complete error. Returns the error."""
+    configure(connect_attempts=1)
+    with pytest.raises(SSHJobError) as caught:
+        produce(env)
+    assert_complete(caught.value, sentence)
+    return caught.value

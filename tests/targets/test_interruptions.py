@@ -17,20 +17,11 @@ from luigi_sshjob.ssh.connection import Connection
 
 from support import processes
 from support.control_master import break_connection
+from support.formats import Cat
 from support.settings import both_transports
 
 SIZE = 1_000_000  # bytes
 PLACES = [1, 700, 3000, 8000, 100_000, 500_000, 900_000, SIZE - 1, SIZE + 500, SIZE + 3000]
-
-
-class Cat(luigi.format.Format):
-    """Runs a program that does not notice a truncated input, unlike gzip."""
-
-    input = "bytes"
-    output = "bytes"
-
-    def pipe_reader(self, input_pipe):
-        return luigi.format.InputPipeProcessWrapper(["cat"], input_pipe)
 
 
 @both_transports

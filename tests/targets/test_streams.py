@@ -17,6 +17,7 @@ from luigi_sshjob import RemoteTarget
 from luigi_sshjob.errors import RemoteCommandFailed
 
 from support import processes
+from support.formats import Cat
 from support.settings import both_transports
 
 CONTENT = {None: "grün\nzwei\n", Nop: b"\xff\0\n", Gzip: b"packed\n" * 1000, UTF8: "grün\n"}
@@ -119,16 +120,6 @@ def test_custom_formats_work(make):
     with target.open("w") as out:
         out.write(b"ab")
     assert target.open("r").read() == b"abab"
-
-
-class Cat(luigi.format.Format):
-    """Runs a program that does not notice a truncated input, unlike gzip."""
-
-    input = "bytes"
-    output = "bytes"
-
-    def pipe_reader(self, input_pipe):
-        return luigi.format.InputPipeProcessWrapper(["cat"], input_pipe)
 
 
 @both_transports

@@ -212,12 +212,7 @@ def test_an_unknown_name_and_a_closed_port_are_distinguished(luigi_cfg):
             RemoteContext("127.0.0.1", port=reserved.getsockname()[1]).check_output(["true"])
 
 
-def test_a_failed_login_is_one_attempt_for_all_waiting_processes(host, luigi_cfg, tmp_path):
-    other = tmp_path / "other_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
-    path = tmp_path / "refused_config"
-    path.write_text(host.ssh_config.read_text().replace(str(host.key_file), str(other)))
-    configure(ssh_config=path)
+def test_a_failed_login_is_one_attempt_for_all_waiting_processes(host, luigi_cfg, refused_key):
     log = len(host.log_text())
 
     def try_it() -> None:
