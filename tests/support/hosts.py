@@ -236,7 +236,8 @@ class DockerHost(Host):
 
         processes.wait_until(traced, "strace")
         yield
-        self.run("pkill", "-x", "strace", user="root")
+        # KILL: when asked to end, strace can wait for a process that waits for its vforked child, which strace holds
+        self.run("pkill", "-KILL", "-x", "strace", user="root")
         processes.wait_until(lambda: not traced(), "the end of strace")
 
     def log_text(self) -> str:
