@@ -70,7 +70,8 @@ def test_a_cancellation_without_effect_is_repeated(bench):
 
 
 @pytest.mark.parametrize(
-    ("command", "signal", "sent"), [("sleep 300", "TERM", "TERM"), ("trap '' TERM; sleep 300 & wait", "KILL", "KILL")]
+    ("command", "signal", "sent"),
+    [("exec sleep 300", "TERM", "TERM"), ("trap '' TERM; sleep 300 & wait", "KILL", "KILL")],
 )
 def test_the_record_of_a_cancelled_job_says_by_whom_and_by_what_signal(bench, command, signal, sent):
     job = bench.submit(command).job
