@@ -68,6 +68,10 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
     processes.wait_until(
         lambda: "&b=2" in (ask(luigid, "get_task_status_message", task_id=task_id)["statusMessage"] or ""), "the status"
     )
+    # may follow with the next message; the list on the page is not updated
+    processes.wait_until(
+        lambda: ask(luigid, "get_task_progress_percentage", task_id=task_id)["progressPercentage"] == 40, "the progress"
+    )
 
     browser.open(luigid)
     assert browser.text(".worker-table .progress-bar") == "40%"
