@@ -109,7 +109,7 @@ def test_an_idle_master_ends(host, luigi_cfg):
 
 
 @pytest.mark.parametrize(
-    ("timeout", "command", "status"), [("60", "exit 7", 7), ("60", "kill -9 $$", 137), ("0.1", "sleep 60", 1)]
+    ("timeout", "command", "status"), [("60", "exit 7", 7), ("60", "kill -9 $$", 137), ("0.1", "exec sleep 60", 1)]
 )
 def test_the_login_wrapper_needs_no_package_and_returns_the_status_or_times_out(tmp_path, timeout, command, status):
     path = shutil.copy(control_master._LOGIN_WRAPPER, tmp_path)
