@@ -1,6 +1,8 @@
-"""Kills workers, masters, sessions and sshd at random times while jobs run: `tox -e chaos -- --seconds 600`.
+"""Causes faults at random times while jobs run: `tox -e chaos -- --seconds 600`.
 
-Then it checks that each job ran exactly once, that every log is complete, and that no process is left.
+It kills workers, masters, sessions and sshd, deletes files of running jobs, stops supervisors, renames the host, fills
+its disk and remounts /proc. Then it checks that each job ran exactly once, that logs are complete, that failures had a
+true reason, and that no process is left.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ from support.loopback_host import LoopbackHost
 from support.luigi_command import Luigi
 from support.sample_tasks import Restless
 
+SMALL = "/small"  # a file system for the jobs
+# why a task may fail: what was deleted or filled is the reason
+TRUE_REASONS = re.compile(
+    "an earlier attempt is still running|No space left on device|cannot create a job directory|cannot mark the outcome"
+)
 RUNS = 2  # `luigi` commands that run the same tasks at the same time
 WORKERS = 6
 
@@ -46,11 +53,12 @@ class Chaos:
         self.host = self._make_host()
         self.host.start()
         self.folder = self.host.run("mktemp", "-d").strip()
+        self.base = f"{SMALL if isinstance(self.host, DockerHost) else self.folder}/base"
         self.runtime_dir = self.root / "r"
         self.configuration = self.root / "luigi.cfg"
         self.configuration.write_text(
             f"[sshjob]\nssh_config={self.host.ssh_config}\nruntime_dir={self.runtime_dir}\n"
-            f"base_dir={self.folder}/base\npoll_interval=1\nrequest_timeout=10\n"
+            f"base_dir={self.base}\npoll_interval=1\nrequest_timeout=10\n"
         )
         os.environ["LUIGI_CONFIG_PATH"] = str(self.configuration)
         os.environ["XDG_STATE_HOME"] = str(self.root)
@@ -59,10 +67,17 @@ class Chaos:
         self.findings: list[str] = []
         self.luigis: list[Luigi] = []
         self.started = 0
+        self.filled = False
 
     def _make_host(self) -> Host:
         try:
-            return DockerHost(self.root / "host", client=docker_engine.connect())
+            return DockerHost(
+                self.root / "host",
+                client=docker_engine.connect(),
+                tmpfs={SMALL: "size=1g,uid=1000,mode=700"},
+                cap_add=["SYS_ADMIN"],
+                security_opt=["apparmor=unconfined"],
+            )
         except docker_engine.NoEngine:
             return LoopbackHost(self.root / "host")
 
@@ -77,6 +92,7 @@ class Chaos:
             self.started += self.jobs
             self._round(numbers, end)
             self._check(numbers)
+            self.filled = False
             if time.monotonic() > end or self.findings:
                 break
         self._check_nothing_runs()
@@ -104,7 +120,7 @@ class Chaos:
         """Whether an exited luigi must be replaced: it or a task was killed, or the host was unreachable."""
         text = luigi.log.read_text(errors="replace")
         failed = re.search(r"Worker .* failed +Restless", text)
-        if failed:
+        if failed and not TRUE_REASONS.search(text[failed.start() :]):
             self.findings.append(f"a task failed:\n{text[failed.start() :][:3000]}")
         return luigi.returncode != 0
 
@@ -128,9 +144,13 @@ class Chaos:
             self.end_the_master,
             self.kill_a_client,
             self.kill_a_remote_shell,
+            self.delete_a_file_of_a_job,
+            self.delete_a_job_directory,
+            self.stop_a_supervisor,
         ]
         if isinstance(self.host, DockerHost):
             faults += [self.restart_sshd, self.kill_a_session, self.pause_the_host]
+            faults += [self.rename_the_host, self.fill_the_disk, self.remount_proc]
         fault = self.random.choice(faults)
         if fault():
             self.faults[fault.__name__.replace("_", " ")] += 1
@@ -181,6 +201,50 @@ class Chaos:
         self.host.unpause()
         return True
 
+    def delete_a_file_of_a_job(self) -> bool:
+        names = ("started", "identity", "identity*", "spec", "digests", "run", "log", "started identity*")
+        return self._delete(f"rm -rf {self.random.choice(names)}")
+
+    def delete_a_job_directory(self) -> bool:
+        return self._delete('rm -rf "$PWD"')
+
+    def _delete(self, how: str) -> bool:
+        """Only of a job whose command runs; what is needed to start it is needed before."""
+        find = f"cd {self.base}/jobs && grep -ls '^command' */*/identity | while read -r file; do"
+        find += ' dir=${file%/identity}; [ -e "$dir/exit_record" ] || echo "$dir"; done'
+        found = self.host.run("sh", "-c", find, check=False).split()
+        if found:
+            directory = f"{self.base}/jobs/{self.random.choice(found)}"
+            # stopped, so that it does not write its record at that moment: one that is deleted is lost in truth
+            stop = "pid=$(sed -n 's/^pid: //p' identity) && kill -STOP $pid"
+            delete = f"cd {directory} && {stop} && {{ [ -e exit_record ] || {how}; kill -CONT $pid; }}"
+            self.host.run("sh", "-c", delete, check=False)
+        return bool(found)
+
+    def stop_a_supervisor(self) -> bool:
+        found = [pid for pid, args in self.host.processes() if "supervise.sh" in args]
+        if found:
+            pid = str(self.random.choice(found))
+            self.host.run("kill", "-STOP", pid, check=False)
+            time.sleep(self.random.uniform(0.5, 3))
+            self.host.run("kill", "-CONT", pid, check=False)
+        return bool(found)
+
+    def rename_the_host(self) -> bool:
+        self.host.run("hostname", f"name{self.random.randrange(10**6)}", user="root")
+        return True
+
+    def fill_the_disk(self) -> bool:
+        self.filled = True
+        self.host.run("sh", "-c", f"cat /dev/zero >{SMALL}/filling 2>/dev/null", check=False)
+        time.sleep(self.random.uniform(0.5, 2))
+        self.host.run("rm", "-f", f"{SMALL}/filling")
+        return True
+
+    def remount_proc(self) -> bool:
+        self.host.run("mount", "-o", f"remount,hidepid={self.random.choice((0, 2))}", "/proc", user="root")
+        return True
+
     def _kill_on_host(self, pid: int) -> bool:
         self.host.run("kill", "-9", str(pid), check=False, user="root" if isinstance(self.host, DockerHost) else None)
         return True
@@ -206,7 +270,8 @@ class Chaos:
                 self.findings.append(f"job {number} has no log")
                 continue
             with log.open() as reader:
-                if reader.read().encode() != task.log():
+                # commands that cannot write on a full disk go on
+                if reader.read().encode() != task.log() and not self.filled:
                     self.findings.append(f"the log of job {number} is incomplete")
 
     def _check_nothing_runs(self) -> None:

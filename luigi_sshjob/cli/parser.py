@@ -59,6 +59,11 @@ def create_parser() -> argparse.ArgumentParser:
         "collect", collect.collect, "mark ended jobs as handled, so that the next run starts a new attempt"
     )
     forget_parser = command("forget", collect.forget, "remove ended jobs from the host; published outputs are kept")
+    forget_parser.add_argument(
+        "--lost",
+        action="store_true",
+        help="also give up jobs that are elsewhere or unknown; a job that still runs is not ended, and keeps its files",
+    )
     for sub in (kill_parser, collect_parser, forget_parser):
         sub.add_argument("jobs", metavar="JOB", nargs="+")
 

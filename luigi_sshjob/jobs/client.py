@@ -1,4 +1,4 @@
-"""The requests on jobs, each one round trip: submit, status, tail, collect, remove."""
+"""The requests on jobs, each one round trip: submit, find, status, tail, collect, give up, remove."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import dataclasses
 import os
 import shlex
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.model import JobRef, JobStatus, checked_base_dir
 from luigi_sshjob.jobs.protocol import offset_word, status_of
-from luigi_sshjob.jobs.spec import JobSpec
+from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import local_username
@@ -22,6 +22,7 @@ from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 # the action in an error
 _DOING = {
     "job_collect": "collecting its outcome",
+    "job_give_up": "giving it up",
     "job_relaunch": "starting it again",
     "job_remove": "removing it",
     "job_tail": "reading the end of its log",
@@ -102,18 +103,30 @@ class JobClient:
         """The last lines of the log so far, from at most `limit` bytes."""
         return self._check(job, "job_tail", job.directory, str(limit), str(lines)).parts[0].content
 
-    def collect(self, job: JobRef) -> None:
-        """Mark the outcome as collected; the next `submit` starts a new attempt."""
-        self._check(job, "job_collect", job.directory, client_identity())
+    def collect(self, job: JobRef, outputs: Sequence[Output] = ()) -> list[str]:
+        """Mark the outcome as collected; the next `submit` starts a new attempt.
+
+        Returns the paths of `outputs` that the host does not have; then the outcome is not marked.
+        """
+        paths = [quoting.quote_path(quoting.below_home(output.path)) for output in outputs]
+        parts = self._check(job, "job_collect", job.directory, client_identity(), *paths).parts
+        return [outputs[part.index].path for part in parts]
+
+    def give_up(self, job: JobRef) -> None:
+        """Write the exit record of a job that is lost according to a person; it may still run on another machine.
+
+        Does nothing if the job has ended. Raises `RemoteCommandFailed` if it can be ended from this host.
+        """
+        self._check(job, "job_give_up", job.directory, client_identity())
 
     def remove(self, job: JobRef) -> None:
         """Remove a collected attempt, but not the published record and log."""
         self._check(job, "job_remove", job.directory)
 
-    def latest(self, key: str) -> JobRef | None:
-        """The newest attempt of a task, in any state."""
-        with error_context("looking for its newest attempt", job=key):
-            parts = self._connection.request("job_latest", self._base, key).parts
+    def find(self, key: str, attempt: int | None = None) -> JobRef | None:
+        """An attempt of a task in any state, by default the newest one."""
+        with error_context("looking for the job", job=key if attempt is None else f"{key}/{attempt}"):
+            parts = self._connection.request("job_find", self._base, key, str(attempt or "")).parts
         return self._ref(key, parts[0]) if parts else None
 
     def command_line(self, verb: str, job: JobRef) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 from luigi_sshjob.jobs.client import JobClient
@@ -12,6 +13,8 @@ from luigi_sshjob.jobs.model import JobRef, Outcome
 from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.connection import Connection
+
+_NAME = re.compile(r"(?P<key>[^/]+)(/(?P<attempt>[1-9][0-9]*))?", re.DOTALL)
 
 
 class HostJobs:
@@ -72,8 +75,5 @@ class HostJobs:
 
     def find(self, name: str) -> JobRef | None:
         """By KEY/ATTEMPT, or by KEY for the newest attempt."""
-        key, _, attempt = name.rpartition("/") if "/" in name else (name, "", "")
-        newest = self.client.latest(key)
-        if newest and attempt in ("", str(newest.attempt)):
-            return newest
-        return next((each.job for each in self.listing.attempts() if each.job.id == f"{key}/{attempt}"), None)
+        match = _NAME.fullmatch(name)
+        return self.client.find(match["key"], int(match["attempt"] or 0) or None) if match else None

@@ -82,7 +82,7 @@ class State(enum.Enum):
     ENDED = "ended"  # there is an exit record
     LOST = "lost"
     ELSEWHERE = "elsewhere"  # on another machine that shares the directory
-    UNKNOWN = "unknown"  # the directory cannot be read now
+    UNKNOWN = "unknown"  # the directory cannot be read or written now
 
     @property
     def final(self) -> bool:
@@ -182,6 +182,10 @@ class JobStatus:
     progress: str = ""
     log: bytes = b""
     """The bytes of the log after the requested offset, up to the size limit of a response."""
+    known_log: bytes | None = None
+    """The bytes before the offset that were read again; None if the log was not read."""
+    truncated: bool = False
+    """Whether the command has truncated its log since the last status, which then has no `log`."""
     more: bool = False
     """Whether the log has more bytes than that."""
     running_for: int | None = None

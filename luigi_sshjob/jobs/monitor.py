@@ -109,7 +109,8 @@ class JobMonitor:
                 f"the job cannot be cancelled from this host: {reason}",
                 host=job.host,
                 job=job.id,
-                next_step="use the machine that the job runs on as the host, if its directory is there",
+                next_step="use the machine that the job runs on as the host, or, if the job is certainly not running "
+                f"any more, give it up with `{self._client.command_line('forget --lost', job)}`",
             )
 
         since = time.monotonic()

@@ -15,7 +15,16 @@ _PIECE = 1024 * _BLOCK
 
 def offset_word(offset: int | None) -> str:
     """Return the argument for a log from `offset` on, or for no log."""
-    return "-" if offset is None else str(offset // _BLOCK)
+    return "-" if offset is None else str(_block(offset))
+
+
+def overlap(offset: int) -> int:
+    """Return how many bytes before `offset` are read again: at least one, to notice that the log was truncated."""
+    return offset - _block(offset) * _BLOCK
+
+
+def _block(offset: int) -> int:
+    return max(0, offset - 1) // _BLOCK
 
 
 def watch_words(job: JobRef, offset: int, known: State | None, more: bool) -> tuple[str, ...]:
@@ -45,8 +54,8 @@ def parse_status(parts: Mapping[str, ResponsePart], offset: int | None) -> JobSt
         reason="" if outcome else text,
         outcome=outcome,
         progress=parts["progress"].content.decode("utf-8", "replace").rstrip("\n") if "progress" in parts else "",
-        # the first block may begin before the offset
-        log=parts["log"].content[(offset or 0) % _BLOCK :] if "log" in parts else b"",
+        log=parts["log"].content[overlap(offset or 0) :] if "log" in parts else b"",
+        known_log=parts["log"].content[: overlap(offset or 0)] if "log" in parts else None,
         more="log" in parts and len(parts["log"].content) >= _PIECE,
         running_for=int(parts["seconds"].value) if "seconds" in parts else None,
     )

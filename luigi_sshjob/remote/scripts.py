@@ -9,7 +9,7 @@ from importlib import resources
 
 from luigi_sshjob.remote.quoting import quote, word
 
-_COMMON = ("common/layout.sh", "common/util.sh", "common/identity.sh", "common/processes.sh")
+_COMMON = ("common/layout.sh", "common/util.sh", "common/identity.sh", "common/hardware.sh", "common/processes.sh")
 
 # In the order in which they are loaded.
 _SERVER = (
@@ -18,7 +18,10 @@ _SERVER = (
     *("scheduler/submit.sh", "scheduler/poll.sh", "scheduler/state.sh", "scheduler/slurm.sh"),
     *(
         "server/submit.sh",
+        "server/launch.sh",
+        "server/liveness.sh",
         "server/state.sh",
+        "server/cancel.sh",
         "server/watch.sh",
         "server/collect.sh",
         "server/files.sh",
@@ -27,7 +30,8 @@ _SERVER = (
 )
 _SUPERVISOR = (
     *_COMMON,
-    *("supervisor/retry.sh", "supervisor/outputs.sh", "supervisor/exit_status.sh", "supervisor/exit_record.sh"),
+    *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/deadline.sh", "supervisor/outputs.sh"),
+    *("supervisor/exit_status.sh", "supervisor/exit_record.sh"),
     *("supervisor/supervise.sh", "supervisor/slurm_entry.sh"),
 )
 _STREAM = ("common/identity.sh", "common/paths.sh", "stream.sh")

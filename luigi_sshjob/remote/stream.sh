@@ -2,12 +2,16 @@
 # Streams of bytes, each in a session of its own. A line before the first byte reports that the file or directory was
 # opened. An error ends the session with a status other than 0.
 
+unset CDPATH
+# an rc file may have left it, and relative paths are below it
+cd 2>/dev/null || :
+
 # temporary_in DIRECTORY: sets $temporary to a name there that identifies this process, see sweep_directory in files.sh.
 # It does not contain the final name, which may have the maximum length.
 temporary_in() {
   host_identity
   process_start $$ || start=
-  temporary=$1/.sshjob-tmp.$machine.$$.$start
+  temporary=$1/.sshjob-tmp.$boot.$$.$start
 }
 
 # receive_file DIRECTORY [private]: writes standard input to a new file there, and prints its name. A private file is

@@ -48,6 +48,12 @@ class LogLines:
             self._partial = ""
         self._show(lines)
 
+    def restart(self, note: str) -> None:
+        """Show the note, because the next bytes do not follow on from the last ones."""
+        self.finish()
+        self._decoder.reset()
+        self._emit(note)
+
     def finish(self) -> None:
         """Show the last line even if it has no newline, because no more bytes will follow."""
         rest = self._partial + self._decoder.decode(b"", final=True)

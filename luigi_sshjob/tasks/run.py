@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from luigi_sshjob import text
-from luigi_sshjob.errors import HostUnreachable, RemoteCommandFailed, SSHJobError
+from luigi_sshjob.errors import HostUnreachable, JobError, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.recent import JobLocation, remember
-from luigi_sshjob.jobs.spec import JobSpec
-from luigi_sshjob.retry import Retry
+from luigi_sshjob.jobs.spec import JobSpec, Output
+from luigi_sshjob.retry import Retry, jitter
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.outputs import target_on
 from luigi_sshjob.tasks.status import StatusReporter, TaskStatus, failure
@@ -23,6 +25,7 @@ from luigi_sshjob.tasks.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
 
+_LATE_OUTPUT = 15.0  # seconds in which a network file system may show what a node has made
 _VERBS = {False: "submitted as", True: "attached to"}
 
 
@@ -121,9 +124,12 @@ class JobRun:
         assert self.job
         job = self.job
         self._reporter.finish()
-        self._collect(job)
+        missing = self._collect(job, self.spec.outputs if outcome.succeeded else ())
         logger.info("%s on %s %s", job.id, job.host, outcome)
-        if self._attached and outcome.succeeded and self.retry.call(self._made) is False:
+        if missing and not (self._attached and self.jobs.launcher.on_host):
+            raise self._outputs_missing(job, missing)
+        if missing or (self._attached and outcome.succeeded and self.retry.call(self._made) is False):
+            self._collect(job)
             return False
         cleanup = self.options.cleanup
         # the files of a lost job are needed to find out why
@@ -154,12 +160,29 @@ class JobRun:
             paths.append(JobPaths(self.options.base_dir, self.spec.key).published_record)
         return all(target_on(self.options.context, path).exists() for path in paths) if paths else None
 
-    def _collect(self, job: JobRef) -> None:
+    def _collect(self, job: JobRef, outputs: Sequence[Output] = ()) -> list[str]:
+        """Mark the outcome as collected, unless one of `outputs` does not exist; returns the paths of those."""
+        deadline = time.monotonic() + (0 if self.jobs.launcher.on_host else _LATE_OUTPUT)
         try:
-            self.retry.call(lambda: self.jobs.client.collect(job))
+            while True:
+                missing = self.retry.call(lambda: self.jobs.client.collect(job, outputs))
+                if not missing or time.monotonic() >= deadline:
+                    return missing
+                time.sleep(jitter(1, 2))
         except RemoteCommandFailed as error:
             # the outcome matters more than the mark; the next run finds and reports it again
             logger.warning("%s was not marked as collected: %s", job.id, error)
+            return []
+
+    def _outputs_missing(self, job: JobRef, missing: Sequence[str]) -> JobError:
+        return JobError(
+            f"the job succeeded, but its outputs do not exist on the host: {', '.join(missing)}; they may be on "
+            "another file system, or on the node that ran it",
+            host=job.host,
+            job=job.id,
+            next_step="let output() name paths that the host shares with its nodes; then run "
+            f"`{self.jobs.client.command_line('collect', job)}`, so that the next run of the task is a new attempt",
+        )
 
     def _remove(self, job: JobRef) -> None:
         try:
@@ -172,7 +195,7 @@ class JobRun:
 def cancel_attempt(jobs: HostJobs, key: str, job: JobRef | None, reason: str) -> None:
     """End an attempt, by default the newest one, without waiting long for its host."""
     retry = jobs.brief_retry()
-    job = job or retry.call(lambda: jobs.client.latest(key))
+    job = job or retry.call(lambda: jobs.client.find(key))
     if job and not retry.call(lambda: jobs.client.status(job)).state.final:
         logger.info("%s on %s: cancelling, as %s", job.id, job.host, reason)
         logger.info("%s on %s %s", job.id, job.host, jobs.cancel(job, retry))

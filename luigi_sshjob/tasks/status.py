@@ -21,6 +21,8 @@ _PROGRESS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*(.*)")
 _PAUSE = 3.0  # seconds between two messages to the scheduler
 _QUIET = 60.0  # seconds without new log lines after which the status mentions it
 _STATUS_LINES = 8
+_REMINDER = 300.0  # seconds between two log lines about a job that has no supervisor that can be watched
+_DOUBTFUL = (State.UNSUPERVISED, State.ELSEWHERE, State.UNKNOWN)
 _WIDTH = 200
 
 
@@ -67,6 +69,7 @@ class StatusReporter:
         self._sent_at = -math.inf
         self._sent: object = None
         self._percentage: int | None = None
+        self._doubt: tuple[State, float] | None = None
 
     @property
     def tail(self) -> Sequence[str]:
@@ -80,6 +83,8 @@ class StatusReporter:
     def observe(self, status: JobStatus) -> None:
         """Log new lines, and report the status."""
         now = self._clock()
+        if status.truncated:
+            self._log.restart("(the command has truncated its log: what it wrote since the last line here may be lost)")
         if status.log:
             self._log.feed(status.log)
             self._grew = now
@@ -90,6 +95,7 @@ class StatusReporter:
             self._since, self._exact = now - status.running_for, True
         self._status = dataclasses.replace(status, log=b"", running_for=None)
         self._unreachable_since = None
+        self._log_doubt(status, now)
         # an end is reported by `conclude`; a claimed job usually starts within a moment
         if not status.state.final and (status.state is not State.CLAIMED or now - self._since > _PAUSE):
             self._report("status", self._describe)
@@ -111,6 +117,14 @@ class StatusReporter:
         self._sent_at = -math.inf
         ran = f" after {text_module.format_duration(self._clock() - self._since)}" if self._exact else ""
         self._report("outcome", lambda: [f"{outcome}", f"on {self._job.host}{ran}"])
+
+    def _log_doubt(self, status: JobStatus, now: float) -> None:
+        """Warn when it becomes doubtful what the job does, and every few minutes of that."""
+        if status.state not in _DOUBTFUL:
+            self._doubt = None
+        elif self._doubt is None or self._doubt[0] is not status.state or now - self._doubt[1] >= _REMINDER:
+            self._doubt = (status.state, now)
+            logger.warning("[%s] %s on %s: %s", self._job.id, status.state.value, self._job.host, status.reason)
 
     def _report(self, kind: str, head: Callable[[], list[str]]) -> None:
         now = self._clock()

@@ -93,7 +93,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     def _find_job(self, *, brief: bool = False) -> Job:
         jobs = JobOptions.of(self).host_jobs()
-        ref = (self._submitted and self._submitted.ref) or jobs.client.latest(job_key(self.task_id))
+        ref = (self._submitted and self._submitted.ref) or jobs.client.find(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
                 "the task has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"

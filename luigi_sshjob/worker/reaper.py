@@ -55,7 +55,7 @@ class JobLease:
     def find_job(self) -> JobRef | None:
         """The newest attempt. Raises `SSHJobError`."""
         jobs = HostJobs(self.context.connection, self.base_dir, get_launcher(self.launcher))
-        return jobs.brief_retry().call(partial(jobs.client.latest, self.key))
+        return jobs.brief_retry().call(partial(jobs.client.find, self.key))
 
 
 class Reaper:

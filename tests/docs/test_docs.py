@@ -67,7 +67,7 @@ def myhost(host, luigi_cfg, tmp_path, monkeypatch) -> Iterator[str]:
     if ".luigi-sshjob" in left:
         control = JobClient(RemoteContext("myhost").connection, "~/.luigi-sshjob", get_launcher("nohup"))
         monitor = JobMonitor(control, Retry(60), poll_interval=0.5, start_timeout=10)
-        for job in filter(None, map(control.latest, host.run("ls", ".luigi-sshjob/jobs").split())):
+        for job in filter(None, map(control.find, host.run("ls", ".luigi-sshjob/jobs").split())):
             if not control.status(job).state.final:
                 monitor.cancel(job, grace=0)
     if left:

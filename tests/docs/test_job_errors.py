@@ -47,7 +47,7 @@ def test_an_unwritable_job_directory_is_named(env, bench):
 def test_a_job_that_cannot_be_cancelled_or_collected_is_named(env, bench):
     job = bench.submit("sleep 541").job
     processes.wait_until(lambda: bench.running("sleep 541"), "the command")
-    env.host.run("sed", "-i.bak", "s/^machine: .*/machine: elsewhere/", f"{job.directory}/identity")
+    env.host.run("sed", "-i.bak", "s/^boot: .*/boot: another.1/", f"{job.directory}/identity")
     with pytest.raises(SSHJobError) as caught:
         bench.monitor.cancel(job, 0)
     assert_complete(caught.value, "the job cannot be cancelled from this host")

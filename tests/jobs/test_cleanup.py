@@ -63,7 +63,7 @@ def test_a_time_limit_of_an_attempt_that_was_cleaned_up_does_not_end_the_next(be
     """Its watchdog lives on where its supervisor was killed, to end what that has left."""
     bench.submit("echo old; exec sleep 361", time_limit=12, kill_grace=1)
     processes.wait_until(lambda: bench.running("sleep 361") and bench.running("sleep 12"), "the command")
-    old = bench.client.latest("Task")
+    old = bench.client.find("Task")
     bench.host.run("kill", "-9", bench.host.run("sed", "-n", "s/pid: //p", f"{old.directory}/identity").strip())
     if not cleaned:
         processes.wait_until(lambda: bench.client.status(old).state is State.LOST, "the end by the watchdog")
@@ -89,7 +89,7 @@ def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_anothe
     """Else that one's cancellation would end it, too."""
     bench.run("setsid sleep 363 >/dev/null 2>&1 & :")
     left = [pid for pid, args in bench.host.processes() if "sleep 363" in args]
-    first = bench.client.latest("Task")
+    first = bench.client.find("Task")
     bench.listing.discard([first])
     assert bench.host.run("ls", "-A", first.directory) == "collected\n"
     second = bench.submit("sleep 364").job

@@ -74,7 +74,7 @@ def test_a_request_that_is_cut_off_at_the_end_of_a_word_is_not_run(bench):
     """A shell runs the last line of its input also without the newline; of a submit that could be half a job."""
     remote = RemoteShell(bench.client._connection.transport, deadline=time.monotonic() + 20)
     session = remote.session
-    request = remote.protocol.request(request_text("job_latest", "~", "x"))
+    request = remote.protocol.request(request_text("job_find", "~", "x", ""))
     session.write(request[:-3], deadline=time.monotonic() + 5)
     session.close_stdin()
     answer = b""

@@ -34,3 +34,39 @@ def test_a_hundred_megabytes_of_log_arrive_byte_by_byte(bench):
     outcome = bench.monitor.wait(job, watch)
     assert outcome.log_bytes == size == megabytes * 1_000_000
     assert seen.hexdigest() == bench.host.run("sha256sum", f"{job.directory}/log").split()[0]
+
+
+def test_a_log_that_the_command_truncates_is_not_lost_silently(bench):
+    """As by opening /dev/stderr, because it is a file."""
+    command = f"echo one; {bench.until_released('echo two >/dev/stderr; echo three')}"
+    job = bench.submit(command).job
+    seen: list[object] = []
+
+    def watch(status) -> None:
+        if status.truncated:
+            seen.append("truncated")
+        if status.log:
+            seen.append(status.log)
+            bench.release()
+
+    assert bench.monitor.wait(job, watch).succeeded
+    assert seen[:2] == [b"one\n", "truncated"]
+    assert b"".join(seen[2:]) == b"two\nthree\n"
+
+
+@pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 4096])
+def test_a_truncation_is_noticed_whatever_the_sizes(bench, size):
+    other = 2 * size
+    job = bench.submit(f"printf %{size}s a; {bench.until_released(f'printf %{other}s b >/dev/stderr')}").job
+    seen, truncations = bytearray(), 0
+
+    def watch(status) -> None:
+        nonlocal truncations
+        truncations += status.truncated
+        seen.extend(status.log)
+        if len(seen) == size:
+            bench.release()
+
+    assert bench.monitor.wait(job, watch).succeeded
+    assert truncations == 1
+    assert bytes(seen) == b"a".rjust(size) + b"b".rjust(other)

@@ -10,6 +10,7 @@ import pytest
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.jobs.model import State
 from luigi_sshjob.jobs.spec import Output
+from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
 from support.settings import both_transports
@@ -176,17 +177,16 @@ def test_another_process_with_the_same_number_is_not_the_supervisor(bench):
     assert bench.monitor.wait(job, lambda _: None).state == "lost"
 
 
-def test_a_deleted_job_directory_is_lost_when_nothing_runs_any_more(bench):
+def test_a_deleted_job_directory_is_made_again_for_the_record(bench):
     there = f"{bench.folder}/there"
     job = bench.submit(f"touch {there}; while [ -e {there} ]; do sleep 0.1; done").job
     bench.wait_for_file(there)
     bench.host.run("rm", "-rf", job.directory)
-    assert bench.client.status(job).state is State.UNSUPERVISED
-    with pytest.raises(RemoteCommandFailed, match="directory was deleted is still running"):
+    assert bench.client.status(job).state is State.RUNNING
+    with pytest.raises(RemoteCommandFailed, match="an earlier attempt is still running"):
         bench.submit("true")
     bench.host.run("rm", there)
-    outcome = bench.monitor.wait(job, lambda _: None)
-    assert (outcome.state, "was deleted" in outcome.reason) == ("lost", True)
+    assert bench.monitor.wait(job, lambda _: None).succeeded
 
 
 DELETED = {
@@ -212,8 +212,13 @@ def test_deleting_files_of_a_running_job_never_starts_a_second_run(bench):
     for key, how in DELETED.items():
         keys.append(key)
         bench.host.run("sh", "-c", how.format(directory=jobs[key].directory, base=base))
+        # a session that has not created the base directory
+        close_shells()
         for bench.key in keys:
-            with pytest.raises(RemoteCommandFailed, match="directory was deleted is still running"):
+            if bench.key == "Spec" and how != DELETED["Base"]:
+                assert bench.submit(command).attached
+                continue
+            with pytest.raises(RemoteCommandFailed, match="an earlier attempt is still running"):
                 bench.submit(command)
     bench.release()
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the jobs")

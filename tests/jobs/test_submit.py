@@ -113,7 +113,7 @@ def test_an_empty_claim_is_reused(bench):
 def test_a_damaged_attempt_is_left_alone(bench):
     first = bench.submit("exit 1").job
     bench.wait_for_file(f"{first.directory}/exit_record")
-    bench.host.run("sh", "-c", f"cd {first.directory} && rm spec exit_record digests")
+    bench.host.run("sh", "-c", f"cd {first.directory} && rm spec exit_record digests started identity*")
     second = bench.submit("exit 0").job
     assert second.attempt == 2
     assert bench.monitor.wait(second, lambda _: None).succeeded

@@ -88,7 +88,8 @@ TRANSLATED = {("config/schema.py", "ValueError"), ("tasks/tracking.py", "ValueEr
 # Calls of the scripts that give the reason of an outcome.
 _REASON = re.compile(
     r'(?:\b(?:job_)?reason=|\bdoubt=|\badd_reason |\bquery_failed |lost_unless_ended "\$1" |submission_refused "\$1" )'
-    r'"((?:[^"\\]|\\.)+)"'
+    r'"((?:[^"\\]|\\.)+)"|^reason: ([^"\n]+)',
+    re.MULTILINE,
 )
 
 
@@ -218,7 +219,7 @@ def reasons() -> list[tuple[str, str]]:
         # not those that only pass a reason on
         found += [
             (path.name, text)
-            for text in _REASON.findall(path.read_text())
+            for text in map("".join, _REASON.findall(path.read_text()))
             if re.search("[a-z]{3} [a-z]", re.sub(r"\$\{?\w+[^ }]*\}?", "", text))
         ]
     return found

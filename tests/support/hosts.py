@@ -232,12 +232,14 @@ class DockerHost(Host):
         self._up().exec_run(trace, user="root", detach=True)
 
         def traced() -> bool:
-            return "TracerPid:\t0\n" not in self.run("cat", f"/proc/{pid}/status", user="root")
+            status = self.run("cat", f"/proc/{pid}/status", user="root", check=False)
+            return "TracerPid:" in status and "TracerPid:\t0\n" not in status
 
         processes.wait_until(traced, "strace")
         yield
         # KILL: when asked to end, strace can wait for a process that waits for its vforked child, which strace holds
-        self.run("pkill", "-KILL", "-x", "strace", user="root")
+        # unless it has ended with the process
+        self.run("pkill", "-KILL", "-x", "strace", user="root", check=False)
         processes.wait_until(lambda: not traced(), "the end of strace")
 
     def log_text(self) -> str:

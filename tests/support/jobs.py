@@ -64,8 +64,7 @@ class Bench:
 
     def supervisor(self) -> int:
         """The process id of a running supervisor. Those of other tests may be ending on the same host."""
-        library = f"{self.folder}/lib/"
-        return next(pid for pid, args in self.host.processes() if "supervise.sh" in args and library in args)
+        return next(pid for pid, args in self.host.processes() if "supervise.sh" in args and self.folder in args)
 
     def wait_for_file(self, path: str) -> None:
         processes.wait_until(lambda: self.host.run("sh", "-c", f"test -e {path} && echo yes || true"), path)

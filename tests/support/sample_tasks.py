@@ -107,6 +107,8 @@ class Restless(RemoteJobTask):
               sleep 0.3
             done
             yes {self.number} | head -c {BURST}
+            # also on a full disk
+            exit 0
         """
 
     def log(self) -> bytes:

@@ -108,3 +108,23 @@ def test_control_characters_and_tags_are_shown_not_executed():
     assert text_module.escape_status("<b></b><!--<?&lt;&#60;&copy") == (
         "<\u2060b><\u2060/b><\u2060!--<\u2060?&\u2060lt;&\u2060#60;&\u2060copy"
     )
+
+
+def test_a_doubt_about_a_job_is_logged_at_once_and_every_five_minutes(caplog):
+    recorder = Recorder()
+    reporter = recorder.reporter()
+    expected = []
+    for second, state, logged in (
+        (0, State.RUNNING, False),
+        (1, State.UNSUPERVISED, True),
+        (300, State.UNSUPERVISED, False),
+        (301, State.UNSUPERVISED, True),
+        (302, State.ELSEWHERE, True),
+        (303, State.RUNNING, False),
+        (304, State.ELSEWHERE, True),
+        (305, State.UNKNOWN, True),
+    ):
+        recorder.now = float(second)
+        reporter.observe(JobStatus(state, f"why at {second} s"))
+        expected += [f"[Task/1] {state.value} on box: why at {second} s"] * logged
+        assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == expected

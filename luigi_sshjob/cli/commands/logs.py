@@ -8,7 +8,7 @@ import sys
 from luigi_sshjob.cli.hosts import find_jobs
 from luigi_sshjob.cli.render import strip_escapes
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobRef
+from luigi_sshjob.jobs.model import JobRef, JobStatus
 
 _CHUNK = 1 << 16  # bytes
 
@@ -18,13 +18,19 @@ def run(arguments: argparse.Namespace) -> int:
     ((host, job),) = find_jobs(arguments, [arguments.job])
     offset = 0 if arguments.tail is None else _tail_offset(host, job, arguments.tail)
     if arguments.follow:
-        outcome = host.monitor().wait(job, lambda status: _write(status.log), offset=offset)
+        outcome = host.monitor().wait(job, _show, offset=offset)
         print(f"{job.id} {strip_escapes(str(outcome))}", file=sys.stderr)
         return 0 if outcome.succeeded else 1
     while chunk := host.client.status(job, offset).log:
         _write(chunk)
         offset += len(chunk)
     return 0
+
+
+def _show(status: JobStatus) -> None:
+    if status.truncated:
+        print("luigi-sshjob: the command has truncated its log; from its beginning:", file=sys.stderr)
+    _write(status.log)
 
 
 def _write(log: bytes) -> None:

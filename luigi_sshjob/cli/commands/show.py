@@ -108,10 +108,13 @@ def _next_steps(host: HostJobs, job: JobRef, details: JobDetails) -> Iterator[st
         yield {
             State.CLAIMED: "no supervisor has started yet; the task that waits for the job starts one again",
             State.UNSUPERVISED: "it runs without a supervisor, so its exit code is lost: wait until it ends, or end it",
-            State.ELSEWHERE: "query the machine on which it runs, or wait: its record is visible from here",
-            State.UNKNOWN: "its directory cannot be read at the moment; a file server may be down",
+            State.ELSEWHERE: "use that machine as the host, or wait: its record will be visible from here",
+            State.UNKNOWN: "wait until its directory can be used again; a file server may be down",
         }.get(summary.state, f"follow its log: {command('logs -f')}")
-        yield f"end it: {command('kill')}"
+        if summary.state in (State.ELSEWHERE, State.UNKNOWN):
+            yield f"give it up, if it is certainly not running any more: {command('forget --lost')}"
+        else:
+            yield f"end it: {command('kill')}"
         return
     yield f"see its log: {command('logs')}"
     if summary.collected:

@@ -35,6 +35,8 @@ class Launcher:
     """Seconds after which a launch is repeated if no supervisor has started; harmless, as only one can win."""
     launches: float = 6
     """How many launches are tried."""
+    on_host: bool = True
+    """Whether the jobs run on the host itself, and so see the same files."""
 
     def launch(self, options: LaunchOptions) -> LaunchSpec:  # noqa: ARG002 - the interface of all launchers
         """Raises `ConfigurationError` for options that the launcher does not accept."""

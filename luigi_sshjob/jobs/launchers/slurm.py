@@ -57,7 +57,7 @@ class SlurmLauncher(Launcher):
 
 
 # sbatch itself retries for a while; after that unreachable_timeout limits how long a task waits for the cluster
-SLURM = SlurmLauncher(name="slurm", start_timeout=30.0, launches=math.inf)
+SLURM = SlurmLauncher(name="slurm", start_timeout=30.0, launches=math.inf, on_host=False)
 
 
 def _name(name: Any) -> str:

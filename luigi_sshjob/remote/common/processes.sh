@@ -1,11 +1,11 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 # Finds and ends the processes of a job.
 
-# claim_run_marker DIR [SUFFIX]: creates the file that marks the run as claimed; fails if it exists. Exclusive, and done
-# by a builtin.
+# claim_run_marker DIR [SUFFIX [TEXT]]: creates the file that marks the run as claimed; fails if it exists. Exclusive, and
+# done by a builtin.
 claim_run_marker() {
   set -C
-  { true >"$1/$SJ_STARTED${2-}"; } 2>/dev/null
+  { { [ -z "${3-}" ] || emit "$3"; } >"$1/$SJ_STARTED${2-}"; } 2>/dev/null
   claimed=$?
   set +C
   return "$claimed"
@@ -39,14 +39,58 @@ process_table() {
   fi
 }
 
-# pids_with_marker MARKER: sets $marked_pids to the ids of the processes that have MARKER in their environment. Children
-# inherit it, also if they call setsid or fork twice. Fails if that cannot be determined, as on a host that allows no
-# more processes: an empty list would be taken for an answer.
+# describe_command PID: sets $job_command, which an identity keeps, to the process, session, group and start of the
+# command. If there is $setsid, its session and group have the same number.
+describe_command() {
+  process_start "$1" || return
+  job_command="$1 ${process_session:--} ${process_group:--} $start"
+  [ -z "$setsid" ] || job_command="$1 $1 $1 $start"
+}
+
+# command_lives: whether the command in $job_command, or a process in the session or group that it leads, is left. Sets
+# $command_root to its number, or to "none". This also finds what the marker does not: programs that have replaced their
+# environment.
+command_lives() {
+  command_root=none
+  # shellcheck disable=SC2086
+  set -- $job_command
+  [ $# -ge 4 ] || return 1
+  if process_start "$1"; then
+    # a number is not given to another process while a session or a group has it
+    [ "$start" = "${job_command#"$1 $2 $3 "}" ] || return 1
+  elif [ "$1" != "$2" ] || ! session_lives "$1"; then
+    return 1
+  fi
+  command_root=$1
+}
+
+# session_lives ID: whether a process has that session or process group; succeeds also if that cannot be determined.
+session_lives() {
+  if [ -r /proc/self/stat ]; then
+    for stat_file in /proc/[0-9]*/stat; do
+      member=${stat_file#/proc/}
+      process_start "${member%/stat}" || continue
+      [ "$process_session" != "$1" ] && [ "$process_group" != "$1" ] || return 0
+    done
+    return 1
+  fi
+  members=$(ps -A -o pgid= -o stat=) || return 0
+  while read -r process_group member; do
+    case $member in Z*) ;; *) [ "$process_group" != "$1" ] || return 0 ;; esac
+  done <<MEMBERS
+$members
+MEMBERS
+  return 1
+}
+
+# pids_with_marker MARKERS: sets $marked_pids to the ids of the processes that have a line of MARKERS in their
+# environment. Children inherit it, also if they call setsid or fork twice. Fails if that cannot be determined, as on a
+# host that allows no more processes: an empty list would be taken for an answer.
 pids_with_marker() {
   marked_pids=
   [ -r /proc/self/stat ] || return 0
-  # for grep a line break ends a pattern. Without -z busybox stops at the first NUL.
-  found=$(grep -lzsF -- "${1##*"$newline"}" /proc/[0-9]*/environ)
+  # without -z busybox stops at the first NUL
+  found=$(grep -lzsF -- "$1" /proc/[0-9]*/environ)
   # 2: environments of other accounts are unreadable
   [ $? -le 2 ] || return 1
   for marked in $found; do
@@ -55,9 +99,10 @@ pids_with_marker() {
   done
 }
 
-# job_processes MARKER ROOT: sets $job_known to a line PID.START for each process that has MARKER, is ROOT or in the
-# session that ROOT leads, is in $job_known, or descends from one of these. ROOT is "none", or a child that was not yet
-# waited for, so that its id is not reused. Fails if they cannot be determined within about five seconds.
+# job_processes MARKERS ROOT: sets $job_known to a line PID.START for each process that has one of MARKERS, is ROOT or in
+# the session that ROOT leads, is in $job_known, or descends from one of these. ROOT is the $command_root of a command
+# that lives, or a child that was not yet waited for, so that its id is not reused. Fails if they cannot be determined
+# within about five seconds.
 job_processes() {
   scans=0
   until scan_processes "$1" "$2"; do
@@ -86,14 +131,19 @@ scan_processes() {
         grown = 0
         for (pid in parent) if (!(pid in member) && parent[pid] in member) { member[pid]; grown = 1 }
       } while (grown)
-      for (pid in member) if (pid in id) print id[pid]
+      # parents first, which may react to the end of a child
+      for (pid in member) if (pid in id) {
+        for (i = ++found; i > 1 && sorted[i - 1] > pid + 0; i--) sorted[i] = sorted[i - 1]
+        sorted[i] = pid + 0
+      }
+      for (i = 1; i <= found; i++) print id[sorted[i]]
       if (complete) print "."
     }')
   # the "." at the end: the table was complete, and so is the output of awk
   case $found in .) job_known= ;; *"$newline.") job_known=${found%.} ;; *) return 1 ;; esac
 }
 
-# signal_job SIGNAL MARKER ROOT [SPARED]: signals all processes that job_processes finds, except SPARED. Fails if it finds
+# signal_job SIGNAL MARKERS ROOT [SPARED]: signals all processes that job_processes finds, except SPARED. Fails if it finds
 # no process; succeeds if that cannot be determined.
 signal_job() {
   job_processes "$2" "$3" || return 0
@@ -104,7 +154,21 @@ signal_job() {
   return 0
 }
 
-# kill_job MARKER ROOT GRACE TIMED: sends TERM, waits up to GRACE seconds, then sends KILL until no process is left;
+# name_survivors: sets $survivors to the processes in $job_known, each with its account and program.
+name_survivors() {
+  survivors=
+  for known in $job_known; do
+    known=${known%%.*} stat_line='(unknown)'
+    { read -r stat_line <"/proc/$known/stat"; } 2>/dev/null
+    stat_line=${stat_line#*\(}
+    # shellcheck disable=SC2046
+    set -- $(ls -ld "/proc/$known" 2>/dev/null)
+    survivors="$survivors${survivors:+, }$known (${stat_line%\)*}${3:+ of $3})"
+  done
+  return 0
+}
+
+# kill_job MARKERS ROOT GRACE TIMED: sends TERM, waits up to GRACE seconds, then sends KILL until no process is left;
 # fails after another ten seconds. Processes that were seen once are remembered, because the end of a parent hides its
 # children. If TIMED is not empty, ROOT is a time(1): it gets no TERM, which would end it before it reports on its
 # child. Sets $strongest to the last signal that was needed.

@@ -13,15 +13,20 @@ else
 fi
 
 # boot_time: sets $boot_time to the time in seconds since 1970 at which this machine booted, so that `now` needs no
-# process; to nothing if there is no /proc/uptime.
+# process; to nothing if it is unknown.
 boot_time() {
-  boot_time=
-  [ -r /proc/uptime ] && read -r uptime _ </proc/uptime && boot_time=$(date +%s) && boot_time=$((boot_time - ${uptime%%.*}))
+  if [ -r /proc/uptime ]; then
+    read -r uptime _ </proc/uptime && boot_time=$(date +%s) && boot_time=$((boot_time - ${uptime%%.*}))
+  else
+    # "{ sec = 1700000000, usec = 0 } …"
+    boot_time=$(sysctl -n kern.boottime 2>/dev/null)
+    boot_time=${boot_time#*sec = } boot_time=${boot_time%%,*}
+  fi
 }
 
 # now: sets $now to the time of this host in UTC, for people; it is never compared with that of another host.
 now() {
-  if [ -n "$boot_time" ] && read -r uptime _ </proc/uptime; then
+  if [ -r /proc/uptime ] && [ -n "$boot_time" ] && read -r uptime _ </proc/uptime; then
     utc $((boot_time + ${uptime%%.*}))
   else
     now=$(date -u +%Y-%m-%dT%H:%M:%SZ)

@@ -111,14 +111,11 @@ lock_submission() {
   submitter=$$
   [ ! -r /proc/self/stat ] || read -r submitter _ </proc/self/stat
   process_start "$submitter"
-  submitter="$SJ_MACHINE $submitter $start"
+  submitter=$boot.$submitter.$start
   create_submission_lock "$1" && return
-  read -r holder_machine holder holder_start <"$1/$SJ_SUBMITTING"
-  if [ "$holder_machine" = "$SJ_MACHINE" ]; then
-    if process_start "$holder" && [ "$start" = "$holder_start" ]; then return 1; fi
-  elif [ "$SJ_INSIST" != yes ]; then
-    return 1
-  fi
+  read -r submitting <"$1/$SJ_SUBMITTING"
+  ! holder_lives "$submitting" || return 1
+  case $submitting in "$boot".*) ;; *) [ "$SJ_INSIST" = yes ] || return 1 ;; esac
   rm -f "$1/$SJ_SUBMITTING"
   create_submission_lock "$1"
 }
@@ -167,7 +164,7 @@ submit_together() {
   key=${1%/*}
   submission=${key##*/}/${1##*/} submission_from=$1 index=-
   # a unique name, because the same job may be the first of another array later
-  [ $# -eq 1 ] || submission="$submission+$(($# - 1)).${submitter##* }" index=0
+  [ $# -eq 1 ] || submission="$submission+$(($# - 1)).${submitter##*.}" index=0
   for submitted_dir; do
     emit "$submission
 $submission_from

@@ -1,9 +1,21 @@
 # shellcheck shell=sh disable=SC2154
 # Marks outcomes as collected, and removes collected attempts.
 
-# job_collect DIR BY: marks the outcome as collected; the next submission is a new attempt.
+# job_collect DIR BY [OUTPUT]...: marks the outcome as collected; the next submission is a new attempt. If outputs are
+# missing, responds with a part for each of them instead.
 job_collect() {
-  [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
+  collected_directory=$1 collected_by=$2
+  shift 2
+  missing='' output_index=0
+  for output; do
+    if [ ! -e "$output" ]; then
+      refresh_directory "${output%/*}"
+      [ -e "$output" ] || { missing=yes && part missing "$output_index"; }
+    fi
+    output_index=$((output_index + 1))
+  done
+  [ -n "$missing" ] || [ ! -d "$collected_directory" ] || [ -e "$collected_directory/$SJ_COLLECTED" ] ||
+    privately mark_collected "$collected_directory" "$collected_by"
 }
 
 # mark_collected DIR BY: the mark contains the exit record, too, for clients that still watch when the rest is removed.
@@ -11,19 +23,26 @@ mark_collected() {
   # not emptied yet if the attempt was lost
   [ ! -s "$1/$SJ_ENVIRONMENT" ] || true >"$1/$SJ_ENVIRONMENT"
   record=
-  [ ! -e "$1/$SJ_RECORD" ] || while IFS= read -r shown; do record=$record$newline$shown; done <"$1/$SJ_RECORD"
-  # in a single write; on a full disk an empty mark must do
-  { emit "collected_by: $2$record" >"$1/$SJ_COLLECTED"; } 2>/dev/null || true >"$1/$SJ_COLLECTED" || {
+  job_state "$1"
+  case $job_state in
+    ended) read_record "$1/$SJ_RECORD" ;;
+    lost) record="outcome: lost${newline}reason: $job_reason" ;;
+  esac
+  # in a single write; on a full disk an empty mark must do, and without a free inode that of another empty file
+  {
+    { emit "collected_by: $2${record:+$newline$record}" || true; } >"$1/$SJ_COLLECTED" ||
+      mv "$1/$SJ_ENVIRONMENT" "$1/$SJ_COLLECTED"
+  } 2>/dev/null || {
     unwritable "$1"
     refuse mark-not-written "cannot mark the outcome as collected in $1: $why"
   }
 }
 
-# assert_job_directory DIR: refuses other paths; sets $above to the directory of all jobs.
+# assert_job_directory DIR: refuses other paths; sets $jobs_above to the directory of all jobs.
 assert_job_directory() {
-  above=${1%/*/*}
-  case ${1##*/} in '' | *[!0-9]*) above= ;; esac
-  if [ "${above##*/}" != jobs ] || [ -h "$1" ] || { [ -e "$1" ] && [ ! -O "$1" ]; }; then
+  jobs_above=${1%/*/*}
+  case ${1##*/} in '' | *[!0-9]*) jobs_above= ;; esac
+  if [ "${jobs_above##*/}" != jobs ] || [ -h "$1" ] || { [ -e "$1" ] && [ ! -O "$1" ]; }; then
     refuse not-a-job-directory "this is not a job directory: $1"
   fi
 }
@@ -50,25 +69,30 @@ job_remove() {
 
 # job_discard DIR: removes all of an attempt that was collected and has ended or is lost, also its mark, by a single
 # rename: a directory that is half removed could be taken for one that has not ended. While processes of an ended
-# attempt are left, its mark stays: they have its number in their environment, and the next attempt with that number
-# would find them.
+# attempt are left, or may be on another machine, its mark stays: they have its number in their environment, and the next
+# attempt with that number would find them.
 job_discard() {
   [ -d "$1" ] || return 0
   assert_job_directory "$1" || return
   job_state "$1"
   case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
-  if [ "$job_state" = ended ] && may_run "$1"; then
+  if [ "$job_state" = ended ] && { is_given_up "$1" || may_run "$1"; }; then
     job_remove "$1"
     return
   fi
-  sweep "${above%/jobs}"
-  privately discard "$1" "${above%/jobs}/lib/.stage.$SJ_SELF"
+  sweep "${jobs_above%/jobs}"
+  privately discard "$1" "${jobs_above%/jobs}/lib/.stage.$SJ_SELF"
+}
+
+is_given_up() {
+  read_record "$job_record"
+  case $record in *"${newline}reason: given up by "*) ;; *) return 1 ;; esac
 }
 
 # discard DIR STAGE: with its last attempt the task's directory is removed, too, unless it contains an output.
 discard() {
   mkdir -p "$2" && mv "$1" "$2/" && rm -rf "$2" || return
   rmdir "${1%/*}" 2>/dev/null || return 0
-  above=${1%/*}
-  rm -f "${above%/*}/.used.${above##*/}"
+  task_directory=${1%/*}
+  rm -f "${task_directory%/*}/.used.${task_directory##*/}"
 }

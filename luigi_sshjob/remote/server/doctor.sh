@@ -178,7 +178,7 @@ doctor_detach() {
   { exec "$detach" sleep 300; } </dev/null >/dev/null 2>&1 &
   detached=$!
   process_start "$detached" || start=
-  part detached 0 "$SJ_MACHINE $detached $start"
+  part detached 0 "$machine $detached $start"
   process_start "$PPID" || start=
   part server 0 "$PPID $start"
 }

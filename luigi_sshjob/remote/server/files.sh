@@ -94,11 +94,8 @@ fs_prepare() { fs_mkdir "$1" yes no && sweep_directory "$1"; }
 # sweep_directory DIRECTORY: removes temporary files whose writer died at least a day ago; a writer that has lost its
 # connection continues on a new one.
 sweep_directory() {
-  for leftover in "$1"/.sshjob-tmp."$SJ_MACHINE".*; do
-    [ -e "$leftover" ] || continue
-    owner=${leftover##*/.sshjob-tmp."$SJ_MACHINE".}
-    process_start "${owner%%.*}" || start=
-    [ "$owner" = "${owner%%.*}.$start" ] || find "$leftover" -prune -mtime +0 -exec rm -rf -- {} \;
+  for leftover in "$1"/.sshjob-tmp.*.*.*; do
+    [ ! -e "$leftover" ] || holder_lives "${leftover##*/.sshjob-tmp.}" || remove_old "$leftover"
   done
   return 0
 }

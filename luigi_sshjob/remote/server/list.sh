@@ -64,7 +64,7 @@ job_show() {
   if [ -s "$1/$SJ_LOG" ]; then part log_bytes 0 "$(size_of "$1/$SJ_LOG")"; fi
   used=$(du -sk "$1" 2>/dev/null)
   part kibibytes 0 "${used%%[!0-9]*}"
-  pids_with_marker "SSHJOB_LOG=$1/$SJ_LOG"
+  marks_of "$1/$SJ_LOG" && pids_with_marker "$marks"
   # shellcheck disable=SC2086
   set -- "$1" $marked_pids
   part processes 0 $(($# - 1))

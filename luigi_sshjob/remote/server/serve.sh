@@ -21,6 +21,8 @@ seconds_since() {
 }
 
 unset CDPATH ENV
+# an rc file may have left it, and relative paths mean the same everywhere: below it
+cd 2>/dev/null || :
 IFS=' 	
 '
 # jobs are launched with the account's own, see launch_nohup
@@ -31,26 +33,28 @@ export LC_ALL
 SJ_MARK=$newline$SJ_TOKEN
 SJ_UMASK=$(umask)
 host_identity
-SJ_MACHINE=$machine SJ_BOOT=$boot
+hardware_identity
 measure_uptime
 # part of the names of this session's files, so that others can tell when they are abandoned
 process_start $$
-SJ_SELF=$machine.$$.$start
+SJ_SELF=$boot.$$.$start
 SJ_SWEPT=$newline
 trap 'leave' EXIT
 
-# sweep BASE: removes the files that killed sessions have left there, once for each base directory. This session may
-# then create files there.
+# sweep BASE: removes the files that killed sessions have left there, once for each base directory; those of sessions of
+# another boot, which may be another machine, when they are a day old. This session may then create files there.
 sweep() {
   case $SJ_SWEPT in *"$newline$1$newline"*) return 0 ;; esac
   SJ_SWEPT=$SJ_SWEPT$1$newline
-  for leftover in "$1"/lib/.stage."$SJ_MACHINE".* "$1"/lib/.look."$SJ_MACHINE".*; do
-    owner=${leftover##*/.*."$SJ_MACHINE".}
+  for leftover in "$1"/lib/.stage.* "$1"/lib/.look.*; do
+    owner=${leftover##*/.stage.} owner=${owner##*/.look.}
     [ -e "$leftover" ] || continue
-    process_start "${owner%%.*}" || start=
-    case $owner. in "${owner%%.*}.$start."*) ;; *) rm -rf "$leftover" ;; esac
+    case $owner in "$boot".*) holder_lives "$owner" || rm -rf "$leftover" ;; *) remove_old "$leftover" ;; esac
   done
 }
+
+# remove_old PATH: removes it unless it was changed within a day.
+remove_old() { find "$1" -prune -mtime +0 -exec rm -rf -- {} \;; }
 
 # leave: removes all files of this session.
 leave() {

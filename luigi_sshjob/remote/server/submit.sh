@@ -1,8 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Installs the supervisor, claims attempts and launches them. All verbs are idempotent, and respond in parts, because
+# Installs the supervisor, and claims attempts. All verbs are idempotent, and respond in parts, because
 # anything may print a line in between, for example the dynamic linker.
 
-SJ_DETACH='' SJ_NEW_BASES=$newline SJ_COUNTED=''
+SJ_NEW_BASES=$newline
 
 # install_supervisor BASE HASH [NAME TEXT]...: installs the supervisor's files at BASE/lib/HASH, all or none.
 install_supervisor() { privately install_files "$@"; }
@@ -78,10 +78,10 @@ find_or_claim() {
   while :; do
     latest_attempt "$jobs"
     dir=$jobs/$latest
-    # Each is looked at once, because another worker may collect the attempt at any moment. The spec comes first: it is
-    # removed only after the mark was made.
-    has_spec='' has_mark=''
-    [ ! -e "$dir/$SJ_SPEC" ] || has_spec=yes
+    # Each is looked at once, because another worker may collect the attempt at any moment. The mark comes last: the
+    # files are removed only after it was made.
+    has_files='' has_mark=''
+    ! has_attempt "$dir" || has_files=yes
     [ ! -e "$dir/$SJ_COLLECTED" ] || has_mark=yes
     if [ -n "$has_mark" ] && [ "$latest" -gt "$known_attempt" ]; then
       part collected "$latest"
@@ -89,23 +89,37 @@ find_or_claim() {
       return
     elif [ -n "$has_mark" ] || [ "$latest" -eq 0 ]; then
       next_number || return 1
-    elif [ -n "$has_spec" ]; then
+    elif [ -n "$has_files" ]; then
       found_attempt "$1"
       return
     else
+      is_absent "$dir/$SJ_SPEC"
+      [ -z "$unsearchable" ] || refuse directory-not-searchable \
+        "no permission to search the directory $unsearchable" || return 1
       # part of it was deleted, or it was not created by this package
       assert_not_running "$dir" || return 1
       [ "$latest" -gt "$damaged" ] || next_number || return 1
     fi
     claim "$@" && return
     [ -e "$jobs/$latest" ] || return 1
-    [ -e "$jobs/$latest/$SJ_SPEC" ] || damaged=$latest
+    has_attempt "$jobs/$latest" || damaged=$latest
   done
+}
+
+# has_attempt DIR: whether it has one of the files of an attempt; the others may have been deleted while it runs.
+has_attempt() {
+  for file in "$SJ_SPEC" "$SJ_STARTED" "$SJ_IDENTITY" "$SJ_RECORD"; do
+    [ ! -e "$1/$file" ] || return 0
+  done
+  return 1
 }
 
 # next_number: sets $latest to the next number. The highest one is also noted outside of the task's directory, in case
 # that is deleted while the job runs.
 next_number() {
+  for earlier in "$jobs"/[0-9]*; do
+    is_recorded "$earlier" || ! attempt_lives "$earlier" || refuse_running "$earlier" || return 1
+  done
   latest=$((latest + 1))
   used=''
   note=$base/jobs/.used.${jobs##*/}
@@ -121,20 +135,30 @@ next_number() {
     done
   elif is_new "$base/jobs"; then
     # the note may have been deleted, too: check all numbers
-    ! marker_in_use "SSHJOB_LOG=$jobs/" || refuse_running "$jobs" || return 1
+    marks_of "$jobs/" && ! marker_in_use "$marks" || refuse_running "$jobs" || return 1
   fi
   # not essential: on a full disk the claim reports the error
   emit "$latest" 2>/dev/null >"$note" || true
 }
 
+# is_recorded DIR: whether there is an exit record of the attempt; what its processes leave behind does not count then.
+is_recorded() {
+  [ ! -s "$1/$SJ_RECORD" ] || return 0
+  [ -s "$1/$SJ_COLLECTED" ] || return 1
+  while read -r shown; do
+    case $shown in 'outcome: '*) return 0 ;; esac
+  done <"$1/$SJ_COLLECTED"
+  return 1
+}
+
 # assert_not_running DIR: refuses another attempt while processes of that one run, whose directory was deleted or
 # damaged.
 assert_not_running() {
-  ! may_run "$1" || refuse_running "$1" || return 1
+  ! attempt_lives "$1" || refuse_running "$1" || return 1
   assert_not_scheduled "$1"
 }
 
-refuse_running() { refuse attempt-still-running "an attempt whose directory was deleted is still running: $1"; }
+refuse_running() { refuse attempt-still-running "an earlier attempt is still running: $1"; }
 
 # is_new DIRECTORY: whether this session has created it.
 is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
@@ -176,60 +200,13 @@ write_attempt() {
 
 # found_attempt DIGESTS: launches the existing attempt again if no supervisor has claimed the run.
 found_attempt() {
-  read -r found_digests <"$dir/$SJ_DIGESTS"
-  if [ ! -e "$dir/$SJ_STARTED" ] && [ "$found_digests" = "$1" ]; then
-    launch_job "$dir" || return 1
-  fi
+  found_digests=
+  # without the file the command is taken for the same, because only one may run
+  [ ! -s "$dir/$SJ_DIGESTS" ] || read -r found_digests <"$dir/$SJ_DIGESTS"
+  found_digests=${found_digests:-$1}
+  [ "$found_digests" != "$1" ] || launch_again "$dir" || return 1
   part found "$latest"
   emit "$dir"
   part digests "$latest"
   emit "$found_digests"
-}
-
-# job_relaunch BASE HASH DIR: launches a claimed attempt again whose supervisor has not started. Responds with a part
-# "unwritable" if no supervisor could.
-job_relaunch() {
-  library=$1/lib/$2 SJ_HASH=$2 SJ_INSIST=yes
-  if privately unwritable "$3"; then
-    part unwritable 0
-    emit "the job directory is not writable: $3: $why"
-  fi
-  privately launch_job "$3"
-}
-
-# launch_job DIR: with the launcher of its claim.
-launch_job() {
-  launcher='nohup'
-  [ ! -s "$1/$SJ_LAUNCH" ] || read -r launcher <"$1/$SJ_LAUNCH"
-  "launch_$launcher" "$1"
-}
-
-# recent_oom_kills: as oom_kills, at most a second old. In dash each count needs about 2,000 reads of a byte, too many
-# for each of many jobs.
-recent_oom_kills() {
-  uptime=
-  [ ! -r /proc/uptime ] || read -r uptime _ </proc/uptime
-  if [ "${uptime%%.*}" != "$SJ_COUNTED" ] || [ -z "$uptime" ]; then
-    oom_kills
-    SJ_COUNTED=${uptime%%.*} SJ_OOM_KILLS=$oom_kills
-  fi
-  oom_kills=$SJ_OOM_KILLS
-}
-
-# launch_nohup DIR: starts the supervisor so that it outlives this session. All three of its files are redirected,
-# because sshd keeps a session open while a process has one of them.
-launch_nohup() {
-  [ -n "$SJ_DETACH" ] || {
-    SJ_DETACH='nohup'
-    ! command -v setsid >/dev/null 2>&1 || SJ_DETACH=setsid
-    boot_time
-  }
-  recent_oom_kills
-  {
-    LC_ALL=$SJ_LC_ALL
-    [ -n "$LC_ALL" ] || unset LC_ALL
-    SSHJOB_BOOT_TIME=$boot_time SSHJOB_OOM_KILLS=$oom_kills
-    export SSHJOB_BOOT_TIME SSHJOB_OOM_KILLS
-    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK"
-  } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
 }

@@ -33,7 +33,7 @@ unsubscribe() {
     SJ_SUBSCRIPTIONS=$kept
     eval "set -- \"\${seen_log_$dropped-}\" \"\${seen_progress_$dropped-}\""
     [ -z "$1$2" ] || rm -f "$1" "$2"
-    for variable in dir base block known subscribed log progress seen_log seen_progress pid start version was why \
+    for variable in dir base block known subscribed log progress seen_log seen_progress pid start command version was why \
       reason; do
       unset "${variable}_$dropped"
     done
@@ -131,13 +131,13 @@ notify_change() {
 }
 
 # watched_state DIR: as job_state, but for a running job, or one whose scheduler has reported nothing new, it checks
-# only whether that has changed. Whether a process id was reused, or is a zombie, takes a read: it is checked in one of
-# eight polls.
+# only whether that has changed. Whether a process id was reused, or is a zombie, or the command has ended, takes a read: it
+# is checked in one of eight polls.
 watched_state() {
-  eval "pid=\$pid_$number start_known=\${start_$number-}"
-  if [ -n "$pid" ] && [ ! -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_STARTED" ] && [ -e "/proc/$pid/stat" ] &&
-    { [ "$SJ_TURN" -gt 0 ] || { process_start "$pid" && [ "$start" = "$start_known" ]; }; }; then
-    job_state=running job_reason='' job_began=$start_known
+  eval "pid=\$pid_$number start_known=\${start_$number-} command=\${command_$number-}"
+  if [ -n "$pid" ] && [ ! -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_IDENTITY" ] && [ -e "/proc/$pid/stat" ] &&
+    { [ "$SJ_TURN" -gt 0 ] || supervision_lasts; }; then
+    eval "job_state=\$was_$number job_reason=\$why_$number job_began=\$start_known"
     return
   fi
   scheduled_version "$1"
@@ -148,6 +148,15 @@ watched_state() {
     return
   fi
   job_state "$1"
-  [ -z "$version" ] || eval "version_$number=\${cacheable:+\$version} was_$number=\$job_state why_$number=\$job_reason"
-  [ "$job_state" != running ] || [ ! -e /proc/self/stat ] || eval "pid_$number=\$job_pid start_$number=\$job_start"
+  eval "was_$number=\$job_state why_$number=\$job_reason"
+  [ -z "$version" ] || eval "version_$number=\${cacheable:+\$version}"
+  # unknown: the supervisor cannot write its record
+  case $job_state in running | unknown) ;; *) return ;; esac
+  [ ! -e /proc/self/stat ] || [ -z "$job_began" ] ||
+    eval "pid_$number=\$job_pid start_$number=\$job_start command_$number=\${job_command%% *}"
+}
+
+# supervision_lasts: whether the same supervisor and its command run.
+supervision_lasts() {
+  [ -n "$command" ] && process_start "$command" && process_start "$pid" && [ "$start" = "$start_known" ]
 }

@@ -1,8 +1,20 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 # The outcome of an attempt and its exit record. Runs in the job directory.
 
-# reserve_space: keeps space for the exit record, in case the disk or a quota is full when the job ends.
-reserve_space() { printf '%8192s' '' >"$scratch/reserve"; }
+# reserve_record: creates the files of the exit record with their full size, because when the job ends there may be no
+# space on the disk, or no inode.
+reserve_record() {
+  [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
+  # time(1) and the shell write to the other two; another supervisor may do so already
+  {
+    printf '%4095s\n' '' >"$scratch/$SJ_RECORD.$$" && printf '%3s\n' '' >"$scratch/$SJ_EXIT_CODE.$$" &&
+      true >>"$scratch/usage" && true >>"$scratch/notices"
+  } 2>/dev/null && return
+  # cat, because the printf of shells reports each reason as "I/O error"
+  why=$({ printf '%8191s\n' '' | cat >"$scratch/$SJ_RECORD.$$"; } 2>&1)
+  why=${why##*: }
+  return 1
+}
 
 # apply_verdict: sets $outcome of a job that was ended. A TERM without a request to cancel came from elsewhere, for
 # example from a shutdown of the host.
@@ -48,9 +60,9 @@ decide_outcome() {
   each_output discard_output
 }
 
-# unsettled: whether the scheduler may know why the job ended. A scheduler ends a job with signals.
+# unsettled: whether the scheduler may know why the job ended, and will be asked. A scheduler ends a job with signals.
 unsettled() {
-  [ -n "$scheduler_id" ] && [ ! -e "$SJ_CANCEL" ] || return 1
+  [ -n "$scheduler_id" ] && [ -s "$SJ_LAUNCH" ] && [ ! -e "$SJ_CANCEL" ] || return 1
   case $outcome in
     killed) ;;
     failed) [ "$code" -gt 128 ] || [ "$oom_kills" != "$oom_kills_before" ] ;;
@@ -60,15 +72,52 @@ unsettled() {
 
 add_reason() { [ -z "$1" ] || reason=${reason:+$reason; }$1; }
 
-# write_record: in a single write, so that a disk that is full for a moment cannot drop a line.
+# record_outcome: until it has succeeded, because only this process knows the outcome: a full disk may have space
+# later. Gives up after a day.
+record_outcome() {
+  tries=0 recorded=
+  until retry_fork write_record && retry_fork publish_record; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 3200 ] || return 1
+    retry_fork pause_before_retry
+  done
+}
+
+pause_before_retry() { if [ "$tries" -lt 300 ]; then pause; else sleep 30; fi; }
+
+# restore_directory: the job directory, which may have been deleted or made inaccessible. Ends the supervisor if the
+# directory is that of another attempt meanwhile, after this one was given up.
+restore_directory() {
+  if [ ! -x "$dir" ] || [ ! -w "$dir" ]; then chmod u+rwx "$dir" 2>/dev/null; fi
+  # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
+  [ . -ef "$dir" ] || for file in "$SJ_SPEC" "$SJ_STARTED" "$SJ_IDENTITY" "$SJ_RECORD"; do
+    [ ! -e "$dir/$file" ] || exit 1
+  done
+  [ ! -d "$scratch" ] || return 0
+  recorded=
+  mkdir -p "$dir/$scratch" && cd "$dir" || return 1
+}
+
+# restore_log: if it was deleted, from the descriptor that the supervisor keeps. Once, because there may be no space for
+# it.
+restore_log() {
+  [ ! -e "$SJ_LOG" ] && [ -r /proc/self/stat ] || return 0
+  cat "/proc/$$/fd/5" >"$scratch/$SJ_LOG" && mv "$scratch/$SJ_LOG" . && return
+  rm -f "$scratch/$SJ_LOG"
+  emit "luigi_sshjob: this log was deleted, and there is no space to write it again" >"$SJ_LOG"
+  return 0
+}
+
+# write_record: to new files, or over the reserved ones if there is no space; each in a single write, so that a disk that
+# is full for a moment cannot drop a line.
 write_record() {
-  [ -d "$scratch" ] || mkdir -p "$scratch" || return 1
-  true >"$scratch/reserve"
+  restore_directory || return 1
+  [ "$recorded" != yes ] || [ ! -s "$scratch/$SJ_RECORD" ] || [ ! -s "$scratch/$SJ_EXIT_CODE" ] || return 0
   now
   log_bytes=0
   [ ! -s "$SJ_LOG" ] || log_bytes=$(wc -c <"$SJ_LOG")
   # wc may pad with blanks
-  emit "job: $key/$attempt
+  record="job: $key/$attempt
 outcome: $outcome
 exit_code: $code
 signal: $signal
@@ -80,7 +129,15 @@ cpu_time: $cpu_time
 peak_memory: ${peak_memory:+$peak_memory KiB}
 machine: $machine
 submitted_by: $submitted_by
-submitted_at: $submitted_at" >"$scratch/$SJ_RECORD" && emit "$code" >"$scratch/$SJ_EXIT_CODE"
+submitted_at: $submitted_at"
+  write_file "$SJ_EXIT_CODE" "$code" && write_file "$SJ_RECORD" "$record" && recorded=yes
+}
+
+# write_file NAME TEXT: over a reserved file the text ends with a blank line, because the rest of the file remains.
+write_file() {
+  { emit "$2" >"$scratch/$1"; } 2>/dev/null && return
+  rm -f "$scratch/$1"
+  emit "$2$newline" 1<>"$scratch/$1.$$" && mv -f "$scratch/$1.$$" "$scratch/$1"
 }
 
 # publish_copies: for file systems without hard links between directories (AFS, CIFS, exFAT).
@@ -101,5 +158,9 @@ publish_record() {
   if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
     ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || publish_copies || return 1
   fi
-  mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./
+  for published in "$SJ_EXIT_CODE" "$SJ_RECORD"; do
+    [ ! -d "$published" ] || mv "$published" "$published.replaced.$$" || return 1
+  done
+  mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./ || return
+  true >"$scratch/$SJ_RECORD.$$"
 }

@@ -2,12 +2,21 @@
 # Outputs of a job: the command writes to a temporary path, which is renamed when it has succeeded. The handlers run in
 # the job directory, and set $reason if they fail.
 
-# each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH SUFFIX for each output of the spec.
+outputs=0
+
+# output VARIABLE FINAL_PATH SUFFIX: called by the spec for each output.
+output() {
+  outputs=$((outputs + 1))
+  eval "variable_$outputs=\$1 final_$outputs=\$2 suffix_$outputs=\$3"
+}
+
+# each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH SUFFIX for each output.
 each_output() {
-  output_handler=$1
-  output() { "$output_handler" "$@"; }
-  # shellcheck source=/dev/null
-  . "./$SJ_SPEC"
+  output_number=0
+  while [ "$output_number" -lt "$outputs" ]; do
+    output_number=$((output_number + 1))
+    eval "\"\$1\" \"\$variable_$output_number\" \"\$final_$output_number\" \"\$suffix_$output_number\""
+  done
 }
 
 # output_paths FINAL_PATH SUFFIX: sets $final and $temporary, in the same directory so that the rename is atomic.
@@ -22,6 +31,13 @@ prepare_output() {
     return
   }
   rm -rf "$temporary"
+  [ ! -e "$final" ] || eval "before_$output_number=\$(fingerprint \"\$final\")"
+}
+
+# fingerprint PATH: prints a text that differs when the file, or a file below the directory, was written or replaced.
+fingerprint() {
+  { find -H "$1" -exec stat -c '%n %i %s %y %z' -- {} + || find -H "$1" -exec stat -f '%N %i %z %Fm %Fc' -- {} + ||
+    ls -lniRA "$1"; } 2>/dev/null | cksum
 }
 
 export_output() {
@@ -31,7 +47,12 @@ export_output() {
 
 check_output() {
   output_paths "$2" "$3"
-  [ -e "$temporary" ] || [ -e "$final" ] || reason="the command succeeded but did not create the output $final"
+  [ ! -e "$temporary" ] || return 0
+  if [ ! -e "$final" ]; then
+    reason="the command succeeded but did not create the output $final"
+  elif eval "[ -n \"\${before_$output_number-}\" ]" && eval "[ \"\$before_$output_number\" = \"\$(fingerprint \"\$final\")\" ]"; then
+    reason="the command succeeded but did not create the output $final: it existed before, and was not changed"
+  fi
 }
 
 # commit_output: moves an old directory aside first, because mv would put the new one inside it.

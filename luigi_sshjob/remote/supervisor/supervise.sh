@@ -3,17 +3,20 @@
 # the first to create the file `started` runs the command, the others exit at once. It starts few processes besides the
 # command, because hosts run many jobs.
 #
-# In the environment, all optional: SSHJOB_BOOT_TIME (see boot_time) and SSHJOB_OOM_KILLS (see oom_kills), to save their
-# cost; SSHJOB_SCHEDULER_ID, the id of the scheduler's job, and SSHJOB_RESTARTS, how often the scheduler requeued it.
+# In the environment, all optional: SSHJOB_BOOT_TIME (see boot_time), SSHJOB_HARDWARE (see hardware_identity) and
+# SSHJOB_OOM_KILLS (see oom_kills), to save their cost; SSHJOB_SCHEDULER_ID, the id of the scheduler's job, and
+# SSHJOB_RESTARTS, how often the scheduler requeued it.
 # shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
 umask 077
 dir=$1 user_umask=$2
-boot_time=${SSHJOB_BOOT_TIME-} oom_kills=${SSHJOB_OOM_KILLS-}
+boot_time=${SSHJOB_BOOT_TIME-} hardware=${SSHJOB_HARDWARE-} oom_kills=${SSHJOB_OOM_KILLS-}
 scheduler_id=${SSHJOB_SCHEDULER_ID-} restarts=${SSHJOB_RESTARTS:-0}
+# of an rc file; see find_supervisor
+exec 5>&-
 # not for the command
-unset SSHJOB_BOOT_TIME SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS
+unset SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS
 lib=${0%/*}
-for script in layout util identity processes retry outputs exit_status exit_record; do
+for script in layout util identity hardware processes retry claim deadline outputs exit_status exit_record; do
   # shellcheck source=/dev/null
   . "$lib/$script.sh"
 done
@@ -22,43 +25,6 @@ done
 verdict=
 trap 'verdict=${verdict:-terminated}' TERM
 trap 'verdict=${verdict:-timed_out}' USR1
-
-attempt=${dir##*/}
-key=${dir%/*}
-key=${key##*/}
-# Only the command and its children have this in their environment; /log at its end distinguishes attempt 1 from 10.
-mark=SSHJOB_LOG=$dir/$SJ_LOG
-
-# claim_run: claims the run; fails if another supervisor has. The identity is written before, so that a supervisor that
-# dies right after its claim is known, see supervised_state.
-claim_run() {
-  host_identity
-  [ -n "$oom_kills" ] || oom_kills
-  oom_kills_before=$oom_kills
-  process_start $$ || return 1
-  identity="pid: $$
-start: $start
-machine: $machine
-boot: $boot
-oom_kills: $oom_kills"
-  [ -z "$scheduler_id" ] || identity="$identity
-scheduler_id: $scheduler_id"
-  emit "$identity" >"$SJ_IDENTITY.$$" || return 1
-  if claim_run_marker . || claim_rerun; then
-    emit "$identity" >"$SJ_IDENTITY"
-    return 0
-  fi
-  rm -f "$SJ_IDENTITY.$$"
-  return 1
-}
-
-# claim_rerun: claims another run of an attempt that the scheduler has requeued, if the task allows that.
-claim_rerun() {
-  [ "$requeue" = yes ] && [ "$restarts" -gt 0 ] && [ ! -e "$SJ_RECORD" ] && [ ! -e "$SJ_CANCEL" ] || return 1
-  known_id=
-  { while read -r _ known; do known_id=$known; done <"$SJ_IDENTITY"; } 2>/dev/null
-  [ "$known_id" = "$scheduler_id" ] && claim_run_marker . ".$restarts" && rm -f "$SJ_UNSETTLED"
-}
 
 # interpreter: sets $program and $argument from the command's #! line as the kernel would. So the command also runs
 # where files must not be executed (noexec), and needs no x bit.
@@ -77,6 +43,10 @@ interpreter() {
 # run_command: becomes the command, in a session of its own so that no signal reaches both it and the supervisor.
 run_command() {
   trap - TERM USR1
+  if [ -r /proc/self/stat ]; then
+    # before it is the command, so that no command runs that is not known
+    read -r self _ </proc/self/stat && describe_command "$self" && publish_command || exit 126
+  fi
   SSHJOB_ID=$key/$attempt SSHJOB_DIR=$dir SSHJOB_LOG=$dir/$SJ_LOG SSHJOB_PROGRESS=$dir/$SJ_PROGRESS
   export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS
   each_output export_output
@@ -84,9 +54,7 @@ run_command() {
   cd "$working_directory" || exit 126
   set -- "$program" ${argument:+"$argument"} "$dir/$SJ_COMMAND"
   [ -z "$timer" ] || set -- "$timer" -f %M -o "$dir/$scratch/usage" "$@"
-  for setsid in /usr/bin/setsid /bin/setsid; do
-    [ -x "$setsid" ] && set -- "$setsid" "$@" && break
-  done
+  [ -z "$setsid" ] || set -- "$setsid" "$@"
   # deleted from the disk before any of it takes effect, PATH for example
   secrets=
   while IFS= read -r secret || [ -n "$secret" ]; do
@@ -98,50 +66,21 @@ run_command() {
   exec "$@"
 }
 
+# find_setsid: sets $setsid to a setsid(1), or to nothing.
+find_setsid() {
+  for setsid in /usr/bin/setsid /bin/setsid; do
+    [ ! -x "$setsid" ] || return 0
+  done
+  setsid=
+}
+
 start_command() {
-  run_command </dev/null >>"$SJ_LOG" 2>&1 4>&- &
+  run_command </dev/null >>"$SJ_LOG" 2>&1 4>&- 5>&- &
   command_pid=$!
 }
 
-start_watchdog() {
-  keep_deadline </dev/null >/dev/null 2>&1 4>&- &
-  deadline_pid=$!
-}
-
-# keep_deadline: signals the supervisor at the time limit until it has ended, because a signal may arrive between two of
-# its instructions; kills the job itself if the supervisor is dead.
-keep_deadline() {
-  trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
-  supervisor_start=$start
-  [ ! -r /proc/self/stat ] || read -r own_pid _ </proc/self/stat
-  deadline=
-  retry_fork await_deadline
-  true >"$scratch/deadline"
-  while process_start $$ && [ "$start" = "$supervisor_start" ]; do
-    kill -s USR1 $$
-    retry_fork pause
-  done
-  # the attempt was removed, and another one may have its number now
-  [ -e "$SJ_STARTED" ] || [ ! -e "$dir" ] || exit 0
-  retry_fork kill_job "$mark" none "$kill_grace" ''
-}
-
-await_deadline() {
-  while :; do
-    seconds=$(date +%s)
-    # an unknown time is not a reason to end a job
-    [ -n "$seconds" ] || {
-      pause
-      continue
-    }
-    deadline=${deadline:-$((seconds + time_limit))}
-    [ "$seconds" -lt "$deadline" ] || return 0
-    sleep $((deadline - seconds)) &
-    sleeper=$!
-    # the sleep may have been killed before its end
-    wait "$sleeper" && return
-  done
-}
+# describe_child: for systems where a process does not know its own number.
+describe_child() { describe_command "$command_pid" && publish_command; }
 
 # await_command: sets $code to the command's exit status, after killing the job if there is a verdict. What the shell
 # prints about a child that has ended goes to the notices, see parse_shell_notice.
@@ -151,12 +90,14 @@ await_command() {
   code=$?
   # later signals come too late, and must not interrupt the next wait
   trap '' TERM USR1
+  ended_itself=''
   if [ -n "$verdict" ]; then
     end_command || return
     { wait "$command_pid"; } 2>&4
     final_code=$?
     # 127: already waited for, so the first status was the command's own
     [ "$final_code" -eq 127 ] || code=$final_code
+    [ -z "$ended_itself" ] || was_ended_for_us || verdict=
   elif [ -n "$timer" ] && [ "$code" -gt 128 ] && ! read_usage; then
     # only the timer was killed: its child must not outlive the record
     retry_fork kill_job "$mark" none "$kill_grace" ''
@@ -164,63 +105,73 @@ await_command() {
   jobs >&4
 }
 
-# end_command: kills the job, unless the command ended on its own at the same moment.
+# was_ended_for_us: whether the job was ended by others because this process did not react.
+was_ended_for_us() { [ -s "$scratch/deadline" ] || { [ -e "$SJ_CANCEL" ] && [ "$code" -gt 128 ]; }; }
+
+# end_command: kills the job, unless the command has ended at the same moment.
 end_command() {
   if ! process_start "$command_pid"; then
-    verdict=
+    ended_itself=yes
     return
   fi
   command_group=$command_pid
   retry_fork kill_job "$mark" "$command_pid" "$kill_grace" "$timer"
   kill_status=$?
   command_group='' strongest=${group_killed_by:-$strongest}
-  [ "$kill_status" -eq 0 ] || reason="some processes of the job could not be killed"
+  [ "$kill_status" -eq 0 ] || { retry_fork name_survivors && reason="processes of the job could not be killed: $survivors"; }
   return "$kill_status"
 }
 
-cd "$dir" || exit 1
-# shellcheck disable=SC2317  # called by the spec
-output() { :; }
+# by its physical path, so that its processes are found by whatever path it is named later
+cd -P "$dir" && dir=$PWD || exit 1
+attempt=${dir##*/}
+key=${dir%/*}
+key=${key##*/}
+# Only the command and its children have this in their environment; /log at its end distinguishes attempt 1 from 10. For
+# grep a line break ends a pattern.
+mark=SSHJOB_LOG=$dir/$SJ_LOG
+mark=${mark##*"$newline"}
 requeue=no
+# only here, as it may be deleted later
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
-# another supervisor has claimed the run, or none could: then the diagnostics have the error
-claim_run || { [ -e "$SJ_STARTED" ] && exit 0; } || exit 1
+scratch=$SJ_SCRATCH
+if ! claim_run; then
+  # another supervisor has claimed the run, or none could: then the diagnostics have the error
+  [ -e "$SJ_STARTED" ] || [ -e "$SJ_IDENTITY" ] || exit 1
+  exit 0
+fi
+# kept open, see restore_log and find_supervisor
+if true >>"$SJ_LOG"; then exec 5>>"$SJ_LOG"; fi
 now
 started=$now
-scratch=$SJ_SCRATCH
-[ -d "$scratch" ] || mkdir -p "$scratch"
 reason='' code='' peak_memory=''
 [ -d "$working_directory" ] || reason="the working directory $working_directory does not exist"
 retry_fork each_output prepare_output
 interpreter
-reserve_space
 read -r timer <"$lib/timer"
 [ -x "$timer" ] || timer=
+find_setsid
 # created here with umask 077, because time(1) runs with the user's
 true >"$scratch/usage"
 if true >"$scratch/notices"; then exec 4>>"$scratch/notices"; else exec 4>/dev/null; fi
 
 if [ -z "$reason" ]; then
   retry_fork start_command
+  [ -r /proc/self/stat ] || retry_fork describe_child
   deadline_pid=
   [ -z "$time_limit" ] || retry_fork start_watchdog
   await_command
   [ -z "$deadline_pid" ] || kill "$deadline_pid" 2>/dev/null
 else
   code=126
-  emit "luigi_sshjob: $reason" >>"$SJ_LOG"
+  emit "luigi_sshjob: $reason" >&5
 fi
 
 known_reason=$reason
+retry_fork restore_directory && retry_fork restore_log
 retry_fork decide_outcome
 count_cpu 2>/dev/null
-# a full disk may have room later, and only this process knows the outcome
-tries=0
-until retry_fork write_record && retry_fork publish_record; do
-  tries=$((tries + 1))
-  [ "$tries" -lt 300 ] || exit 1
-  retry_fork pause
-done
+record_outcome || exit 1
 # for the scheduler's own records, and for jobs that depend on this one (sbatch --dependency=afterok:…)
 [ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$((code > 0 ? code : 1))"

@@ -8,7 +8,7 @@ from luigi_sshjob.ssh.shell.remote_shell import Response
 _OWN = "make it a directory that the account owns and can write, or change base_dir"
 
 NEXT_STEPS = {
-    "attempt-still-running": "end its processes on the host, then run the task again",
+    "attempt-still-running": "end it with `luigi-sshjob kill`, then run the task again",
     "attempt-still-scheduled": "cancel that job on the host, then run the task again",
     "directory-not-created": _OWN,
     "directory-not-searchable": "grant the account search permission (chmod +x), or use another account",
@@ -17,6 +17,7 @@ NEXT_STEPS = {
     "foreign-directory": _OWN,
     "incomplete-file": "copy it again; if that does not help, check the disk and other programs that write there",
     "is-a-directory": "use recursive=True to remove it with its content",
+    "job-can-be-ended": "end it with `luigi-sshjob kill`",
     "job-not-collected": "nothing was removed; cancel the job, or run its task, first",
     "mark-not-written": "free disk space on the host, then run the task again",
     "no-checksum-program": "install one on the host, or omit checksum",
@@ -25,6 +26,7 @@ NEXT_STEPS = {
     "no-such-file": "correct the path, or create the file first",
     "not-a-directory": "remove it first, or use another path",
     "not-a-job-directory": "nothing was removed; check what is at that path",
+    "record-not-written": "make the directory readable and writable, with free space, then try again",
     "scripts-not-installed": _OWN,
 }
 

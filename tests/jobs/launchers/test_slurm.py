@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import luigi
 import pytest
 
+from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.cli.main import main
+from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.model import State
 
 from support import processes
@@ -188,3 +191,27 @@ def test_the_doctor_sends_jobs_to_the_nodes(slurm, capsys):
     said = capsys.readouterr().out
     assert re.search(r"^note  slurm +slurm-wlm \S+ responds", said, re.MULTILINE)
     assert "\n    launcher = slurm\n" in said
+
+
+class OnNode(RemoteJobTask):
+    """Makes its output in a directory that each node has of its own."""
+
+    host = luigi.Parameter()
+    base_dir = luigi.Parameter()
+    launcher = "slurm"
+    poll_interval = 1
+
+    def command(self):
+        return 'echo run >>~/on-node-ledger; touch "$SSHJOB_OUTPUT"'
+
+    def output(self):
+        return self.remote_target("/var/tmp/on-node/out")
+
+
+def test_an_output_that_only_the_node_has_is_an_error_and_not_another_run(slurm):
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"outputs do not exist on the host: /var/tmp/on-node/out") as refused:
+            OnNode(slurm.host.alias, slurm.base).run()
+        assert "luigi-sshjob collect" in refused.value.next_step
+    assert slurm.host.run("cat", "on-node-ledger") == "run\n"
+    slurm.host.run("rm", "on-node-ledger")

@@ -1,0 +1,77 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# Launches the supervisors of claimed attempts.
+
+SJ_DETACH='' SJ_COUNTED=''
+
+# job_relaunch BASE HASH DIR: launches a claimed attempt again whose supervisor has not started. Responds with a part
+# "unwritable" if no supervisor could.
+job_relaunch() {
+  library=$1/lib/$2 SJ_HASH=$2 SJ_INSIST=yes
+  if privately unwritable "$3"; then
+    part unwritable 0
+    emit "the job directory is not writable: $3: $why"
+  fi
+  privately launch_again "$3"
+}
+
+# launch_again DIR: unless its run was claimed, or it is found running although the files that say so were deleted.
+launch_again() {
+  [ ! -e "$1/$SJ_STARTED" ] && [ ! -e "$1/$SJ_IDENTITY" ] && [ ! -s "$1/$SJ_RECORD" ] && ! was_started "$1" || return 0
+  ! mark_found_run "$1" && ! find_supervisor "$1" starting && ! may_run "$1" || return 0
+  launch_job "$1"
+}
+
+# was_started DIR: whether a supervisor was about to claim the run, or has claimed it, and the files that say which were
+# deleted.
+was_started() {
+  for candidate in "$1/$SJ_IDENTITY".*; do
+    [ ! -e "$candidate" ] || return 1
+  done
+  for reserve in "$1/$SJ_SCRATCH/$SJ_RECORD".*; do
+    [ ! -s "$reserve" ] || return 0
+  done
+  return 1
+}
+
+# mark_found_run DIR: marks the run as claimed if there are processes that prove that it was; fails otherwise.
+mark_found_run() {
+  find_supervisor "$1" || { marks_of "$1/$SJ_LOG" && pids_with_marker "$marks" && [ -n "$marked_pids" ]; } || return
+  claim_run_marker "$1" || return 0
+}
+
+# launch_job DIR: with the launcher of its claim.
+launch_job() {
+  launcher='nohup'
+  [ ! -s "$1/$SJ_LAUNCH" ] || read -r launcher <"$1/$SJ_LAUNCH"
+  "launch_$launcher" "$1"
+}
+
+# recent_oom_kills: as oom_kills, at most a second old. In dash each count needs about 2,000 reads of a byte, too many
+# for each of many jobs.
+recent_oom_kills() {
+  uptime=
+  [ ! -r /proc/uptime ] || read -r uptime _ </proc/uptime
+  if [ "${uptime%%.*}" != "$SJ_COUNTED" ] || [ -z "$uptime" ]; then
+    oom_kills
+    SJ_COUNTED=${uptime%%.*} SJ_OOM_KILLS=$oom_kills
+  fi
+  oom_kills=$SJ_OOM_KILLS
+}
+
+# launch_nohup DIR: starts the supervisor so that it outlives this session. All three of its files are redirected,
+# because sshd keeps a session open while a process has one of them.
+launch_nohup() {
+  [ -n "$SJ_DETACH" ] || {
+    SJ_DETACH='nohup'
+    ! command -v setsid >/dev/null 2>&1 || SJ_DETACH=setsid
+    boot_time
+  }
+  recent_oom_kills
+  {
+    LC_ALL=$SJ_LC_ALL
+    [ -n "$LC_ALL" ] || unset LC_ALL
+    SSHJOB_BOOT_TIME=$boot_time SSHJOB_HARDWARE=$hardware SSHJOB_OOM_KILLS=$oom_kills
+    export SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS
+    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK"
+  } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
+}
