@@ -54,6 +54,14 @@ utc() {
 # pause: sleeps for a tenth of a second, or for a second if sleep(1) takes no fractions.
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
+# has_attempt DIR: whether it has one of the files of an attempt; the others may have been deleted while it runs.
+has_attempt() {
+  for file in "$SJ_SPEC" "$SJ_STARTED" "$SJ_IDENTITY" "$SJ_RECORD"; do
+    [ ! -e "$1/$file" ] || return 0
+  done
+  return 1
+}
+
 # unwritable DIR: sets $why to the reason why no file can be written there; fails if one can. With cat, because the
 # printf of shells reports each reason as "I/O error".
 unwritable() {

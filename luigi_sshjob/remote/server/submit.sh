@@ -106,14 +106,6 @@ find_or_claim() {
   done
 }
 
-# has_attempt DIR: whether it has one of the files of an attempt; the others may have been deleted while it runs.
-has_attempt() {
-  for file in "$SJ_SPEC" "$SJ_STARTED" "$SJ_IDENTITY" "$SJ_RECORD"; do
-    [ ! -e "$1/$file" ] || return 0
-  done
-  return 1
-}
-
 # next_number: sets $latest to the next number. The highest one is also noted outside of the task's directory, in case
 # that is deleted while the job runs.
 next_number() {

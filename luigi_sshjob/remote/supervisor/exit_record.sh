@@ -90,9 +90,7 @@ pause_before_retry() { if [ "$tries" -lt 300 ]; then pause; else sleep 30; fi; }
 restore_directory() {
   if [ ! -x "$dir" ] || [ ! -w "$dir" ]; then chmod u+rwx "$dir" 2>/dev/null; fi
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
-  [ . -ef "$dir" ] || for file in "$SJ_SPEC" "$SJ_STARTED" "$SJ_IDENTITY" "$SJ_RECORD"; do
-    [ ! -e "$dir/$file" ] || exit 1
-  done
+  [ . -ef "$dir" ] || ! has_attempt "$dir" || exit 1
   [ ! -d "$scratch" ] || return 0
   recorded=
   mkdir -p "$dir/$scratch" && cd "$dir" || return 1
