@@ -8,6 +8,8 @@ On a cluster whose login node is the host, with one setting in Luigi's configura
 
     [sshjob]
     launcher = slurm
+
+or ``sge``, or ``htcondor``.
 """
 
 import luigi
@@ -25,6 +27,8 @@ class Sample(RemoteJobTask):
 
     # only used on a cluster; add the options that yours requires: {"partition": "short", "account": "physics"}
     sbatch_options = {"mem": "50M", "time": "5"}
+    sge_options = {"l": {"h_rt": 300}}
+    condor_options = {"request_memory": "50M"}
     # up to this many jobs share a job array, because some sites limit submissions
     batch = 8
 

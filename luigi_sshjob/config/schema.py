@@ -13,7 +13,7 @@ import luigi
 
 CLEANUP_POLICIES = ("never", "on_success", "always")
 EXIT_POLICIES = ("leave", "cancel")
-LAUNCHERS = ("nohup", "slurm")
+LAUNCHERS = ("nohup", "slurm", "sge", "htcondor")
 TRANSPORTS = ("openssh", "paramiko")
 
 _MAX_NUMBER = 10**8  # seconds are three years: within what every shell and kernel can count
@@ -60,7 +60,12 @@ class Settings:
     )
     launcher: str = _setting("nohup", "How jobs are started on the host.", choices=LAUNCHERS)
     scheduler_interval: float = _seconds(
-        15.0, "With slurm: shortest pause between two queries for all jobs of a host.", above=0
+        15.0, "With a scheduler: shortest pause between two queries for all jobs of a host.", above=0
+    )
+    queue_timeout: float = _seconds(
+        0.0,
+        "How long a task waits for a job that its scheduler does not start; then it fails, and the job stays in the "
+        "queue. 0 means no limit.",
     )
     unreachable_timeout: float = _seconds(
         3600.0, "How long a running task waits for an unreachable host; its job continues meanwhile."

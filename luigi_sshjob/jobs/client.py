@@ -10,9 +10,16 @@ from collections.abc import Callable, Sequence
 
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
+from luigi_sshjob.jobs.actions import Action
 from luigi_sshjob.jobs.launchers.base import Launcher
+from luigi_sshjob.jobs.launchers.registry import SCHEDULERS
+from luigi_sshjob.jobs.launchers.scheduler import Phase, Submitted
 from luigi_sshjob.jobs.model import JobRef, JobStatus, checked_base_dir
 from luigi_sshjob.jobs.protocol import offset_word, status_of
+from luigi_sshjob.jobs.scheduled.facts import parse_submitted
+from luigi_sshjob.jobs.scheduled.once import listed_after, look
+from luigi_sshjob.jobs.scheduled.requests import action_request
+from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
@@ -23,8 +30,11 @@ from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 _DOING = {
     "job_collect": "collecting its outcome",
     "job_give_up": "giving it up",
+    "job_adopt": "noting its id",
     "job_relaunch": "starting it again",
     "job_remove": "removing it",
+    "job_settle": "writing its exit record",
+    "scheduler_start": "cancelling it",
     "job_tail": "reading the end of its log",
 }
 
@@ -84,20 +94,20 @@ class JobClient:
             else:
                 raise self._mismatch(job, digests, spec.digests)
 
-    def relaunch(self, job: JobRef) -> str:
-        """Launch a claimed attempt again; it does not run twice if a supervisor has started meanwhile.
+    def perform(self, job: JobRef, action: Action) -> str:
+        """Do what follows from the job's status, such as launching it again.
 
         Returns the error of the last launch, if there is one.
         """
-        words = (self._base, scripts.supervisor_hash(), job.directory)
-        parts = self._check(job, "job_relaunch", *words).parts
+        verb, *words = action_request(job, action)
+        parts = self._check(job, verb, *words).parts
         return quoting.decode(parts[0].content)[:-1] if parts else ""
 
     def status(self, job: JobRef, offset: int | None = None) -> JobStatus:
         """Return the status of the job, with its log from `offset` (bytes) on, or without any log."""
         with error_context("reading its status", job=job.id):
-            response = self._connection.request("job_status", job.directory, offset_word(offset))
-        return status_of(response, offset)
+            status = status_of(self._connection.request("job_status", job.directory, offset_word(offset)), offset)
+            return look(Schedulers(self._connection.settings.scheduler_interval), {job: status}, self._send)[job]
 
     def tail(self, job: JobRef, lines: int, limit: int) -> bytes:
         """The last lines of the log so far, from at most `limit` bytes."""
@@ -112,12 +122,12 @@ class JobClient:
         parts = self._check(job, "job_collect", job.directory, client_identity(), *paths).parts
         return [outputs[part.index].path for part in parts]
 
-    def give_up(self, job: JobRef) -> None:
+    def give_up(self, job: JobRef, status: JobStatus) -> None:
         """Write the exit record of a job that is lost according to a person; it may still run on another machine.
 
         Does nothing if the job has ended. Raises `RemoteCommandFailed` if it can be ended from this host.
         """
-        self._check(job, "job_give_up", job.directory, client_identity())
+        self._check(job, "job_give_up", job.directory, client_identity(), status.state.value, status.reason)
 
     def remove(self, job: JobRef) -> None:
         """Remove a collected attempt, but not the published record and log."""
@@ -143,13 +153,14 @@ class JobClient:
             words.append("--sshpass")
         return " ".join([*words, job.host, job.id])
 
-    def _claim(self, spec: JobSpec, known: int) -> tuple[str, JobRef, str]:
+    def _claim(self, spec: JobSpec, known: int, checked: Sequence[int] = ()) -> tuple[str, JobRef, str]:
         words = (
             self._base,
             spec.key,
             "\n".join([self._launcher.name, *spec.launch.lines]),
             scripts.supervisor_hash(),
             str(known),
+            " ".join(map(str, checked)),
             spec.digests,
             spec.spec_text(),
             spec.command,
@@ -161,14 +172,42 @@ class JobClient:
                 files = [word for item in scripts.supervisor().items() for word in item]
                 self._request_in_base("install_supervisor", self._base, scripts.supervisor_hash(), *files)
                 parts = self._request_in_base("job_submit", *words).parts
+        if parts[0].kind == "unchecked":
+            self._assert_not_scheduled(spec, parts[0])
+            return self._claim(spec, known, [*checked, parts[0].index])
         digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
         return parts[0].kind, self._ref(spec.key, parts[0]), digests
+
+    def _assert_not_scheduled(self, spec: JobSpec, part: ResponsePart) -> None:
+        """Raises `RemoteCommandFailed` while the scheduler may have an attempt whose directory was deleted."""
+        scheduler = SCHEDULERS[self._launcher.name]
+        directory, _, note = quoting.decode(part.content).partition("\n")
+        job = JobRef(self._connection.host, spec.key, part.index, directory)
+        # without a note it was never submitted, or the note was deleted, too
+        submitted = parse_submitted(note) or Submitted(job.id, directory, "")
+        moment, interval = int(part.value), self._connection.settings.scheduler_interval
+        view = listed_after(moment, scheduler, job.base_directory, interval, self._send)
+        row = view.find(submitted)
+        if view.listed_at > moment and (row is None or row.phase is Phase.OVER):
+            return
+        silence = f"{scheduler.title} does not respond: {view.error or 'no listing yet'}"
+        what = f"{scheduler.title} job {row.id}" if row else silence
+        raise RemoteCommandFailed(
+            f"an attempt whose directory was deleted may still be scheduled: {job.directory} ({what})",
+            code="attempt-still-scheduled",
+            host=self._connection.host,
+            job=job.id,
+            next_step="cancel that job on the host, then run the task again; nothing was submitted",
+        )
+
+    def _send(self, words: tuple[str, ...]) -> Response:
+        return self._connection.request(*words)
 
     def _request_in_base(self, verb: str, *words: str) -> Response:
         try:
             return self._connection.request(verb, *words)
         except RemoteCommandFailed as error:
-            if error.code not in ("attempt-still-running", "attempt-still-scheduled"):
+            if error.code != "attempt-still-running":
                 error.next_step = (
                     f"make {self._base} a directory that the account on {self._connection.host} owns and can write, "
                     "or set base_dir"

@@ -31,12 +31,14 @@ class HostJobs:
         *,
         poll_interval: float | None = None,
         kill_grace: float | None = None,
+        queue_timeout: float | None = None,
     ):
         settings = connection.settings
         self.connection = connection
         self.base_dir = base_dir
         self.launcher = launcher or get_launcher(settings.launcher)
         self.kill_grace = settings.kill_grace if kill_grace is None else kill_grace
+        self._queue_timeout = settings.queue_timeout if queue_timeout is None else queue_timeout
         self._poll_interval = settings.poll_interval if poll_interval is None else poll_interval
         self.client = JobClient(connection, base_dir, self.launcher)
 
@@ -67,6 +69,7 @@ class HostJobs:
             poll_interval=self._poll_interval,
             start_timeout=self.launcher.start_timeout,
             launches=self.launcher.launches,
+            queue_timeout=self._queue_timeout,
         )
 
     def cancel(self, job: JobRef, retry: Retry | None = None) -> Outcome:

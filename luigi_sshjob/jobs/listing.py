@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.protocol import parse_status
+from luigi_sshjob.jobs.scheduled.once import SendOne, look
+from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.errors import refused
@@ -94,7 +96,7 @@ class JobListing:
         (response,) = send([request_text("job_survey", self._base)])
         if response.status != 0:
             raise refused("job_survey", response, self._connection.host)
-        return self._summaries(response.parts)
+        return self._judged(self._summaries(response.parts), lambda words: send([request_text(*words)])[0])
 
     def details(self, job: JobRef) -> JobDetails:
         """All details of an attempt."""
@@ -104,7 +106,7 @@ class JobListing:
         layout = scripts.layout()
         disk = _number(values.get("kibibytes"))
         return JobDetails(
-            summary=self._summaries(parts)[0],
+            summary=self._judged(self._summaries(parts), lambda words: self._connection.request(*words))[0],
             command=found.get(layout["SJ_COMMAND"], ""),
             diagnostics=found.get(layout["SJ_DIAGNOSTICS"], ""),
             working_directory=found.get("working_directory", ""),
@@ -127,6 +129,12 @@ class JobListing:
         for job, response in zip(jobs, responses, strict=True):
             if response.status != 0:
                 raise _not_removed(job, refused("job_discard", response, self._connection.host))
+
+    def _judged(self, summaries: Sequence[JobSummary], send: SendOne) -> list[JobSummary]:
+        """With what schedulers say about their jobs."""
+        schedulers = Schedulers(self._connection.settings.scheduler_interval)
+        statuses = look(schedulers, {summary.job: summary.status for summary in summaries}, send)
+        return [dataclasses.replace(summary, status=statuses[summary.job]) for summary in summaries]
 
     def _summaries(self, parts: Iterable[ResponsePart]) -> list[JobSummary]:
         found: dict[int, dict[str, ResponsePart]] = {}

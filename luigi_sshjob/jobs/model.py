@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts
 from luigi_sshjob.remote import quoting, scripts
 
 
@@ -71,6 +72,11 @@ class JobRef:
         """SSHJOB_ID of the command; names the job on the command line."""
         return f"{self.key}/{self.attempt}"
 
+    @property
+    def base_directory(self) -> str:
+        """The base directory on the host."""
+        return posixpath.dirname(posixpath.dirname(posixpath.dirname(self.directory)))
+
 
 class State(enum.Enum):
     """The state of an attempt as its host sees it."""
@@ -82,7 +88,7 @@ class State(enum.Enum):
     ENDED = "ended"  # there is an exit record
     LOST = "lost"
     ELSEWHERE = "elsewhere"  # on another machine that shares the directory
-    UNKNOWN = "unknown"  # the directory cannot be read or written now
+    UNKNOWN = "unknown"  # the directory cannot be read or written now, or its scheduler does not answer
 
     @property
     def final(self) -> bool:
@@ -190,3 +196,9 @@ class JobStatus:
     """Whether the log has more bytes than that."""
     running_for: int | None = None
     """Seconds since it started, by the host's clock; None if unknown."""
+    scheduled: ScheduledFacts | None = None
+    """What the host knows about a job of a scheduler that has no exit record."""
+    queue_reason: str = ""
+    """Why the scheduler lets it wait, in the scheduler's words."""
+    hopeless: bool = False
+    """Whether it waits for something that will not happen unless a person acts."""

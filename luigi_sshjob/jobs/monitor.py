@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from luigi_sshjob.error_context import error_context, translate_os_errors
 from luigi_sshjob.errors import JobError
-from luigi_sshjob.jobs.cancel import cancel_until
+from luigi_sshjob.jobs.actions import Action
+from luigi_sshjob.jobs.cancel import SLOW, Canceller
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
-from luigi_sshjob.jobs.tracker import LAUNCHES, JobTracker, stuck_error
+from luigi_sshjob.jobs.tracker import LAUNCHES, JobTracker, Limits, stuck_error
 from luigi_sshjob.jobs.watcher import JobWatcher, WatchedJob
 from luigi_sshjob.retry import HostOutage, Retry, SharedRetry
 from luigi_sshjob.ssh.shell.remote_shell import Response
@@ -27,12 +28,12 @@ class JobMonitor:
         poll_interval: float,
         start_timeout: float,
         launches: float = LAUNCHES,
+        queue_timeout: float = 0,
     ):
         self._client = client
         self._retry = retry
         self._poll_interval = poll_interval
-        self._start_timeout = start_timeout
-        self._launches = launches
+        self._limits = Limits(start_timeout, retry.timeout, launches, queue_timeout)
 
     def wait(
         self,
@@ -47,8 +48,8 @@ class JobMonitor:
         every few seconds.
 
         Raises `HostUnreachable` when the host was unreachable for too long, `LoginRefused` when it does not accept a
-        login any more, `JobError` when the job cannot be started or its directory cannot be read for too long. The
-        job is not affected by any of them.
+        login any more, `JobError` when the job cannot be started or its directory cannot be read for too long, or when
+        it was queued for longer than the `queue_timeout`. The job is not affected by any of them.
         """
         tracker = self.tracker(job, observe, offset)
         outcomes: list[Outcome] = []
@@ -57,13 +58,13 @@ class JobMonitor:
         retry = SharedRetry(self._retry.timeout, outage)
         retry.on_retry = self._retry.on_retry
 
-        def relaunch() -> None:
-            tracker.launch_error = self._retry.call(lambda: self._client.relaunch(job))
+        def perform(action: Action) -> None:
+            tracker.launch_error = self._retry.call(lambda: self._client.perform(job, action))
 
         with translate_os_errors("watching the job", host=job.host, job=job.id):
             watcher = JobWatcher(self._client.connection, outage, tick=1.0)
         try:
-            watcher.add(WatchedJob(tracker, retry, self._poll_interval, outcomes.append, errors.append, relaunch))
+            watcher.add(WatchedJob(tracker, retry, self._poll_interval, outcomes.append, errors.append, perform))
             while not outcomes:
                 go_on()
                 watcher.turn()
@@ -75,14 +76,7 @@ class JobMonitor:
 
     def tracker(self, job: JobRef, observe: Callable[[JobStatus], None], offset: int = 0) -> JobTracker:
         """A tracker for a job that is watched by other means than `wait`."""
-        return JobTracker(
-            job,
-            observe,
-            start_timeout=self._start_timeout,
-            stuck_timeout=self._retry.timeout,
-            launches=self._launches,
-            offset=offset,
-        )
+        return JobTracker(job, observe, self._limits, self._client.command_line("forget --lost", job), offset)
 
     def cancel(self, job: JobRef, grace: float) -> Outcome:
         """Ends the job, with a grace period between SIGTERM and SIGKILL, and waits until it has ended.
@@ -98,7 +92,7 @@ class JobMonitor:
                     lambda: self._client.connection.request(
                         verb,
                         *words,  # noqa: B023  # called before the next iteration
-                        dedicated_session=verb == "job_cancel",
+                        dedicated_session=verb in SLOW,
                     )
                 )
                 for words in calls
@@ -115,7 +109,9 @@ class JobMonitor:
 
         since = time.monotonic()
         with error_context("cancelling the job", job=job.id):
-            status = cancel_until(since + self._retry.timeout + grace, [(job, grace)], send, fail)[job]
+            interval = self._client.connection.settings.scheduler_interval
+            canceller = Canceller([(job, grace)], send, interval, fail)
+            status = canceller.run(since + self._retry.timeout + grace)[job]
         if status.outcome:
             return status.outcome
         raise stuck_error(

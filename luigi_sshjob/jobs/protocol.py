@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts, parse_facts
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
 # bytes; `write_status` sends whole blocks, at most a piece of them
 _BLOCK = 1024
 _PIECE = 1024 * _BLOCK
+# the state of a job that is judged by the client, see jobs/scheduled/
+_SCHEDULED = "scheduled"
 
 
 def offset_word(offset: int | None) -> str:
@@ -27,9 +30,10 @@ def _block(offset: int) -> int:
     return max(0, offset - 1) // _BLOCK
 
 
-def watch_words(job: JobRef, offset: int, known: State | None, more: bool) -> tuple[str, ...]:
+def watch_words(job: JobRef, offset: int, known: JobStatus | None, more: bool) -> tuple[str, ...]:
     """Return the arguments of `subscribe` in remote/server/watch.sh after the number of the subscription."""
-    return job.directory, offset_word(offset), known.value if known else "", "yes" if more else ""
+    state = known.state.value if known else ""
+    return job.directory, offset_word(offset), _SCHEDULED if known and known.scheduled else state, "yes" if more else ""
 
 
 def status_of(response: Response, offset: int | None) -> JobStatus:
@@ -39,8 +43,11 @@ def status_of(response: Response, offset: int | None) -> JobStatus:
 
 def parse_status(parts: Mapping[str, ResponsePart], offset: int | None) -> JobStatus:
     """Parse the parts about one job, by their kinds."""
-    state = State(parts["state"].value)
-    text = quoting.decode(parts["state"].content).rstrip("\n")
+    word, text = parts["state"].value, _text(parts, "state")
+    facts = parse_facts_of(parts, "state") if word == _SCHEDULED else None
+    # until it is judged, see jobs/scheduled/
+    state = State(word) if facts is None else State.RUNNING if facts.started else State.QUEUED
+    text = "" if facts else text
     outcome = None
     if state is State.ENDED:
         outcome = Outcome.parse(text)
@@ -58,4 +65,15 @@ def parse_status(parts: Mapping[str, ResponsePart], offset: int | None) -> JobSt
         known_log=parts["log"].content[: overlap(offset or 0)] if "log" in parts else None,
         more="log" in parts and len(parts["log"].content) >= _PIECE,
         running_for=int(parts["seconds"].value) if "seconds" in parts else None,
+        scheduled=facts,
     )
+
+
+def parse_facts_of(parts: Mapping[str, ResponsePart], kind: str) -> ScheduledFacts:
+    """Parse the parts about a scheduler's job; the one of that kind has the facts."""
+    moment, _, session = parts["submission"].value.partition(" ")
+    return parse_facts(_text(parts, kind), _text(parts, "submission"), _text(parts, "unsettled"), int(moment), session)
+
+
+def _text(parts: Mapping[str, ResponsePart], kind: str) -> str:
+    return quoting.decode(parts[kind].content).rstrip("\n") if kind in parts else ""

@@ -14,21 +14,40 @@ from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 LAUNCHES = 6  # launches without a supervisor after which waiting for one more is pointless
 
 
-class JobTracker:
-    """The last known status of one job. `observe` is called with each status; all times are in seconds.
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How long a job may make no progress, in seconds.
 
     Launches are repeated `start_timeout` apart while no supervisor shows up, up to `launches` times. `stuck_timeout`
-    bounds how long a job directory may be unreadable, and how long a job on another machine may write no log.
+    bounds how long a job directory may be unreadable, and how long a job on another machine may write no log;
+    `queue_timeout` bounds how long it may be queued, unless it is 0.
+    """
+
+    start_timeout: float
+    stuck_timeout: float
+    launches: float = LAUNCHES
+    queue_timeout: float = 0
+
+    def of(self, state: State) -> float:
+        """The limit in a state without progress."""
+        if state is State.CLAIMED:
+            return min(self.stuck_timeout, self.launches * self.start_timeout)
+        # a directory that cannot be read may come back with its file server
+        return self.stuck_timeout
+
+
+class JobTracker:
+    """The last known status of one job. `observe` is called with each status.
+
+    `give_up` is the command line that gives the job up.
     """
 
     def __init__(
         self,
         job: JobRef,
         observe: Callable[[JobStatus], None],
-        *,
-        start_timeout: float,
-        stuck_timeout: float,
-        launches: float = LAUNCHES,
+        limits: Limits,
+        give_up: str,
         offset: int = 0,
     ) -> None:
         self.job = job
@@ -41,11 +60,16 @@ class JobTracker:
         # what the next response repeats
         self._last = b""
         self._observe = observe
-        self._start_timeout = start_timeout
-        self._stuck_timeout = stuck_timeout
-        self._launches = launches
+        self._limits = limits
+        self._give_up = give_up
+        self._queued: float | None = None
         self._status: JobStatus | None = None
         self._stalled = self._launched = time.monotonic()
+
+    @property
+    def status(self) -> JobStatus | None:
+        """The last known status, without the log."""
+        return self._status
 
     @property
     def state(self) -> State | None:
@@ -74,18 +98,34 @@ class JobTracker:
         if outcome and not self.more:
             return outcome
         now = time.monotonic()
+        self._check_queue(status, now)
         if status.log or status.state not in (State.CLAIMED, State.UNKNOWN, State.ELSEWHERE):
             self._stalled = self._launched = now
-        elif now - self._stalled > self._limit(status.state):
+        elif now - self._stalled > self._limits.of(status.state):
             raise stuck_error(
                 self.job,
                 status,
                 now - self._stalled,
                 why=self.launch_error or status.reason or "no supervisor has shown up",
                 doing="waiting for the job",
-                next_step=f"{self._check(status.state)}; then run the task again",
+                next_step=f"{self._check(status)}; then run the task again",
             )
         return None
+
+    def _check_queue(self, status: JobStatus, now: float) -> None:
+        if status.state is not State.QUEUED:
+            self._queued = None
+            return
+        self._queued = now if self._queued is None else self._queued
+        if now - self._queued > (self._limits.queue_timeout or math.inf):
+            raise stuck_error(
+                self.job,
+                status,
+                now - self._queued,
+                why=status.reason,
+                doing="waiting for the job",
+                next_step="change what it waits for, or cancel it; then run the task again",
+            )
 
     def _is_truncated(self, status: JobStatus) -> bool:
         if status.known_log is None:
@@ -95,20 +135,17 @@ class JobTracker:
 
     def should_relaunch(self) -> bool:
         """Whether the launch is to be repeated now, because no supervisor has shown up since the last one."""
-        if self.state is not State.CLAIMED or time.monotonic() - self._launched <= self._start_timeout:
+        if self.state is not State.CLAIMED or time.monotonic() - self._launched <= self._limits.start_timeout:
             return False
         self._launched = time.monotonic()
         return True
 
-    def _check(self, state: State) -> str:
-        if state is State.ELSEWHERE:
-            give_up = f"`luigi-sshjob forget --lost {self.job.host} {self.job.id}`"
-            return f"use that machine as the host, or, if the job is certainly not running any more, {give_up}"
+    def _check(self, status: JobStatus) -> str:
+        if status.state is State.ELSEWHERE:
+            return f"use that machine as the host, or, if the job is certainly not running any more, `{self._give_up}`"
+        if status.scheduled:
+            return f"check on {self.job.host} whether the scheduler accepts and lists jobs"
         return f"check the permissions and the free space of {self.job.directory} on the host"
-
-    def _limit(self, state: State) -> float:
-        # a directory that cannot be read may come back with its file server
-        return min(self._stuck_timeout, self._launches * self._start_timeout if state is State.CLAIMED else math.inf)
 
 
 def stuck_error(job: JobRef, status: JobStatus, seconds: float, *, why: str, doing: str, next_step: str) -> JobError:

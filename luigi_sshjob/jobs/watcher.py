@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import HostUnreachable, SSHJobError
 from luigi_sshjob.jobs import protocol
-from luigi_sshjob.jobs.model import Outcome
+from luigi_sshjob.jobs.actions import Act, Action
+from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.jobs.tracker import JobTracker
 from luigi_sshjob.retry import HostOutage, SharedRetry
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.leader.link import LeaderGone
-from luigi_sshjob.ssh.shell.remote_shell import Response
+from luigi_sshjob.ssh.shell.remote_shell import Response, request_text
 
 logger = logging.getLogger("luigi-interface")
 
@@ -30,7 +32,8 @@ class WatchedJob:
     """The longest pause between two looks, in seconds."""
     on_end: Callable[[Outcome], None]
     on_error: Callable[[BaseException], None]
-    relaunch: Callable[[], None]
+    perform: Callable[[Action], None]
+    """Does, or begins, what follows from the job's status."""
 
     @property
     def topic(self) -> str:
@@ -48,6 +51,8 @@ class JobWatcher:
         self._host = connection.host
         self._outage = outage
         self._subscriptions = connection.subscriptions()
+        self._interval = connection.settings.scheduler_interval
+        self._schedulers = Schedulers(self._interval)
         self._jobs: dict[str, WatchedJob] = {}
         self._added: list[WatchedJob] = []
         self._removed: set[str] = set()
@@ -65,6 +70,7 @@ class JobWatcher:
         if self._jobs.get(job.topic) is job:
             del self._jobs[job.topic]
             self._removed.add(job.topic)
+            self._schedulers.forget(job.tracker.job)
 
     def turn(self) -> None:
         """Waits for notifications until the next tick, and passes them on.
@@ -100,10 +106,12 @@ class JobWatcher:
                 self._subscribe(job)
         removed, self._removed = self._removed, set()
         self._subscriptions.unsubscribe([topic for topic in removed if topic not in self._jobs])
+        for scheduler, words in self._schedulers.due_requests().items():
+            self._subscriptions.request(scheduler, request_text(*words))
 
     def _subscribe(self, job: WatchedJob) -> None:
         tracker = job.tracker
-        words = protocol.watch_words(tracker.job, tracker.offset, tracker.state, tracker.more)
+        words = protocol.watch_words(tracker.job, tracker.offset, tracker.status, tracker.more)
         self._subscriptions.subscribe(job.topic, words, interval=job.interval, urgent=tracker.more)
 
     def _receive(self) -> None:
@@ -117,21 +125,30 @@ class JobWatcher:
                 raise content
             if topic in self._jobs:
                 self._update([self._jobs[topic]], content)
+            else:
+                self._update(self._watched(self._schedulers.update(topic, content)), None)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + self._tick
             self._update(list(self._jobs.values()), None)
+
+    def _watched(self, jobs: Sequence[JobRef]) -> list[WatchedJob]:
+        return [self._jobs[job.directory] for job in jobs if job.directory in self._jobs]
 
     def _update(self, jobs: Sequence[WatchedJob], response: Response | None) -> None:
         """Passes a notification, or None if there was none, on to the jobs."""
         for job in jobs:
             tracker = job.tracker
             try:
-                outcome = tracker.update(protocol.status_of(response, tracker.offset) if response else None)
+                status = protocol.status_of(response, tracker.offset) if response else None
+                verdict = self._schedulers.judge(tracker.job, status)
+                outcome = tracker.update(verdict.status if verdict else status)
                 if outcome:
                     self.remove(job)
                     job.on_end(outcome)
-                elif tracker.should_relaunch():
-                    job.relaunch()
+                elif verdict and verdict.action:
+                    job.perform(verdict.action)
+                elif not verdict and tracker.should_relaunch():
+                    job.perform(Action(Act.LAUNCH))
             except Exception as error:  # noqa: BLE001  # also what the callbacks raise, as `observe` of a task
                 self.remove(job)
                 job.on_error(error)
@@ -169,6 +186,7 @@ class JobWatcher:
     def _reset(self, gone: LeaderGone | None) -> None:
         """Subscribes to all jobs again in the next turn, each from where it is."""
         self._unreachable = self._pinged = False
+        self._schedulers = Schedulers(self._interval)
         self._added, self._removed = list(self._jobs.values()), set()
         self._subscriptions.reset(gone)
 

@@ -14,8 +14,8 @@ _COMMON = ("common/layout.sh", "common/util.sh", "common/identity.sh", "common/h
 # In the order in which they are loaded.
 _SERVER = (
     *_COMMON,
-    *("common/paths.sh", "server/serve.sh"),
-    *("scheduler/submit.sh", "scheduler/poll.sh", "scheduler/state.sh", "scheduler/slurm.sh"),
+    *("common/paths.sh", "server/serve.sh", "server/within.sh"),
+    *("scheduler/commands.sh", "scheduler/submit.sh", "scheduler/state.sh"),
     *(
         "server/submit.sh",
         "server/launch.sh",
@@ -32,7 +32,7 @@ _SUPERVISOR = (
     *_COMMON,
     *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/deadline.sh", "supervisor/outputs.sh"),
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh"),
-    *("supervisor/supervise.sh", "supervisor/slurm_entry.sh"),
+    *("supervisor/supervise.sh", "supervisor/scheduler_entry.sh"),
 )
 _STREAM = ("common/identity.sh", "common/paths.sh", "stream.sh")
 

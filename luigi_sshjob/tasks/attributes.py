@@ -97,13 +97,28 @@ class TaskAttributes:
 
     @overridable
     def launcher(self) -> str | None:
-        """How jobs are started: "nohup" on the host itself, "slurm" on the cluster whose login node the host is."""
+        """How jobs are started: "nohup" on the host itself, or the scheduler of the cluster whose login node it is."""
         return None
 
     @overridable
     def sbatch_options(self) -> Mapping[str, Any]:
         """Long options of sbatch, like {"partition": "gpu", "mem": "8G", "exclusive": True}; only used with slurm."""
         return {}
+
+    @overridable
+    def sge_options(self) -> Mapping[str, Any]:
+        """Options of qsub without their dash, like {"q": "gpu.q", "l": {"h_vmem": "8G"}}; only used with sge."""
+        return {}
+
+    @overridable
+    def condor_options(self) -> Mapping[str, Any]:
+        """Submit commands like {"request_cpus": 4, "request_memory": "8G"}; only used with htcondor."""
+        return {}
+
+    @overridable
+    def queue_timeout(self) -> float | timedelta | None:
+        """How long the task waits for a job that its scheduler does not start."""
+        return None
 
     @overridable
     def batch(self) -> int:

@@ -31,6 +31,7 @@ class JobOptions:
     launch_options: LaunchOptions
     time_limit: float
     kill_grace: float
+    queue_timeout: float
     poll_interval: float
     cleanup: str
     on_worker_exit: str
@@ -45,9 +46,9 @@ class JobOptions:
         with error_context(host=str(attributes.context.destination), job=task.task_id):
             return attributes.options()
 
-    @property
-    def launch_spec(self) -> LaunchSpec:
-        """Raises `ConfigurationError` for options that the launcher does not accept."""
+    def launch_spec(self, command: str) -> LaunchSpec:
+        """Raises `ConfigurationError` for options that the launcher does not accept, or that are in the command."""
+        self.launcher.check_command(command)
         return self.launcher.launch(self.launch_options)
 
     def host_jobs(self) -> HostJobs:
@@ -58,6 +59,7 @@ class JobOptions:
             self.launcher,
             poll_interval=self.poll_interval,
             kill_grace=self.kill_grace,
+            queue_timeout=self.queue_timeout,
         )
 
 
@@ -114,19 +116,20 @@ class _Attributes:
 
     def options(self) -> JobOptions:
         time_limit, kill_grace = self._seconds("time_limit"), self._seconds("kill_grace")
+        launcher = get_launcher(self.get("launcher"))
         return JobOptions(
             context=self.context,
             base_dir=self.get("base_dir"),
-            launcher=get_launcher(self.get("launcher")),
+            launcher=launcher,
             launch_options=LaunchOptions(
-                options=self._task.sbatch_options or {},
+                options=getattr(self._task, launcher.options_attribute, None) or {},
                 batch=self._task.batch,
                 time_limit=time_limit,
                 kill_grace=kill_grace,
-                interval=self._settings.scheduler_interval,
             ),
             time_limit=time_limit,
             kill_grace=kill_grace,
+            queue_timeout=self._seconds("queue_timeout"),
             poll_interval=self._poll_interval(),
             cleanup=self._choice("cleanup", config.CLEANUP_POLICIES),
             on_worker_exit=self._choice("on_worker_exit", config.EXIT_POLICIES),

@@ -70,6 +70,7 @@ class StatusReporter:
         self._sent: object = None
         self._percentage: int | None = None
         self._doubt: tuple[State, float] | None = None
+        self._queue_reason = ""
 
     @property
     def tail(self) -> Sequence[str]:
@@ -96,6 +97,7 @@ class StatusReporter:
         self._status = dataclasses.replace(status, log=b"", running_for=None)
         self._unreachable_since = None
         self._log_doubt(status, now)
+        self._log_queue(status)
         # an end is reported by `conclude`; a claimed job usually starts within a moment
         if not status.state.final and (status.state is not State.CLAIMED or now - self._since > _PAUSE):
             self._report("status", self._describe)
@@ -117,6 +119,16 @@ class StatusReporter:
         self._sent_at = -math.inf
         ran = f" after {text_module.format_duration(self._clock() - self._since)}" if self._exact else ""
         self._report("outcome", lambda: [f"{outcome}", f"on {self._job.host}{ran}"])
+
+    def _log_queue(self, status: JobStatus) -> None:
+        """Log why a job waits, each time when that changes; a warning if nothing but a person can change it."""
+        if status.state not in (State.CLAIMED, State.QUEUED) or status.queue_reason in ("", self._queue_reason):
+            return
+        self._queue_reason = status.queue_reason
+        level = logging.WARNING if status.hopeless or status.state is State.CLAIMED else logging.INFO
+        act = "; it does not start until somebody changes that" if status.hopeless else ""
+        where = f"[{self._job.id}] {status.state.value} on {self._job.host}"
+        logger.log(level, "%s: %s%s", where, status.reason, act)
 
     def _log_doubt(self, status: JobStatus, now: float) -> None:
         """Warn when it becomes doubtful what the job does, and every few minutes of that."""

@@ -145,9 +145,10 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         made, shows_record = outputs.split_outputs(self.output(), {paths.published_record, paths.published_log})
         if type(self).run is RemoteJobTask.run:
             outputs.check_outputs(made, declared.context)
+        command = self.command()
         return JobSpec(
             key=key,
-            command=self.command(),
+            command=command,
             environment=options.checked_environment(self.environment),
             working_directory=str(self.working_directory or "~"),
             outputs=outputs.command_outputs(made, declared.context),
@@ -157,7 +158,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             success_exit_codes=declared.success_exit_codes,
             submitted_by=client_identity(),
             submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            launch=declared.launch_spec,
+            launch=declared.launch_spec(command),
         )
 
 

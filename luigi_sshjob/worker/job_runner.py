@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from luigi_sshjob.errors import HostUnreachable, SSHJobError
+from luigi_sshjob.jobs.actions import Action
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.watcher import WatchedJob
 from luigi_sshjob.ssh.connection import Connection
@@ -121,15 +122,15 @@ class JobRunner:
             interval=self._options.poll_interval,
             on_end=lambda outcome: self._enqueue(partial(self._finish, outcome), urgent=True),
             on_error=self._fail,
-            relaunch=lambda: self._enqueue(self._relaunch),
+            perform=lambda action: self._enqueue(partial(self._perform, action)),
         )
         if not self._over:
             self._threads.watcher.add(self._watched)
 
-    def _relaunch(self) -> None:
+    def _perform(self, action: Action) -> None:
         if self._watched:
             tracker = self._watched.tracker
-            tracker.launch_error = self._retry.call(lambda: self._run.jobs.client.relaunch(tracker.job))
+            tracker.launch_error = self._retry.call(lambda: self._run.jobs.client.perform(tracker.job, action))
 
     def _observe(self, status: JobStatus) -> None:
         self._run.observe(status)

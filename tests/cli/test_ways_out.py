@@ -42,7 +42,7 @@ def elsewhere_without_identity(bench, job) -> None:
 
 def unknown(bench, job) -> None:
     end_all(bench)
-    edit(bench, job, "rm identity* started; echo later >launch")
+    edit(bench, job, "rm identity*; echo later >launch")
 
 
 def end_all(bench) -> None:

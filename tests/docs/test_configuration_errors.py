@@ -95,6 +95,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("batch must be a positive integer", slurm(batch="x")),
     ("invalid name of an sbatch option", slurm(sbatch_options={"--mem": 1})),
     ("this sbatch option cannot be set for a job", slurm(sbatch_options={"array": 1})),
+    ("this abbreviation of an sbatch option cannot be used", slurm(sbatch_options={"arr": 1})),
     ("invalid value for an sbatch option", slurm(sbatch_options={"mem": object()})),
     ("invalid value for an sbatch option", slurm(sbatch_options={"comment": "a\nb"})),
 ]

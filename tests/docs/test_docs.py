@@ -26,7 +26,7 @@ import pytest
 from luigi_sshjob import RemoteContext, config
 from luigi_sshjob.errors import ConnectionFailed
 from luigi_sshjob.jobs.client import JobClient
-from luigi_sshjob.jobs.launchers.registry import get_launcher
+from luigi_sshjob.jobs.launchers.registry import SCHEDULERS, get_launcher
 from luigi_sshjob.jobs.model import Outcome, State
 from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.remote import scripts
@@ -187,7 +187,7 @@ def try_task(declared: type[luigi.Task]) -> None:
     if any(parameter._default is luigi.parameter._no_value for _, parameter in declared.get_params()):
         return
     task = declared()
-    if getattr(task, "launcher", None) == "slurm":
+    if getattr(task, "launcher", None) in SCHEDULERS:
         assert task.prepare_run().spec.launch.lines
         return
     assert luigi.build([task], local_scheduler=True)

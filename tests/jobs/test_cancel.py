@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from luigi_sshjob.jobs.actions import Act, Action
 from luigi_sshjob.jobs.cancel import cancel_jobs
 
 from support import processes
@@ -43,7 +44,7 @@ def test_a_job_is_cancelled_before_it_has_started(bench):
     bench.monitor.wait(job, lambda _: None)
     bench.host.run("sh", "-c", f"cd {job.directory} && rm started identity* exit_record exit_code")
     assert bench.monitor.cancel(job, grace=1).state == "cancelled"
-    bench.client.relaunch(job)
+    bench.client.perform(job, Action(Act.LAUNCH))
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the late supervisor")
     assert "cancelled" in bench.host.run("cat", f"{job.directory}/exit_record")
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
+from luigi_sshjob.jobs.actions import Act, Action
 from luigi_sshjob.jobs.model import State
 from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.remote import quoting
@@ -166,7 +167,7 @@ def test_a_container_recreated_on_its_volume_is_another_machine(shared):
     impatient = JobMonitor(second.client, Retry(2), poll_interval=0.2, start_timeout=10)
     with pytest.raises(JobError, match=r"it has been elsewhere for [\s\S]*forget --lost"):
         impatient.wait(job, lambda _: None)
-    second.client.give_up(job)
+    second.client.give_up(job, second.client.status(job))
     outcome = second.client.status(job).outcome
     assert outcome.state == "lost"
     assert re.search(r"given up by .*; it was elsewhere: it was started on another machine", outcome.reason)
@@ -251,9 +252,9 @@ def test_no_deleted_file_makes_a_running_job_run_twice(bench, ledger, deleted, h
     except RemoteCommandFailed as error:
         assert "an earlier attempt is still running" in error.problem  # noqa: PT017 - either is right
         assert deleted == "spec started identity* digests"
-    bench.client.relaunch(job)
+    bench.client.perform(job, Action(Act.LAUNCH))
     close_shells()
-    bench.client.relaunch(job)
+    bench.client.perform(job, Action(Act.LAUNCH))
     processes.wait_until(lambda: bench.client.status(job).state is State.RUNNING, "a truthful state")
     bench.release()
     assert bench.monitor.wait(job, lambda _: None).succeeded
@@ -301,10 +302,10 @@ def test_a_dead_job_whose_files_were_deleted_is_not_launched_again(bench, ledger
     bench.host.run("kill", "-9", *map(str, everything))
     close_shells()
     assert bench.submit(command).attached
-    bench.client.relaunch(job)
+    bench.client.perform(job, Action(Act.LAUNCH))
     processes.wait_until(lambda: bench.client.status(job).state is State.ELSEWHERE, "the end of the last process")
     assert bench.host.run("cat", ledger) == "run\n"
-    bench.client.give_up(job)
+    bench.client.give_up(job, bench.client.status(job))
 
 
 def test_the_watchdog_of_a_dead_supervisor_is_not_taken_for_it(bench):
@@ -321,7 +322,7 @@ def test_the_number_of_a_given_up_attempt_is_not_given_to_another(bench):
     first = bench.submit(bench.until_released("exit 3")).job
     bench.wait_until_running("/command")
     bench.host.run("sed", "-i", "s/^boot: .*/boot: another.1/", f"{first.directory}/identity")
-    bench.client.give_up(first)
+    bench.client.give_up(first, bench.client.status(first))
     bench.client.collect(first)
     bench.listing.discard([first])
     second = bench.submit(bench.until_released("exit 4")).job

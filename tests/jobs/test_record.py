@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.jobs.actions import Act, Action
 from luigi_sshjob.jobs.model import State
 from luigi_sshjob.jobs.spec import Output
 
@@ -53,7 +54,7 @@ def test_no_command_runs_without_space_for_its_record(small, ledger):
     small.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code run")
     # a page is left, for the identity
     small.host.run("sh", "-c", f"cat /dev/zero >{SMALL}/filling; truncate -s -4096 {SMALL}/filling")
-    small.client.relaunch(job)
+    small.client.perform(job, Action(Act.LAUNCH))
     processes.wait_until(lambda: small.client.status(job).reason != "", "the reason")
     status = small.client.status(job)
     assert status.state is State.CLAIMED
@@ -61,7 +62,7 @@ def test_no_command_runs_without_space_for_its_record(small, ledger):
     assert "No space left on device" in status.reason
     assert small.host.run("cat", ledger) == "run\n"
     small.host.run("rm", f"{SMALL}/filling")
-    small.client.relaunch(job)
+    small.client.perform(job, Action(Act.LAUNCH))
     assert small.monitor.wait(job, lambda _: None).succeeded
     assert small.host.run("cat", ledger) == "run\nrun\n"
 

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from luigi_sshjob.errors import JobError, JobMismatch, RemoteCommandFailed
+from luigi_sshjob.jobs.actions import Act, Action
 from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.retry import Retry
 
@@ -95,10 +96,10 @@ def test_workers_that_submit_at_the_same_moment_run_it_once(bench):
 def test_a_launch_may_be_repeated_and_the_run_is_not(bench):
     job = bench.submit(f"echo run >>ledger-launch; {bench.until_released()}").job
     for _ in range(3):
-        bench.client.relaunch(job)
+        bench.client.perform(job, Action(Act.LAUNCH))
     bench.release()
     assert bench.monitor.wait(job, lambda _: None).succeeded
-    bench.client.relaunch(job)
+    bench.client.perform(job, Action(Act.LAUNCH))
     processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of all supervisors")
     assert bench.host.run("sh", "-c", "cat ledger-launch; rm ledger-launch") == "run\n"
 

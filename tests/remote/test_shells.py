@@ -290,54 +290,87 @@ def test_an_error_does_not_end_the_server(far_side):
     assert "still here" in response
 
 
-def test_the_listing_of_a_scheduler_is_parsed(far_side):
+def verb(name, *words):
+    return quoting.Word(name), *words
+
+
+PAUSE = verb("eval", "sleep 0.7")
+LAUNCH = """slurm
+batch: 1
+submit: command echo "$name $count ${last:-none} $# $GONE$KEPT"; command echo oops >&2; (exit 3)
+job_id: 1
+drop: GONE MORE_*
+batch: 1
+"""
+
+
+def test_a_scheduler_is_asked_once_for_all_and_its_answer_is_kept(far_side):
+    listing = "command echo 'a b'; command echo x >>ledger; command echo oops >&2; [ -z \"${GONE-}\" ]"
+    query = "command echo $ids"
+    far_side.submit("true")
+    words = (far_side.base, "slurm", "30", "GONE", listing, query, "", "0", "0", "0")
+    ask = verb("scheduler_answers", *words, "7", "9")
+    before = verb("eval", f"cd {far_side.base}; export GONE=1")
+    response = far_side.call(before, ask, PAUSE, ask, PAUSE, verb("scheduler_answers", *words[:-3], "1", "2", "0"))
+    first, _, third, _, last = re.split(r"token end \d+ 0\n", response)[1:6]
+    assert re.search(r"token part due 0 1 \S+\n", first)
+    assert re.search(r"token part listing 1 \d+\nstatus: 0\noa b\neoops\n", third)
+    assert re.search(r"token part query 2 \d+\nids: 7 9\nstatus: 0\no7 9\n", third)
+    assert "part listing" not in last
+    assert "part query" not in last
+    assert far_side.host.run("cat", f"{far_side.base}/ledger") == "x\n"
+
+
+def test_a_command_of_a_scheduler_that_hangs_is_ended_with_all_its_processes(far_side):
+    far_side.submit("true")
+    call = verb("scheduler_call", far_side.base, "1", "echo begin; sleep 77.25 & sleep 77.25", "", "5")
+    assert "token part answer 0 \nstatus: -\nobegin\n" in far_side.call(call)
+    processes.wait_until(lambda: not far_side.running("77.25"), "the end of its processes")
+
+
+def test_a_time_limit_of_one_command_does_not_end_another(far_side):
+    far_side.submit("true")
+    hangs = verb("scheduler_start", "1", "sleep 78.25", "", "5")
+    works = verb("scheduler_start", "30", f"sleep 2.5; echo done >{far_side.base}/done", "", "6")
+    far_side.call(hangs, works, verb("eval", "sleep 4"))
+    assert far_side.host.run("cat", f"{far_side.base}/done") == "done\n"
+    assert not far_side.running("78.25")
+
+
+def test_a_submission_is_written_before_it_is_made_and_with_its_answer(far_side):
     directory, host = far_side.submit("true"), far_side.host
-    host.run("sh", "-c", f"cat >{directory}/launch", input="slurm\n15\n1\n'--mem=1G'\n")
-    host.run("sh", "-c", f"echo 12_3 >{directory}/scheduler_id")
-    row = "12_3|PENDING|2030-01-01T10:00:00||Priority (and more)"
-    queue = (quoting.Word("eval"), f"squeue() {{ echo '11|RUNNING|N/A|c1|None'; echo '{row}'; }}")
-    response = far_side.call(queue, (quoting.Word("job_status"), directory, "-"))
-    assert "state 0 queued\nSlurm job 12_3, Priority (and more), expected to start 2030-01-01T10:00:00\n" in response
+    host.run("sh", "-c", f"rm -rf {directory}/started {directory}/identity* && cat >{directory}/launch", input=LAUNCH)
+    host.run("sh", "-c", f"rm -rf {directory}/run/* {directory}/exit_*")
+    relaunch = ("job_relaunch", far_side.base, scripts.supervisor_hash(), directory)
+    environment = verb("eval", "export GONE=gone KEPT=kept")
+    response = far_side.call(environment, verb(*relaunch, "0"), PAUSE, verb("job_status", directory, "-"))
+    tag = host.run("sed", "-n", "s/^tag: //p", f"{directory}/submission").strip()
+    # busybox has no cksum(1)
+    assert tag in ("", host.run("sh", "-c", f"echo {directory} | cksum").split()[0])
+    header = f"number: 1\nname: Task/1\ndirectory: {directory}\ntag: {tag}\ncount: 1\nindex: -\n"
+    answer = "status: 3\noTask/1 1 none 8 kept\neoops\n"
+    assert host.run("cat", f"{directory}/submission") == header + answer
+    assert "token part state 0 scheduled\nscheduler: slurm\nsubmission: 1 3\n" in response
+    assert re.search(rf"token part submission 0 0 \S+\n{header}{answer}", response)
+    # what prevents the start of its supervisor is reported, too
+    host.run("sh", "-c", f"printf 'one\\ntwo' >{directory}/supervisor.log")
+    assert "diagnostic: two\n" in far_side.call(verb("job_status", directory, "-"))
+    # only the client that knows the last submission may repeat it
+    far_side.call(verb(*relaunch, "0"), PAUSE, verb("job_adopt", directory, "2", "x"))
+    assert host.run("cat", f"{directory}/submission") == header + answer
+    # it may be joined by others for some seconds
+    far_side.call(verb(*relaunch, "1", "4"), *[PAUSE] * 5)
+    assert host.run("cat", f"{directory}/submission").startswith("number: 2\n")
+    assert host.run("tail", "-n", "1", f"{directory}/launch") == "batch: 4\n"
 
 
-def test_a_job_that_its_scheduler_cancels_is_not_elsewhere(far_side):
-    """Also if that takes long, and before the first query where the job runs."""
+def test_a_record_is_settled_once_and_no_supervisor_starts_afterwards(far_side):
     directory, host = far_side.submit("true"), far_side.host
-    host.run("sh", "-c", f"cd {directory} && printf 'slurm\\n0\\n1\\nx\\n' >launch; echo 12 >scheduler_id; : >started")
-    slow = (quoting.Word("eval"), "scancel() { :; }; await_record() { return 1; }")
-    assert "part cancelling 0 running" in far_side.call(slow, (quoting.Word("job_cancel"), directory, "0", "a test"))
-
-
-ENDS = {
-    # states that cannot be produced in a container, and those that only the accounting knows
-    "OUT_OF_MEMORY": ("OUT_OF_MEMORY||c1|OutOfMemory", "killed", "137"),
-    "TIMEOUT": ("TIMEOUT||c1|TimeLimit", "timed_out", ""),
-    "BOOT_FAIL": ("BOOT_FAIL||c1|None", "lost", ""),
-    "CANCELLED": ("CANCELLED||c1|None", "cancelled", "143"),
-    "": (None, "lost", ""),
-}
-
-
-def test_a_missing_record_is_written_from_the_state_of_the_scheduler(far_side):
-    host, first = far_side.host, far_side.submit("true")
-    places, rows = [], []
-    for number, (row, _, _) in enumerate(ENDS.values()):
-        places.append(f"{far_side.base}/jobs/End{number}/1")
-        files = f"printf 'slurm\n0\n1\nx\n' >launch; echo {number} >scheduler_id; : >started"
-        host.run("sh", "-c", f"mkdir -p {places[-1]} && cp -r {first}/. {places[-1]} && cd {places[-1]} && {files}")
-        rows += [f"echo '{number}|{row}'"] if row else []
-    commands = "; ".join(rows)
-    past = "sacct() { case $* in *--jobs=*3*) echo '3|CANCELLED by 1000||c1|None' ;; esac; }"
-    statuses = [(quoting.Word("job_status"), place, "-") for place in places]
-    response = far_side.call(
-        (quoting.Word("eval"), f"squeue() {{ {commands}; }}; {past}; SJ_LATE_RECORD=0 SJ_LATER_RECORD=0"),
-        *statuses * 3,
+    host.run(
+        "sh", "-c", f"cd {directory} && rm -rf started identity* run/* exit_* && echo slurm >launch && echo hi >log"
     )
-    last = re.split(r"token end \d+ 0\n", response)[-len(ENDS) - 1 : -1]
-    assert ["state 0 ended" in response for response in last] == [True] * len(ENDS), response
-    for place, (word, (_, outcome, code)) in zip(places, ENDS.items(), strict=True):
-        record = host.run("cat", f"{place}/exit_record")
-        assert f"\noutcome: {outcome}\nexit_code: {code}\n" in record
-        assert f"\nscheduler: {word}\n" in record
-    assert "CANCELLED by 1000" in host.run("cat", f"{places[3]}/exit_record")
-    assert "no longer knows job 4" in host.run("cat", f"{places[4]}/exit_record")
+    settle = ("job_settle", directory)
+    far_side.call(verb(*settle, "143", "outcome: cancelled\nexit_code: 143"), verb(*settle, "", "outcome: lost"))
+    assert host.run("cat", f"{directory}/exit_record") == "outcome: cancelled\nexit_code: 143\nlog_bytes: 3\n"
+    assert host.run("cat", f"{directory}/exit_code") == "143\n"
+    host.run("test", "-e", f"{directory}/started")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,6 +78,8 @@ NOT_FOR_USERS = frozenset(
         ),
         # Luigi's and Python's interfaces: the worker, and a closed stream
         *("RuntimeError", "TaskException", "UnsupportedOperation"),
+        # the interface of launchers; its text becomes a reason
+        *("NotImplementedError", "Unreadable"),
         # argparse reports it
         "ArgumentTypeError",
     ]
@@ -133,7 +136,7 @@ class _Scan(ast.NodeVisitor):
         name = _name(node.func)
         if name in ERRORS:
             self._record([name], node)
-        elif name in self._variables[-1]:
+        elif self._variables[-1].get(name):
             self._record(self._variables[-1][name], node)
         elif name in self.helpers:
             self._record([self.helpers[name]], node)
@@ -222,7 +225,20 @@ def reasons() -> list[tuple[str, str]]:
             for text in map("".join, _REASON.findall(path.read_text()))
             if re.search("[a-z]{3} [a-z]", re.sub(r"\$\{?\w+[^ }]*\}?", "", text))
         ]
+    for path in sorted((PACKAGE / "jobs" / "scheduled").glob("*.py")):
+        found += [
+            (path.name, text) for text in _texts(ast.parse(path.read_text())) if re.search("[a-z]{3} [a-z]", text)
+        ]
     return found
+
+
+def _texts(tree: ast.Module) -> Iterator[str]:
+    """Yield the texts that are formatted, with {} for each value, and those that are one of two alternatives."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.IfExp):
+            yield from (str(part.value) for part in (node.body, node.orelse) if isinstance(part, ast.Constant))
 
 
 @cache

@@ -42,7 +42,7 @@ class FarSide:
             tuple(map(quoting.Word, before)),
             (quoting.Word("install_supervisor"), self.base, scripts.supervisor_hash(), *files),
             (
-                *(quoting.Word("job_submit"), self.base, "Task", "nohup", scripts.supervisor_hash(), "0"),
+                *(quoting.Word("job_submit"), self.base, "Task", "nohup", scripts.supervisor_hash(), "0", ""),
                 *(request.digests, request.spec_text(), request.command, request.environment_text()),
             ),
         )

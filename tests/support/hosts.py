@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import io
 import re
 import secrets
@@ -168,7 +169,7 @@ class DockerHost(Host):
     def _start(self) -> None:
         # not auto_remove: Docker 20.10 sometimes takes a restart for the end and removes the container
         self.container = self.client.containers.create(
-            self._image(),
+            self.image,
             init=True,
             labels={LABEL: RUN},
             ports={"22/tcp": (self.hostname, self.port)},
@@ -176,6 +177,11 @@ class DockerHost(Host):
         )
         self.container.put_archive("/", self._keys())
         self.container.start()
+
+    @functools.cached_property
+    def image(self) -> docker.models.images.Image:
+        """The same for all machines of a cluster: another process may build it, with other keys, at the same time."""
+        return self._image()
 
     def _image(self) -> docker.models.images.Image:
         return image(self.client, self.machine)

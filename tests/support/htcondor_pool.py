@@ -63,7 +63,7 @@ class Pool(DockerHost):
 
     def _image(self) -> docker.models.images.Image:
         plain = super()._image()
-        return build(self.client, "Dockerfile.htcondor", "htcondor", BASE=plain.tags[0])
+        return build(self.client, "Dockerfile.htcondor", "htcondor", BASE=plain.id)
 
     def _start(self) -> None:
         name = f"sshjob-{secrets.token_hex(4)}"
@@ -75,7 +75,7 @@ class Pool(DockerHost):
         }
         super()._start()
         self.node = self.client.containers.create(
-            self._image(),
+            self.image,
             ["timeout", "2h", "condor_master", "-f"],
             init=True,
             labels={LABEL: RUN},

@@ -81,7 +81,7 @@ class Cluster(DockerHost):
 
     def _image(self) -> docker.models.images.Image:
         plain = super()._image()
-        return build(self.client, "Dockerfile.sge", "sge", BASE=plain.tags[0])
+        return build(self.client, "Dockerfile.sge", "sge", BASE=plain.id)
 
     def _start(self) -> None:
         name = f"sshjob-{secrets.token_hex(4)}"
@@ -89,7 +89,7 @@ class Cluster(DockerHost):
         self.volume = self.client.volumes.create(name, labels={LABEL: RUN})
         for node in NODES:
             self.nodes[node] = self.client.containers.create(
-                self._image(),
+                self.image,
                 # before that, qmaster may reject it or leave its first request without a response
                 _command("until [ -e /home/.configured ]; do sleep 0.1; done; SGE_ND=1 exec sge_execd"),
                 init=True,

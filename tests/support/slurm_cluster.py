@@ -1,4 +1,7 @@
-"""A Slurm cluster: a login node with slurmctld and sshd, two compute nodes, and a shared home."""
+"""A Slurm cluster: a login node with slurmctld and sshd, two compute nodes, and a shared home.
+
+That of Debian 12 has no accounting; that of Debian 13 has, with limits, in a database on its login node.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,6 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SlurmctldTimeout=300
@@ -52,6 +54,47 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=50 Priori
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefMemPerCPU=50 PriorityTier=10
 """
 
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\n"
+
+ACCOUNTING = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=login
+AccountingStorageEnforce=associations,limits,qos
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=5
+"""
+
+DATABASE = """
+AuthType=auth/munge
+DbdHost=login
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageUser=root
+LogFile=/var/log/slurmdbd.log
+PidFile=/run/slurmdbd.pid
+"""
+
+# `job` may submit two jobs at a time with the QOS `small` or for the account `limited`, and any number otherwise, but
+# none with the QOS `unused` or for the account `others`. The cluster `other` has no slurmctld.
+START_DATABASE = r"""
+install -d -o mysql -g mysql /run/mysqld
+mariadbd --user=mysql --skip-networking --innodb-flush-log-at-trx-commit=0 2>/var/log/mariadbd.log &
+until mariadb-admin ping >/dev/null 2>&1; do sleep 0.1; done
+# slurmdbd of Debian 13 could create it, but its client library then refuses all results on that connection
+mariadb --execute='CREATE DATABASE IF NOT EXISTS slurm_acct_db'
+slurmdbd
+until sacctmgr --immediate show cluster >/dev/null 2>&1; do sleep 0.1; done
+[ -z "$(sacctmgr --noheader show account lab)" ] || exit 0
+{
+  sacctmgr --immediate add cluster test other
+  sacctmgr --immediate add qos small MaxSubmitJobsPerUser=2 GrpSubmitJobs=3
+  sacctmgr --immediate add qos unused
+  sacctmgr --immediate add account lab,limited,others cluster=test
+  sacctmgr --immediate add user job account=lab cluster=test qos=normal,small defaultqos=normal
+  sacctmgr --immediate add user job account=limited cluster=test MaxSubmitJobs=2
+} </dev/null >/var/log/sacctmgr.log 2>&1
+"""
+
 MUNGE = "su -s /bin/sh munge -c munged"
 
 # A slurmctld that cannot resolve the name of a node retries for ten seconds without serving requests, and then has no
@@ -64,20 +107,25 @@ class Cluster(DockerHost):
 
     kind = "slurm"
 
-    def __init__(self, root: Path, client: docker.DockerClient) -> None:
-        super().__init__(root, client=client)
+    def __init__(self, root: Path, client: docker.DockerClient, *, accounting: bool = False) -> None:
+        super().__init__(root, "debian13" if accounting else "debian12", client)
+        self.accounting = accounting
         self.network: docker.models.networks.Network | None = None
         self.volume: docker.models.volumes.Volume | None = None
         self.nodes: dict[str, docker.models.containers.Container] = {}
 
     def _image(self) -> docker.models.images.Image:
         plain = super()._image()
-        return build(self.client, "Dockerfile.slurm", "slurm", BASE=plain.tags[0])
+        if not self.accounting:
+            return build(self.client, "Dockerfile.slurm", "slurm", BASE=plain.id)
+        packages = "slurmdbd mariadb-server"
+        return build(self.client, "Dockerfile.slurm", "slurm-accounting", BASE=plain.id, PACKAGES=packages)
 
     def _start(self) -> None:
         name = f"sshjob-{secrets.token_hex(4)}"
         self.network = self.client.networks.create(name, driver="bridge", labels={LABEL: RUN})
         self.volume = self.client.volumes.create(name, labels={LABEL: RUN})
+        database = "sh /etc/slurm/start-database && " if self.accounting else ""
         self.options = {
             **self._member("login"),
             "command": [
@@ -85,19 +133,21 @@ class Cluster(DockerHost):
                 "2h",
                 "sh",
                 "-c",
-                f"{NODES_HAVE_NAMES}; {MUNGE} && slurmctld && exec /usr/sbin/sshd -D -E /var/log/sshd.log",
+                f"{NODES_HAVE_NAMES}; {MUNGE} && {database}slurmctld && exec /usr/sbin/sshd -D -E /var/log/sshd.log",
             ],
         }
         super()._start()
         for node in NODES:
             self.nodes[node] = self.client.containers.create(
-                self._image(),
+                self.image,
                 ["timeout", "2h", "sh", "-c", f"{MUNGE} && exec slurmd -D"],
                 init=True,
                 labels={LABEL: RUN},
+                # for a job's --export, slurmd of Debian 13 makes namespaces, and ends if it may not
+                cap_add=["SYS_ADMIN"] if self.accounting else None,
                 **self._member(node),
             )
-            self.nodes[node].put_archive("/", _configuration())
+            self.nodes[node].put_archive("/", _configuration(accounting=self.accounting))
             self.nodes[node].start()
 
     def _member(self, name: str) -> dict[str, object]:
@@ -113,7 +163,7 @@ class Cluster(DockerHost):
     def _keys(self) -> bytes:
         # before the container starts, like the keys
         assert self.container is not None
-        self.container.put_archive("/", _configuration())
+        self.container.put_archive("/", _configuration(accounting=self.accounting))
         return super()._keys()
 
     def wait_until_up(self) -> None:
@@ -139,6 +189,10 @@ class Cluster(DockerHost):
 
         processes.wait_until(ready, f"nodes {node} to be {state}", seconds)
 
+    def kill_on_node(self, node: str, pid: str) -> None:
+        """Kill a process on a compute node."""
+        assert self.nodes[node].exec_run(["kill", "-9", pid]).exit_code == 0
+
     def slurm(self, *argv: str) -> str:
         """Run a Slurm command as administrator; `calls` does not list it."""
         return self.run(f"/usr/bin/{argv[0]}", *argv[1:], user="root", check=False)
@@ -163,10 +217,15 @@ class Cluster(DockerHost):
             self.network = None
 
 
-def _configuration() -> bytes:
+def _configuration(*, accounting: bool) -> bytes:
+    files = {"slurm.conf": CONFIGURATION + (ACCOUNTING if accounting else NO_ACCOUNTING)}
+    if accounting:
+        files |= {"slurmdbd.conf": DATABASE, "start-database": START_DATABASE}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo("etc/slurm/slurm.conf")
-        entry.size, entry.mode = len(CONFIGURATION), 0o644
-        archive.addfile(entry, io.BytesIO(CONFIGURATION.encode()))
+        for name, text in files.items():
+            entry = tarfile.TarInfo(f"etc/slurm/{name}")
+            # slurmdbd refuses a configuration that others can read
+            entry.size, entry.mode = len(text), 0o600 if name == "slurmdbd.conf" else 0o644
+            archive.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()

@@ -128,3 +128,23 @@ def test_a_doubt_about_a_job_is_logged_at_once_and_every_five_minutes(caplog):
         reporter.observe(JobStatus(state, f"why at {second} s"))
         expected += [f"[Task/1] {state.value} on box: why at {second} s"] * logged
         assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == expected
+
+
+def test_why_a_job_is_queued_is_logged_each_time_that_changes_and_a_hopeless_reason_is_a_warning(caplog):
+    caplog.set_level("INFO", "luigi-interface")
+    reporter, hint = Recorder().reporter(), "; it does not start until somebody changes that"
+    for why, hopeless in (
+        ("Priority", False),
+        ("Priority", False),
+        ("DependencyNeverSatisfied", True),
+        ("DependencyNeverSatisfied", True),
+        ("Resources", False),
+    ):
+        reason = f"Slurm job 5, {why}"
+        reporter.observe(JobStatus(State.QUEUED, reason, queue_reason=why, hopeless=hopeless))
+    reporter.observe(JobStatus(State.RUNNING, "Slurm job 5 on c1", queue_reason="None"))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "[Task/1] queued on box: Slurm job 5, Priority"),
+        ("WARNING", f"[Task/1] queued on box: Slurm job 5, DependencyNeverSatisfied{hint}"),
+        ("INFO", "[Task/1] queued on box: Slurm job 5, Resources"),
+    ]

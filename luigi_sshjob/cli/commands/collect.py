@@ -40,7 +40,7 @@ def _give_up(arguments: argparse.Namespace) -> list[str]:
         status = host.client.status(job)
         if status.outcome:
             continue
-        host.client.give_up(job)
+        host.client.give_up(job, status)
         host.client.collect(job)
         given_up.append(name)
         print(

@@ -15,7 +15,6 @@ class LaunchOptions:
     batch: int = 1
     time_limit: float = 0
     kill_grace: float = 10
-    interval: float = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +27,20 @@ class LaunchSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """Starts jobs with the function `launch_<name>` in `remote/`. Needs no options unless a subclass does."""
+    """How jobs are started. Needs no options unless a subclass does."""
 
     name: str
     start_timeout: float
     """Seconds after which a launch is repeated if no supervisor has started; harmless, as only one can win."""
+    options_attribute: str = ""
+    """The task's attribute with its options, if it has any."""
     launches: float = 6
     """How many launches are tried."""
     on_host: bool = True
     """Whether the jobs run on the host itself, and so see the same files."""
+
+    def check_command(self, command: str) -> None:
+        """Raises `ConfigurationError` for a command with lines that would be ignored."""
 
     def launch(self, options: LaunchOptions) -> LaunchSpec:  # noqa: ARG002 - the interface of all launchers
         """Raises `ConfigurationError` for options that the launcher does not accept."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.launchers.base import Launcher
+from luigi_sshjob.jobs.launchers.htcondor import HTCONDOR
 from luigi_sshjob.jobs.launchers.nohup import NOHUP
+from luigi_sshjob.jobs.launchers.scheduler import Scheduler
+from luigi_sshjob.jobs.launchers.sge import SGE
 from luigi_sshjob.jobs.launchers.slurm import SLURM
 
-_LAUNCHERS = {launcher.name: launcher for launcher in (NOHUP, SLURM)}
+_LAUNCHERS: dict[str, Launcher] = {launcher.name: launcher for launcher in (NOHUP, SLURM, SGE, HTCONDOR)}
+SCHEDULERS = {name: launcher for name, launcher in _LAUNCHERS.items() if isinstance(launcher, Scheduler)}
 NAMES = tuple(_LAUNCHERS)
 
 

@@ -1,121 +1,131 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Submits jobs to a scheduler. $scheduler is its name, and the prefix of its functions.
+# Submits jobs to a scheduler, each with the command that the client has written to its file `launch`. The client judges
+# what the command has printed.
 #
-# The job directory then contains `launch` (scheduler, seconds between queries, maximum size of an array, options),
-# `scheduled` (name and directory by which the scheduler's job can be found, and its index in an array), written before
-# the submission, and `scheduler_id`, written after it.
+# The file `submission` of a job directory says how the scheduler's job can be found, before it is submitted: `number`
+# counts the submissions of this attempt, `index` is its own in an array of `count` jobs. What `answer` writes follows.
 
-SJ_TO_SUBMIT='' SJ_TO_SUBMIT_COUNT=0 SJ_SUBMITTER='' SJ_INSIST='' SJ_SUBMIT_AT=0 SJ_FOUND_AS=''
+SJ_TO_SUBMIT='' SJ_TO_SUBMIT_COUNT=0 SJ_BEING_SUBMITTED='' SJ_SUBMITTER='' SJ_SUBMITTER_SINCE=0 SJ_SLOW=0 SJ_SUBMIT_AT=0
+
+# locks of other machines, each with the time at which it was first seen
+SJ_FOREIGN_LOCKS=''
+
+# changes when a submission may have changed, see scheduled_version
+SJ_SUBMIT_COUNT=0
 
 # seconds to wait for more jobs for the same array
 SJ_GATHER=2
 
-# seconds_up: sets $seconds, for comparisons only.
-seconds_up() {
-  if [ -r /proc/uptime ]; then
-    read -r uptime _ </proc/uptime
-    seconds=${uptime%%.*}
-  else
-    seconds=$(date +%s)
-  fi
-}
-
-# read_launch DIR: sets $scheduler, $scheduler_name, $interval, $batch and $options; fails for an unknown scheduler.
+# read_launch DIR: sets launch_* to the fields of its file `launch`. A later line has precedence, see job_relaunch.
 read_launch() {
-  scheduler='' interval='' batch='' options=''
+  launch_scheduler='' launch_batch=1 launch_submit='' launch_job_id='' launch_index=0 launch_restarts=0
+  launch_signals=one launch_drop=''
   {
-    read -r scheduler
-    read -r interval
-    read -r batch
-    IFS= read -r options
+    read -r launch_scheduler
+    while read -r field value; do
+      case $field in
+        batch:) launch_batch=$value ;;
+        submit:) launch_submit=$value ;;
+        job_id:) launch_job_id=$value ;;
+        index:) launch_index=$value ;;
+        restarts:) launch_restarts=$value ;;
+        signals:) launch_signals=$value ;;
+        drop:) launch_drop=$value ;;
+      esac
+    done
   } <"$1/$SJ_LAUNCH"
-  eval "scheduler_name=\${${scheduler}_name-}"
-  [ -n "$scheduler_name" ]
 }
 
-# schedule DIR: queues it for submission in a process of its own, because a scheduler may be slow and other requests
-# wait for this shell.
+# read_submission DIR: sets submission_* to the fields of its last submission; the number is 0 if there was none.
+read_submission() {
+  submission_number=0 submission_status='' submission_id=''
+  [ -s "$1/$SJ_SUBMISSION" ] || return 0
+  while read -r field value; do
+    case $field in
+      number:) submission_number=$value ;;
+      id:) submission_id=$value ;;
+      status:) submission_status=$value ;;
+    esac
+  done <"$1/$SJ_SUBMISSION"
+}
+
+# schedule DIR NUMBER: queues it for submission in a process of its own, unless it was submitted after that number.
 schedule() {
-  [ ! -s "$1/$SJ_SCHEDULER_ID" ] || return 0
-  read_launch "$1" || return
-  case $1 in *"$newline"*) submission_refused "$1" "its path contains a line break" && return ;; esac
+  read_launch "$1"
   case $newline$SJ_TO_SUBMIT in
-    *"$newline$1$newline"*) ;;
+    *"$newline$2 $1$newline"*) ;;
     *)
-      SJ_TO_SUBMIT=$SJ_TO_SUBMIT$1$newline SJ_TO_SUBMIT_COUNT=$((SJ_TO_SUBMIT_COUNT + 1))
-      SJ_SUBMIT_AT=0
-      [ "$batch" -le 1 ] || [ "$SJ_TO_SUBMIT_COUNT" -ge "$batch" ] ||
+      SJ_TO_SUBMIT="$SJ_TO_SUBMIT$2 $1$newline" SJ_TO_SUBMIT_COUNT=$((SJ_TO_SUBMIT_COUNT + 1)) SJ_SUBMIT_AT=0
+      [ "$launch_batch" -le 1 ] || [ "$SJ_TO_SUBMIT_COUNT" -ge "$launch_batch" ] ||
         { seconds_up && SJ_SUBMIT_AT=$((seconds + SJ_GATHER)); }
       ;;
   esac
   submit_waiting
 }
 
-# submit_waiting: submits the queued jobs, in one process at a time.
+# submit_waiting: submits the queued jobs, in one process at a time; up to three that hang are overtaken.
 submit_waiting() {
+  if [ -n "$SJ_SUBMITTER" ]; then
+    if ! process_start "$SJ_SUBMITTER"; then
+      SJ_SLOW=0
+    else
+      [ -n "$SJ_TO_SUBMIT" ] || return 0
+      seconds_up
+      [ "$SJ_SLOW" -lt 3 ] && [ "$seconds" -ge $((SJ_SUBMITTER_SINCE + 10)) ] || return 0
+      SJ_SLOW=$((SJ_SLOW + 1))
+    fi
+    SJ_SUBMITTER='' SJ_BEING_SUBMITTED='' SJ_SUBMIT_COUNT=$((SJ_SUBMIT_COUNT + 1))
+  fi
   [ -n "$SJ_TO_SUBMIT" ] || return 0
   [ "$SJ_SUBMIT_AT" -eq 0 ] || { seconds_up && [ "$seconds" -ge "$SJ_SUBMIT_AT" ]; } || return 0
-  if [ -n "$SJ_SUBMITTER" ] && process_start "$SJ_SUBMITTER"; then return 0; fi
   {
     trap - EXIT
-    LC_ALL=$SJ_LC_ALL
-    [ -n "$LC_ALL" ] || unset LC_ALL
     umask 077
     while [ -n "$SJ_TO_SUBMIT" ]; do submit_next; done
   } </dev/null >/dev/null 2>&1 &
-  SJ_SUBMITTER=$! SJ_TO_SUBMIT='' SJ_TO_SUBMIT_COUNT=0 SJ_INSIST=''
+  SJ_SUBMITTER=$! SJ_BEING_SUBMITTED=$SJ_TO_SUBMIT SJ_TO_SUBMIT='' SJ_TO_SUBMIT_COUNT=0
+  seconds_up
+  SJ_SUBMITTER_SINCE=$seconds
 }
 
 # submit_next: submits the first queued job, and with it those that fit into the same array.
 submit_next() {
   set --
-  array_launch=''
   remaining=''
   while [ -n "$SJ_TO_SUBMIT" ]; do
     next=${SJ_TO_SUBMIT%%"$newline"*}
     SJ_TO_SUBMIT=${SJ_TO_SUBMIT#*"$newline"}
-    read_launch "$next" || continue
-    if [ $# -gt 0 ] && { [ $# -ge "$array_batch" ] || [ "$scheduler $batch $options" != "$array_launch" ]; }; then
+    next_dir=${next#* }
+    read_launch "$next_dir"
+    if [ $# -gt 0 ] && { [ $# -ge "$array_batch" ] || [ "$launch_batch $launch_submit" != "$array_launch" ]; }; then
       remaining=$remaining$next$newline
-    elif begin_submission "$next"; then
-      array_launch="$scheduler $batch $options" array_batch=$batch
-      set -- "$@" "$next"
+    elif begin_submission "$next_dir" "${next%% *}"; then
+      array_launch="$launch_batch $launch_submit" array_batch=$launch_batch
+      set -- "$@" "$next_dir"
     fi
   done
   SJ_TO_SUBMIT=$remaining
   [ $# -eq 0 ] || { read_launch "$1" && submit_together "$@"; }
 }
 
-# begin_submission DIR: locks it for submission; fails if there is nothing to submit. An earlier submission may have
-# succeeded and only its response been lost; then the scheduler finds the job.
+# begin_submission DIR NUMBER: locks it for submission; fails if there is nothing to submit.
 begin_submission() {
   lock_submission "$1" || return
-  if [ -e "$1/$SJ_STARTED" ] || [ -s "$1/$SJ_SCHEDULER_ID" ]; then
-    rm -f "$1/$SJ_SUBMITTING"
-    return 1
-  fi
-  [ -s "$1/$SJ_SCHEDULED" ] || return 0
-  if find_scheduled "$1" 2>>"$1/$SJ_DIAGNOSTICS"; then
-    [ -n "$scheduled_id" ] || return 0
-    emit "$scheduled_id" >"$1/$SJ_SCHEDULER_ID"
-  else
-    emit "$scheduler_name does not report whether it already has this job" >>"$1/$SJ_DIAGNOSTICS"
-  fi
+  read_submission "$1"
+  [ "$submission_number" -ne "$2" ] || [ -n "$submission_id" ] || [ -e "$1/$SJ_STARTED" ] || ended "$1" || return 0
   rm -f "$1/$SJ_SUBMITTING"
   return 1
 }
 
 # lock_submission DIR: fails if another process has the lock. A process on another machine cannot be checked; its lock
-# is valid until a client insists. Two submissions at once would do no harm, see claim_run.
+# is valid until this session has seen it for some minutes. Two submissions at once would do no harm, see claim_run.
 lock_submission() {
   submitter=$$
   [ ! -r /proc/self/stat ] || read -r submitter _ </proc/self/stat
   process_start "$submitter"
   submitter=$boot.$submitter.$start
   create_submission_lock "$1" && return
-  read -r submitting <"$1/$SJ_SUBMITTING"
-  ! holder_lives "$submitting" || return 1
-  case $submitting in "$boot".*) ;; *) [ "$SJ_INSIST" = yes ] || return 1 ;; esac
+  ! submission_locked "$1" || return 1
   rm -f "$1/$SJ_SUBMITTING"
   create_submission_lock "$1"
 }
@@ -128,92 +138,61 @@ create_submission_lock() {
   return "$locked"
 }
 
-# find_scheduled DIR: sets $scheduled_id to the id of an earlier submission, or to nothing; fails if that is unknown.
-find_scheduled() {
-  {
-    IFS= read -r scheduled_as
-    IFS= read -r scheduled_from
-    read -r scheduled_index
-  } <"$1/$SJ_SCHEDULED"
-  # once for all elements of an array
-  if [ "$scheduled_as $scheduled_from" != "$SJ_FOUND_AS" ]; then
-    SJ_FOUND_AS=
-    SJ_FOUND=$("${scheduler}_find" "$scheduled_as" "$scheduled_from") || return
-    SJ_FOUND_AS="$scheduled_as $scheduled_from"
-  fi
-  scheduled_id=$SJ_FOUND
-  [ -z "$scheduled_id" ] || select_element "$scheduled_index"
+# submission_locked DIR: whether a process that submits it runs, as far as that is known.
+submission_locked() {
+  submitting=''
+  { read -r submitting <"$1/$SJ_SUBMITTING"; } 2>/dev/null
+  case $submitting in
+    '') return 1 ;;
+    "$boot".*) holder_lives "$submitting" ;;
+    *)
+      seconds_up
+      case $SJ_FOREIGN_LOCKS in
+        *" $submitting="*) seen=${SJ_FOREIGN_LOCKS#*" $submitting="} seen=${seen%% *} ;;
+        *) seen=$seconds SJ_FOREIGN_LOCKS="$SJ_FOREIGN_LOCKS $submitting=$seconds " ;;
+      esac
+      [ "$seconds" -lt $((seen + 180)) ]
+      ;;
+  esac
 }
-
-# assert_not_scheduled DIR: refuses a new attempt of that number while the scheduler has one whose directory was
-# deleted.
-assert_not_scheduled() {
-  scheduler=${launch%%"$newline"*} key=${1%/*}
-  [ "$scheduler" != nohup ] || return 0
-  eval "scheduler_name=\${${scheduler}_name-}"
-  still=$("${scheduler}_find" "${key##*/}/${1##*/}" "$1" alive) || still=unknown
-  [ -z "$still" ] || refuse attempt-still-scheduled \
-    "an attempt whose directory was deleted may still be scheduled: $1 ($scheduler_name job $still)"
-}
-
-# select_element INDEX: sets $scheduled_id to that of the array's element; without an array (-) it stays.
-select_element() { [ "$1" = - ] || scheduled_id=$("${scheduler}_element" "$scheduled_id" "$1"); }
 
 # submit_together DIR...: as one job, or as one array.
 submit_together() {
-  key=${1%/*}
-  submission=${key##*/}/${1##*/} submission_from=$1 index=-
+  directory=$1 base=${1%/jobs/*} count=$# last='' suffix='' attempt=${1##*/} key=${1%/*}
+  key=${key##*/}
   # a unique name, because the same job may be the first of another array later
-  [ $# -eq 1 ] || submission="$submission+$(($# - 1)).${submitter##*.}" index=0
+  [ $# -eq 1 ] || last=$(($# - 1)) suffix=+$(($# - 1)).${submitter##*.}
+  name=$key/$attempt$suffix
+  tag=$(emit "$directory" | cksum)
+  tag=${tag%%[!0-9]*}
+  number_in_array=0 written=yes
   for submitted_dir; do
-    emit "$submission
-$submission_from
-$index" >"$submitted_dir/$SJ_SCHEDULED" || return
-    [ $# -eq 1 ] || index=$((index + 1))
+    read_submission "$submitted_dir"
+    [ -n "$last" ] && index=$number_in_array || index=-
+    number_in_array=$((number_in_array + 1))
+    emit "number: $((submission_number + 1))
+name: $name
+directory: $directory
+tag: $tag
+count: $count
+index: $index" >"$submitted_dir/$SJ_SUBMISSION" || { written='' && break; }
   done
-  library=${1%/jobs/*}/lib/$SJ_HASH
-  submit_errors=$1/$SJ_SUBMITTING.answer
-  scheduled_number=$("${scheduler}_submit" "$submission" "$1" "$options" "$@" 2>"$submit_errors")
-  case $scheduled_number in
-    '' | *[!0-9A-Za-z_]*) submission_failed "$@" ;;
-    *)
-      index=-
-      [ $# -eq 1 ] || index=0
-      for submitted_dir; do
-        scheduled_id=$scheduled_number
-        select_element "$index"
-        emit "$scheduled_id" >"$submitted_dir/$SJ_SCHEDULER_ID"
-        [ $# -eq 1 ] || index=$((index + 1))
-      done
-      ;;
-  esac
-  rm -f "$submit_errors"
+  # without these nobody would find what was submitted
+  [ -z "$written" ] || {
+    library=$base/lib/$SJ_HASH submit_answer=$directory/$SJ_SUBMITTING.answer
+    LC_ALL=$SJ_LC_ALL
+    [ -n "$LC_ALL" ] || unset LC_ALL
+    answer "$submit_answer" 120 '' "$launch_submit" "$launch_drop" "$library/scheduler_entry.sh" "$library" "$SJ_UMASK" \
+      "$launch_job_id" "$launch_index" "$launch_restarts" "$launch_signals" "$@"
+    LC_ALL=C
+    export LC_ALL
+    answered=$(cat "$submit_answer")
+    rm -f "$submit_answer"
+    for submitted_dir; do
+      emit "$answered" >>"$submitted_dir/$SJ_SUBMISSION"
+      submission_note "$submitted_dir"
+      cp "$submitted_dir/$SJ_SUBMISSION" "$submission_note"
+    done
+  }
   for submitted_dir; do rm -f "$submitted_dir/$SJ_SUBMITTING"; done
-}
-
-# submission_failed DIR...: temporarily or permanently. Without a message the response may have been lost. An array may
-# be refused because it is an array.
-submission_failed() {
-  stderr=
-  while read -r shown || [ -n "$shown" ]; do stderr="$stderr${stderr:+; }$shown"; done <"$submit_errors"
-  for submitted_dir; do emit "$scheduler_name: ${stderr:-it printed no job id}" >>"$submitted_dir/$SJ_DIAGNOSTICS"; done
-  if [ -z "$stderr" ] || "${scheduler}_transient" "$stderr"; then
-    return
-  elif [ $# -eq 1 ]; then
-    submission_refused "$1" "$stderr"
-  else
-    for alone; do
-      submit_together "$alone"
-      [ ! -e "$alone/$SJ_RECORD" ] || break
-    done
-    # the others have the same options
-    for alone; do
-      [ -s "$alone/$SJ_SCHEDULER_ID" ] || [ -e "$alone/$SJ_RECORD" ] || submission_refused "$alone" "$stderr"
-    done
-  fi
-}
-
-# submission_refused DIR STDERR: ends a job that the scheduler refuses permanently.
-submission_refused() {
-  claim_run_marker "$1" && write_scheduled_end "$1" failed "$scheduler_name refused the job: $2" REFUSED
 }

@@ -8,13 +8,19 @@ job_cancel() { privately cancel_job "$@"; }
 cancel_job() {
   job_state "$1"
   cancelling=$job_state
-  [ ! -s "$1/$SJ_LAUNCH" ] || [ "$job_state" = ended ] || cancelling=scheduled
   case $cancelling in
-    scheduled) cancel_scheduled "$1" "$2" "$3" ;;
+    scheduled) cancel_scheduled "$1" "$3" ;;
     claimed) cancel_unstarted "$1" "$3" ;;
     running) cancel_running "$1" "$2" "$3" ;;
     unsupervised) cancel_unsupervised "$1" "$2" "$3" ;;
   esac
+  if [ "$cancelling" = ended ] && [ -s "$1/$SJ_LAUNCH" ] && [ -s "$1/$SJ_STARTED" ]; then
+    # the scheduler may still have it, or be about to accept it
+    job_scheduled='' job_machine=''
+    scheduled_facts "$1"
+    job_index=0 job_state=scheduled job_reason=$facts
+    write_submission "$1"
+  fi
   part cancelling 0 "$job_state"
   emit "$job_reason"
 }
@@ -36,10 +42,22 @@ cancel_running() {
   # a supervisor whose command has ended may be busy with the outputs
   leftovers_live "$1" || return 0
   end_processes "$1" "$2"
-  [ "$job_state" = running ] && ! await_record "$1" 0 || return 0
+  [ "$job_state" = running ] && ! await_record "$1" || return 0
   process_start "$job_pid" && [ "$start" = "$job_start" ] && kill -s KILL "$job_pid"
   ended "$1" || write_record "$1" '' "outcome: cancelled
 reason: by $cancelled_by; its supervisor did not react, and was killed"
+}
+
+# await_record DIR: for five seconds, because the supervisor may be writing it.
+await_record() {
+  seconds_up
+  record_deadline=$((seconds + 5))
+  while [ "$seconds" -le "$record_deadline" ]; do
+    ! ended "$1" || return 0
+    pause
+    seconds_up
+  done
+  return 1
 }
 
 # cancel_unsupervised DIR GRACE BY: kills the processes, also the one that the dead supervisor has left for its time limit.
@@ -86,10 +104,11 @@ write_record() {
   return "$written"
 }
 
-# job_give_up DIR BY: writes the exit record of an attempt that a person has declared lost, because its end cannot be
-# found out from here.
+# job_give_up DIR BY STATE REASON: writes the exit record of an attempt that a person has declared lost, because its end
+# cannot be found out from here. STATE and REASON are what the client knows about a scheduler's job.
 job_give_up() {
   job_state "$1"
+  [ "$job_state" != scheduled ] || job_state=$3 job_reason=$4
   case $job_state in
     ended | lost) return 0 ;;
     elsewhere | unknown) ;;

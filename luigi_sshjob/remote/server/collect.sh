@@ -28,6 +28,8 @@ mark_collected() {
     ended) read_record "$1/$SJ_RECORD" ;;
     lost) record="outcome: lost${newline}reason: $job_reason" ;;
   esac
+  submission_note "$1"
+  [ ! -e "$submission_note" ] || rm -f "$submission_note"
   # in a single write; on a full disk an empty mark must do, and without a free inode that of another empty file
   {
     { emit "collected_by: $2${record:+$newline$record}" || true; } >"$1/$SJ_COLLECTED" ||

@@ -16,30 +16,6 @@ doctor_cleanup() {
 # fact NAME [TEXT]: a part with the first line of TEXT.
 fact() { part "$1" 0 "${2%%"$newline"*}"; }
 
-# within SECONDS PROGRAM [ARGUMENT]...: fails with 124 if it takes longer; daemons of a faulty host may never respond.
-# No limit without /proc, where a zombie looks like a running process.
-within() {
-  within_rounds=${1}0
-  shift
-  [ -r /proc/self/stat ] || {
-    "$@"
-    return
-  }
-  "$@" &
-  within_pid=$!
-  sleep 0.02 2>/dev/null
-  while process_start "$within_pid"; do
-    if [ "$within_rounds" -le 0 ]; then
-      kill "$within_pid" 2>/dev/null
-      wait "$within_pid" 2>/dev/null
-      return 124
-    fi
-    pause
-    within_rounds=$((within_rounds - 1))
-  done
-  wait "$within_pid"
-}
-
 # doctor_facts BASE: the facts that take little time.
 doctor_facts() {
   fact shell "${SHELL-}"

@@ -3,22 +3,27 @@
 
 SJ_DETACH='' SJ_COUNTED=''
 
-# job_relaunch BASE HASH DIR: launches a claimed attempt again whose supervisor has not started. Responds with a part
+# job_relaunch BASE HASH DIR [NUMBER [BATCH]]: launches a claimed attempt again whose supervisor has not started; with a
+# scheduler only if NUMBER was the last submission, and from then on in arrays of at most BATCH jobs. Responds with a part
 # "unwritable" if no supervisor could.
 job_relaunch() {
-  library=$1/lib/$2 SJ_HASH=$2 SJ_INSIST=yes
+  library=$1/lib/$2 SJ_HASH=$2 SJ_SUBMIT_COUNT=$((SJ_SUBMIT_COUNT + 1))
+  [ -z "${5-}" ] || {
+    read_launch "$3"
+    [ "$launch_batch" = "$5" ] || emit "batch: $5" >>"$3/$SJ_LAUNCH"
+  }
   if privately unwritable "$3"; then
     part unwritable 0
     emit "the job directory is not writable: $3: $why"
   fi
-  privately launch_again "$3"
+  privately launch_again "$3" "${4:-0}"
 }
 
-# launch_again DIR: unless its run was claimed, or it is found running although the files that say so were deleted.
+# launch_again DIR [NUMBER]: unless its run was claimed, or it is found running although the files that say so were deleted.
 launch_again() {
   [ ! -e "$1/$SJ_STARTED" ] && [ ! -e "$1/$SJ_IDENTITY" ] && [ ! -s "$1/$SJ_RECORD" ] && ! was_started "$1" || return 0
   ! mark_found_run "$1" && ! find_supervisor "$1" starting && ! may_run "$1" || return 0
-  launch_job "$1"
+  launch_job "$@"
 }
 
 # was_started DIR: whether a supervisor was about to claim the run, or has claimed it, and the files that say which were
@@ -39,11 +44,9 @@ mark_found_run() {
   claim_run_marker "$1" || return 0
 }
 
-# launch_job DIR: with the launcher of its claim.
+# launch_job DIR [NUMBER]: with the launcher of its claim. A scheduler gets it unless there is a later submission.
 launch_job() {
-  launcher='nohup'
-  [ ! -s "$1/$SJ_LAUNCH" ] || read -r launcher <"$1/$SJ_LAUNCH"
-  "launch_$launcher" "$1"
+  if [ -s "$1/$SJ_LAUNCH" ]; then schedule "$1" "${2:-0}"; else launch_nohup "$1"; fi
 }
 
 # recent_oom_kills: as oom_kills, at most a second old. In dash each count needs about 2,000 reads of a byte, too many

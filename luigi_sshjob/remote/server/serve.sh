@@ -70,6 +70,7 @@ leave() {
 serve() {
   request=$1
   shift
+  [ -z "$SJ_TO_SUBMIT$SJ_SUBMITTER" ] || submit_waiting
   "$@" </dev/null 2>&1
   emit "$SJ_MARK end $request $?"
 }

@@ -5,7 +5,6 @@
 # on, or no log for "-". The client counts the blocks, because numbers end at 2 GiB in mksh.
 job_status() {
   job_index=0
-  await_query "$1"
   job_state "$1"
   write_status "$1" "$2"
 }
@@ -17,6 +16,7 @@ write_status() {
     ended) read_record "$job_record" && emit "$record" ;;
     *) emit "$job_reason" ;;
   esac
+  [ "$job_state" != scheduled ] || write_submission "$1"
   ! seconds_since "$job_began" || part seconds "$job_index" "$passed"
   if [ -s "$1/$SJ_PROGRESS" ]; then
     part progress "$job_index"

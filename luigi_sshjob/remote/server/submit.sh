@@ -51,20 +51,26 @@ latest_attempt() {
   done
 }
 
-# job_submit BASE KEY LAUNCH HASH KNOWN DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that was not collected, or
+# job_submit BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that was not collected, or
 # claims and launches the next one, unless an attempt after number KNOWN was collected meanwhile. Responds with a part
 # "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N", or with
-# "uninstalled". The first line of LAUNCH names the launcher, the others are for the launcher.
+# "uninstalled", or with "unchecked N MOMENT", with its directory and how it was submitted, if the directory of attempt N
+# was deleted: the client then asks the scheduler, which may still have it, and repeats the request with N in CHECKED.
+# The first line of LAUNCH names the launcher, the others are for the launcher.
 job_submit() {
-  base=$1 jobs=$1/jobs/$2 launch=$3 SJ_HASH=$4 library=$1/lib/$4 known_attempt=$5
-  shift 5
+  base=$1 jobs=$1/jobs/$2 launch=$3 SJ_HASH=$4 library=$1/lib/$4 known_attempt=$5 checked=$6
+  shift 6
   # scripts of another account are not run, and get no secrets
   [ -O "$library/supervise.sh" ] || {
     part uninstalled 0
     return 0
   }
   sweep "$base"
-  privately find_or_claim "$@"
+  [ "$launch" = nohup ] || case $jobs in
+    *"$newline"*) refuse directory-not-created "the path of the job directory has a line break: $jobs" || return ;;
+  esac
+  unchecked=''
+  privately find_or_claim "$@" || [ -n "$unchecked" ]
 }
 
 find_or_claim() {
@@ -147,7 +153,23 @@ is_recorded() {
 # damaged.
 assert_not_running() {
   ! attempt_lives "$1" || refuse_running "$1" || return 1
-  assert_not_scheduled "$1"
+  # a scheduler may run it on another machine
+  [ "$launch" != nohup ] || return 0
+  case " $checked " in *" ${1##*/} "*) return ;; esac
+  unchecked=yes
+  part unchecked "${1##*/}" "$SJ_MOMENT"
+  emit "$1"
+  # it may have been submitted as an element of an array, which has another name
+  submission_note "$1"
+  [ ! -s "$submission_note" ] || show "$submission_note"
+  return 1
+}
+
+# submission_note DIR: sets $submission_note to a file outside of the task's directory that says how the attempt was
+# submitted to a scheduler, in case that directory is deleted while the job runs.
+submission_note() {
+  submission_note=${1%/*}
+  submission_note=${submission_note%/*}/.submitted.${submission_note##*/}.${1##*/}
 }
 
 refuse_running() { refuse attempt-still-running "an earlier attempt is still running: $1"; }

@@ -54,7 +54,6 @@ watch_base() {
 
 # poll_subscriptions: responds with the parts of write_status for each changed job.
 poll_subscriptions() {
-  query_when_due
   privately stamp_bases
   SJ_TURN=$(((SJ_TURN + 1) % 8))
   reads=$SJ_READS
@@ -130,8 +129,8 @@ notify_change() {
   write_status "$1" "$block"
 }
 
-# watched_state DIR: as job_state, but for a running job, or one whose scheduler has reported nothing new, it checks
-# only whether that has changed. Whether a process id was reused, or is a zombie, or the command has ended, takes a read: it
+# watched_state DIR: as job_state, but for a running job, or one that waits for its scheduler, it checks only whether that
+# has changed. Whether a process id was reused, or is a zombie, or the command has ended, takes a read: it
 # is checked in one of eight polls.
 watched_state() {
   eval "pid=\$pid_$number start_known=\${start_$number-} command=\${command_$number-}"
@@ -144,7 +143,6 @@ watched_state() {
   eval "version_known=\${version_$number-}"
   if [ -n "$version" ] && [ "$version" = "$version_known" ]; then
     eval "job_state=\$was_$number job_reason=\$why_$number job_began="
-    SJ_WANTED=yes
     return
   fi
   job_state "$1"

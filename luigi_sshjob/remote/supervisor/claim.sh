@@ -42,7 +42,11 @@ claim_rerun() {
   [ "$requeue" = yes ] && [ "$restarts" -gt 0 ] && [ ! -e "$SJ_RECORD" ] && [ ! -e "$SJ_CANCEL" ] || return 1
   known_id=
   { while read -r field known; do [ "$field" != scheduler_id: ] || known_id=$known; done <"$SJ_IDENTITY"; } 2>/dev/null
-  [ "$known_id" = "$scheduler_id" ] && claim_run_marker . ".$restarts" && rm -f "$SJ_UNSETTLED"
+  [ "$known_id" = "$scheduler_id" ] || return 1
+  # not every scheduler counts them
+  restarts=1
+  while [ -e "$SJ_STARTED.$restarts" ]; do restarts=$((restarts + 1)); done
+  claim_run_marker . ".$restarts" && rm -f "$SJ_UNSETTLED"
 }
 
 # publish_command: adds $job_command to the identity, and to its copy if there is one.

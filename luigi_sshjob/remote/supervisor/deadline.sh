@@ -9,6 +9,7 @@ start_watchdog() {
 # keep_deadline: signals the supervisor at the time limit until it has ended, because a signal may arrive between two of
 # its instructions. Kills the job itself if the supervisor is dead, or does not react.
 keep_deadline() {
+  reset_signals
   trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
   process_start $$
   supervisor_start=$start

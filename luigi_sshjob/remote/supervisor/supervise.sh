@@ -4,17 +4,17 @@
 # command, because hosts run many jobs.
 #
 # In the environment, all optional: SSHJOB_BOOT_TIME (see boot_time), SSHJOB_HARDWARE (see hardware_identity) and
-# SSHJOB_OOM_KILLS (see oom_kills), to save their cost; SSHJOB_SCHEDULER_ID, the id of the scheduler's job, and
-# SSHJOB_RESTARTS, how often the scheduler requeued it.
+# SSHJOB_OOM_KILLS (see oom_kills), to save their cost; SSHJOB_SCHEDULER_ID, the id of the scheduler's job,
+# SSHJOB_RESTARTS, how often the scheduler requeued it, and SSHJOB_SIGNALS, "all" if its signals reach all processes.
 # shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
 umask 077
 dir=$1 user_umask=$2
 boot_time=${SSHJOB_BOOT_TIME-} hardware=${SSHJOB_HARDWARE-} oom_kills=${SSHJOB_OOM_KILLS-}
-scheduler_id=${SSHJOB_SCHEDULER_ID-} restarts=${SSHJOB_RESTARTS:-0}
+scheduler_id=${SSHJOB_SCHEDULER_ID-} restarts=${SSHJOB_RESTARTS:-0} signals=${SSHJOB_SIGNALS:-one}
 # of an rc file; see find_supervisor
 exec 5>&-
 # not for the command
-unset SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS
+unset SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS SSHJOB_SIGNALS
 lib=${0%/*}
 for script in layout util identity hardware processes retry claim deadline outputs exit_status exit_record; do
   # shellcheck source=/dev/null
@@ -23,8 +23,19 @@ done
 
 # Set before the process id is published: the supervisor is controlled by signals.
 verdict=
-trap 'verdict=${verdict:-terminated}' TERM
-trap 'verdict=${verdict:-timed_out}' USR1
+trap 'verdict=${verdict:-terminated}' TERM USR2
+trap 'on_limit' USR1
+
+# on_limit: of this job, by the process that keeps it, or of the scheduler.
+on_limit() {
+  if [ "$signals" = all ] && [ ! -e "$scratch/deadline" ]; then ignored=yes; else verdict=${verdict:-timed_out}; fi
+}
+
+# reset_signals: in a new process, which is not controlled by signals, but may receive those of the scheduler.
+reset_signals() {
+  trap - TERM USR1 USR2
+  [ "$signals" != all ] || trap '' USR1 USR2
+}
 
 # interpreter: sets $program and $argument from the command's #! line as the kernel would. So the command also runs
 # where files must not be executed (noexec), and needs no x bit.
@@ -42,7 +53,7 @@ interpreter() {
 
 # run_command: becomes the command, in a session of its own so that no signal reaches both it and the supervisor.
 run_command() {
-  trap - TERM USR1
+  reset_signals
   if [ -r /proc/self/stat ]; then
     # before it is the command, so that no command runs that is not known
     read -r self _ </proc/self/stat && describe_command "$self" && publish_command || exit 126
@@ -85,11 +96,18 @@ describe_child() { describe_command "$command_pid" && publish_command; }
 # await_command: sets $code to the command's exit status, after killing the job if there is a verdict. What the shell
 # prints about a child that has ended goes to the notices, see parse_shell_notice.
 await_command() {
-  # a signal may have arrived before there was a command to wait for
-  [ -n "$verdict" ] || { wait "$command_pid"; } 2>&4
-  code=$?
+  code=0
+  # a signal may have arrived before there was a command to wait for; one without a meaning only interrupts the wait
+  while [ -z "$verdict" ]; do
+    ignored=''
+    { wait "$command_pid"; } 2>&4
+    waited=$?
+    # 127: already waited for
+    [ "$waited" -eq 127 ] && [ "$code" -ne 0 ] || code=$waited
+    [ -n "$ignored" ] || break
+  done
   # later signals come too late, and must not interrupt the next wait
-  trap '' TERM USR1
+  trap '' TERM USR1 USR2
   ended_itself=''
   if [ -n "$verdict" ]; then
     end_command || return
@@ -121,6 +139,9 @@ end_command() {
   [ "$kill_status" -eq 0 ] || { retry_fork name_survivors && reason="processes of the job could not be killed: $survivors"; }
   return "$kill_status"
 }
+
+# scheduler_code: the exit status for the scheduler. 99 and 100 would have Grid Engine run the job again, or hold it.
+scheduler_code() { case $code in '' | 0 | 99 | 100) emit 1 ;; *) emit "$code" ;; esac }
 
 # by its physical path, so that its processes are found by whatever path it is named later
 cd -P "$dir" && dir=$PWD || exit 1
@@ -174,4 +195,4 @@ retry_fork decide_outcome
 count_cpu 2>/dev/null
 record_outcome || exit 1
 # for the scheduler's own records, and for jobs that depend on this one (sbatch --dependency=afterok:…)
-[ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$((code > 0 ? code : 1))"
+[ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$(scheduler_code)"

@@ -38,9 +38,13 @@ class Subscriptions:
         number = self._send("subscribe", topic, request_text("", *words), interval, urgent)
         self._pending[number] = topic
 
+    def request(self, topic: str, text: str) -> None:
+        """Sends the host a request whose response is received like a notification, under this topic."""
+        self._pending[self._send("request", text)] = topic
+
     def ping(self) -> None:
-        """Sends the host a request whose response is received like a notification, under an empty topic."""
-        self._pending[self._send("request", request_text("echo_back", "here"))] = _PING
+        """Sends a request without an effect, under an empty topic."""
+        self.request(_PING, request_text("echo_back", "here"))
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
         """Cancels subscriptions."""

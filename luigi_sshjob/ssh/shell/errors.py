@@ -9,7 +9,6 @@ _OWN = "make it a directory that the account owns and can write, or change base_
 
 NEXT_STEPS = {
     "attempt-still-running": "end it with `luigi-sshjob kill`, then run the task again",
-    "attempt-still-scheduled": "cancel that job on the host, then run the task again",
     "directory-not-created": _OWN,
     "directory-not-searchable": "grant the account search permission (chmod +x), or use another account",
     "directory-not-writable": _OWN,

@@ -13,10 +13,13 @@ from luigi_sshjob.jobs.launchers import registry
 from luigi_sshjob.jobs.launchers.base import LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 
+from support.launch_lines import submit_line
+
 
 def words(**options):
-    _, _, quoted = get_launcher("slurm").launch(LaunchOptions(**options)).lines
-    return shlex.split(quoted)
+    line = submit_line(get_launcher("slurm").launch(LaunchOptions(**options)))
+    given = shlex.split(line)
+    return given[given.index("--output=/dev/null") + 2 : given.index("$@")]
 
 
 def test_options_are_those_of_sbatch_and_are_quoted():
@@ -56,12 +59,28 @@ def test_slurm_warns_before_its_limit_and_its_limit_is_behind_the_task_s_own():
     [
         *({"--mem": 1}, {"mem;id": 1}, {"": 1}, {3: 1}, {"Mem": 1}, "mem=1"),
         *({"job_name": "x"}, {"array": "0-3"}, {"wrap": "id"}, {"output": "x"}, {"test-only": True}),
+        # sbatch accepts the beginning of a name
+        *(
+            {"arr": "0-3"},
+            {"chd": "/"},
+            {"job": "x"},
+            {"out": "x"},
+            {"no_req": True},
+            {"req": True},
+            {"t": 1},
+            {"tim": 1},
+        ),
         *({"mem": ""}, {"mem": "1\n#"}, {"mem": "1\0"}, {"mem": ["1"]}, {"mem": b"1"}),
     ],
 )
 def test_an_option_that_sbatch_has_not_or_that_is_ours_is_refused(options):
     with pytest.raises(ConfigurationError, match="Next: "):
         words(options=options)
+
+
+def test_an_option_is_not_taken_for_the_beginning_of_a_reserved_one():
+    names = ("export", "input-file", "nodes", "qos", "time-min", "wait-all-nodes", "hint", "partition", "account")
+    assert words(options=dict.fromkeys(names, 1))[2:] == [f"--{name}=1" for name in names]
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, "2", None])
@@ -76,3 +95,16 @@ def test_on_the_host_itself_the_options_of_sbatch_mean_nothing():
 
 def test_the_configuration_accepts_exactly_the_registered_launchers():
     assert registry.NAMES == LAUNCHERS
+
+
+@pytest.mark.parametrize(("launcher", "line"), [("slurm", "#SBATCH --mem=4G"), ("sge", "#$ -q long.q")])
+def test_options_in_comments_of_the_command_are_refused_and_never_ignored(launcher, line):
+    scheduler = get_launcher(launcher)
+    with pytest.raises(
+        ConfigurationError, match=r"options in a comment of the command are not read: .*\nNext: move them"
+    ):
+        scheduler.check_command(f"#!/bin/bash\n# a comment\n\n{line}\necho")
+    # the scheduler would not read these
+    scheduler.check_command(f"echo\n{line}")
+    scheduler.check_command("#SBATCHING\n#$x")
+    get_launcher("nohup").check_command(line)

@@ -1,12 +1,8 @@
-"""Jobs on a real Slurm, reached through its login node."""
+"""Jobs on a real Slurm, reached through its login node: what other schedulers do not have."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import luigi
 import pytest
@@ -16,43 +12,23 @@ from luigi_sshjob.cli.main import main
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.model import State
 
-from support import processes
-from support.slurm_jobs import all_end, ends, running, state
-
 # one cluster for all of them
 pytestmark = [pytest.mark.needs_docker, pytest.mark.xdist_group("slurm")]
 
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
-
-
-def test_a_job_runs_on_a_node_with_its_log_and_record(slurm):
-    outcome, log = slurm.run("hostname\nset -e\nfalse\necho never")
-    assert log in (b"c1\n", b"c2\n")
-    assert (outcome.state, outcome.exit_code) == ("failed", 1)
-    outcome, log = slurm.run('echo "$FRUIT"', environment={"FRUIT": "apples & 'pears'"})
-    assert (outcome.succeeded, log) == (True, b"apples & 'pears'\n")
-
-
 def test_a_queued_job_shows_the_reason_and_then_its_node(slurm):
     job = slurm.submit(slurm.until_released(), options={"hold": True}).job
-    processes.wait_until(lambda: "JobHeldUser" in state(slurm, job).reason, "the reason of the hold")
-    assert state(slurm, job).state is State.QUEUED
+    slurm.until(job, "JobHeldUser")
+    assert slurm.state(job).state is State.QUEUED
     number = slurm.number(job)
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now+1hour")
     slurm.host.slurm("scontrol", "release", number)
-    processes.wait_until(lambda: "expected to start 2" in state(slurm, job).reason, "the expected start", 30)
+    slurm.until(job, "expected to start 2")
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now")
-    processes.wait_until(lambda: f"job {number} on c" in state(slurm, job).reason, "the node it runs on", 30)
-    assert state(slurm, job).state is State.RUNNING
+    slurm.until(job, f"job {number} on c")
+    assert slurm.state(job).state is State.RUNNING
     slurm.release()
-    assert ends(slurm, job)[0].succeeded
-
-
-def test_a_submission_that_slurm_rejects_fails_at_once_with_its_message(slurm):
-    outcome, _ = ends(slurm, slurm.submit("true", options={"partition": "no-such"}).job)
-    assert (outcome.state, outcome.scheduler) == ("failed", "REFUSED")
-    assert "Invalid partition name" in outcome.reason
+    assert slurm.end(job).succeeded
 
 
 STUBBORN = "trap '' TERM\nwhile :; do sleep 0.2; done"
@@ -70,29 +46,25 @@ def test_every_kind_of_failure_is_distinguished(slurm):
     submit("deadline", deadline="now+10seconds", time="0:05")
     submit("cancelled")
     submit("cancelled, and killed", STUBBORN, grace=60)
-    submit("supervisor killed")
     submit("preempted", node="c2", mem=100)
-    for name in ("cancelled", "cancelled, and killed", "supervisor killed", "preempted", "time is up"):
-        processes.wait_until(lambda name=name: state(slurm, jobs[name]).state is State.RUNNING, name)
+    for name in ("cancelled", "cancelled, and killed", "preempted", "time is up"):
+        slurm.until_state(jobs[name], State.RUNNING)
     for name in ("cancelled", "cancelled, and killed"):
         host.run("/usr/bin/scancel", slurm.number(jobs[name]))
-    supervisor = f"kill -9 $(sed -n 's/^pid: //p' '{jobs['supervisor killed'].directory}/identity')"
-    assert host.nodes["c1"].exec_run(["sh", "-c", supervisor]).exit_code == 0
     urgent = ["--partition=urgent", "--nodelist=c2", "--exclusive", "--chdir=/tmp", "--output=/dev/null", "--wrap=true"]
     host.run("/usr/bin/sbatch", *urgent)
-    ended = {"preempted": ends(slurm, jobs.pop("preempted"))[0]}
+    ended = {"preempted": slurm.end(jobs.pop("preempted"))}
     host.wait_for_nodes("idle", "c2")
     submit("node lost", node="c2")
-    processes.wait_until(lambda: state(slurm, jobs["node lost"]).state is State.RUNNING, "the job on the node")
+    slurm.until_state(jobs["node lost"], State.RUNNING)
     host.nodes["c2"].kill()
-    ended |= dict(zip(jobs, all_end(slurm, list(jobs.values()), seconds=100), strict=True))
+    ended |= dict(zip(jobs, slurm.ends(list(jobs.values()), seconds=100), strict=True))
     assert {name: (outcome.state, outcome.scheduler) for name, outcome in ended.items()} == {
         "failed": ("failed", ""),
         "time is up": ("timed_out", ""),
         "deadline": ("timed_out", "DEADLINE"),
         "cancelled": ("cancelled", "CANCELLED"),
         "cancelled, and killed": ("cancelled", "CANCELLED"),
-        "supervisor killed": ("lost", "FAILED"),
         "preempted": ("killed", "PREEMPTED"),
         "node lost": ("lost", "NODE_FAIL"),
     }
@@ -103,50 +75,38 @@ def test_every_kind_of_failure_is_distinguished(slurm):
     host.wait_for_nodes()
 
 
-def test_a_time_limit_is_enforced_to_the_second_and_slurm_has_a_later_one(slurm):
-    job = slurm.submit("sleep 60", time_limit=2).job
-    processes.wait_until(lambda: state(slurm, job).state is State.RUNNING, "the job to run")
+def test_slurm_has_a_later_limit_than_the_task(slurm):
+    job = slurm.running(time_limit=30)
     assert "TimeLimit=00:02:00" in slurm.host.slurm("scontrol", "show", "job", slurm.number(job))
-    outcome, _ = ends(slurm, job)
-    assert (outcome.state, outcome.scheduler, "limit was about to expire" in outcome.reason) == ("timed_out", "", False)
+    slurm.monitor.cancel(job, 1)
 
 
 def test_a_requeued_job_stays_one_attempt_and_says_so(slurm):
     base = f"{slurm.host.home}/{slurm.folder}"
     command = f'echo "$SECRET" >>{base}/ledger; {slurm.until_released("hostname")}'
-    job, number = running(slurm, command, environment={"SECRET": "s3cret"}, options={"requeue": True})
+    job = slurm.running(command, environment={"SECRET": "s3cret"}, options={"requeue": True})
+    number = slurm.number(job)
     slurm.host.slurm("scontrol", "requeue", number)
-    processes.wait_until(lambda: "requeued" in state(slurm, job).reason, "the job in the queue again", 30)
-    assert state(slurm, job).state is State.QUEUED
+    slurm.until(job, "requeued")
+    assert slurm.state(job).state is State.QUEUED
     slurm.release()
     # Slurm would wait for cred_expire. A node does not start a job again in the second in which its credential was
     # revoked: it fails with "Job credential revoked".
     slurm.host.slurm("scontrol", "update", f"jobid={number}", "starttime=now+2seconds")
-    outcome, _ = ends(slurm, job)
+    outcome = slurm.end(job)
     assert (outcome.succeeded, outcome.reason) == (True, "the scheduler requeued it (restarts: 1)")
     assert slurm.host.run("cat", f"{base}/ledger") == "s3cret\ns3cret\n"
     assert slurm.host.run("cat", f"{job.directory}/environment") == ""
 
 
-def test_a_queued_job_that_is_cancelled_never_begins_and_leaves_the_queue(slurm):
-    job = slurm.submit("touch never", options={"hold": True}).job
-    processes.wait_until(lambda: state(slurm, job).state is State.QUEUED, "the job in the queue")
-    outcome = slurm.monitor.cancel(job, 2)
-    assert (outcome.state, "before it was started" in outcome.reason) == ("cancelled", True)
-    assert slurm.host.slurm("squeue", "--noheader", f"--jobs={slurm.number(job)}") == ""
-
-
-def test_a_running_job_is_cancelled_with_its_grace(slurm):
-    command = "trap 'echo told; sleep 1.5; echo done; exit' TERM\nwhile :; do sleep 0.1; done"
-    job, _ = running(slurm, command)
-    outcome = slurm.monitor.cancel(job, 2)
-    assert (outcome.state, outcome.reason.startswith("by ")) == ("cancelled", True)
-    assert slurm.client.status(job, 0).log.endswith(b"told\ndone\n")
-    assert [call.split()[:2] for call in slurm.host.calls() if "scancel" in call] == [["scancel", "--batch"]]
+def test_a_cancelled_job_gets_one_signal_from_slurm_if_that_is_enough(slurm):
+    job = slurm.running()
+    assert slurm.monitor.cancel(job, 4).state == "cancelled"
+    assert [call.split()[:2] for call in slurm.calls("scancel")] == [["scancel", "--batch"]]
 
 
 def test_a_cancelled_job_whose_supervisor_hangs_is_ended_by_slurm(slurm):
-    job, _ = running(slurm, STUBBORN)
+    job = slurm.running(STUBBORN)
     stop = f"kill -STOP $(sed -n 's/^pid: //p' {job.directory}/identity)"
     for node in slurm.host.nodes.values():
         node.exec_run(["sh", "-c", stop])
@@ -154,36 +114,25 @@ def test_a_cancelled_job_whose_supervisor_hangs_is_ended_by_slurm(slurm):
     assert slurm.monitor.cancel(job, 0).state == "cancelled"
 
 
-@pytest.mark.parametrize("launcher", ["nohup", "slurm"])
-def test_the_example_runs_unchanged_on_a_host_and_on_a_cluster(launcher, host, luigi_cfg, tmp_path, request):
-    if launcher == "slurm":
-        host = request.getfixturevalue("slurm").host
-    settings = f"[sshjob]\nssh_config={host.ssh_config}\nruntime_dir={luigi_cfg.runtime_dir}\n"
-    luigi_cfg.path.write_text(f"{settings}launcher={launcher}\nscheduler_interval=1\n")
-    folder, log = host.run("mktemp", "-d", "-p", host.home).strip(), tmp_path / "log"
-    before = host.accepted_logins()
-    arguments = ("--module", "pi", "Pi", "--host", host.alias, "--directory", folder, "--local-scheduler")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])}
-    with log.open("wb") as out:
-        done = subprocess.run(
-            [sys.executable, "-m", "luigi", *arguments, "--workers", "8", "--no-lock"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    text = log.read_text()
-    assert done.returncode == 0, text
-    assert 3.1 < float(host.run("cat", f"{folder}/pi-8")) < 3.2
-    nodes = set(re.findall(r"\] sampled on (\S+)", text))
-    if launcher == "slurm":
-        assert nodes <= {"c1", "c2"}
-        # the eight samples are one array, and the merging another job
-        assert [call.split()[0] for call in host.calls()].count("sbatch") == 2
-        assert host.accepted_logins() == before + 1
-    else:
-        assert len(nodes) == 1
-    host.run("rm", "-rf", folder, ".luigi-sshjob")
+def test_a_job_that_was_submitted_twice_runs_once(slurm):
+    job = slurm.running(f"echo run; {slurm.until_released()}")
+    number = slurm.number(job)
+    library = slurm.host.run("sh", "-c", f"ls -d {slurm.host.home}/{slurm.folder}/lib/[0-9a-f]*").strip()
+    words = (
+        "--wait",
+        "--output=/dev/null",
+        f"{library}/scheduler_entry.sh",
+        library,
+        "0022",
+        "$SLURM_JOB_ID",
+        "0",
+        "0",
+        "one",
+    )
+    slurm.host.run("/usr/bin/sbatch", *words, job.directory)
+    slurm.release()
+    assert (slurm.end(job).succeeded, slurm.number(job)) == (True, number)
+    assert slurm.host.run("cat", f"{job.directory}/log") == "run\n"
 
 
 def test_the_doctor_sends_jobs_to_the_nodes(slurm, capsys):

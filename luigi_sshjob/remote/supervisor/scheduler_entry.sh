@@ -1,0 +1,17 @@
+#!/bin/sh
+# scheduler_entry.sh LIBRARY UMASK JOB_ID INDEX RESTARTS SIGNALS JOB_DIRECTORY...: the script that a scheduler runs on a node,
+# perhaps from a copy of its own. Each of several directories belongs to one element of an array. JOB_ID, INDEX and
+# RESTARTS are expansions of variables that the scheduler sets, see `Scheduler` in launchers/scheduler.py; so is SIGNALS,
+# "one" or "all".
+# shellcheck disable=SC2154  # layout.sh sets variables
+library=$1 user_umask=$2
+eval "SSHJOB_SCHEDULER_ID=$3 index=$4 SSHJOB_RESTARTS=$5 SSHJOB_SIGNALS=$6"
+# that of the command which submitted it, and which may be ended by its time limit
+unset SSHJOB_LIMITED
+export SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS SSHJOB_SIGNALS
+shift 6
+shift "$index"
+# shellcheck source=/dev/null
+. "$library/layout.sh"
+exec 2>>"$1/$SJ_DIAGNOSTICS"
+exec /bin/sh "$library/supervise.sh" "$1" "$user_umask"
