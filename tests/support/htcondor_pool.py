@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import secrets
-import tarfile
 from pathlib import Path
 
 import docker
 
 from support import processes
-from support.hosts import LABEL, RUN, DockerHost
+from support.container_cluster import LOGIN, ContainerCluster
 from support.images import build
 
-SUBMIT, NODE = "login", "c1"
+SUBMIT, NODE = LOGIN, "c1"
 
 # The package requires authentication: the machines share a password, and accounts are those of the submit machine.
 # Without TRUST_UID_DOMAIN the execute machine would run jobs as nobody, as no DNS has a domain for these machines.
@@ -50,64 +47,28 @@ ALIVE_INTERVAL = 10
 DAEMONS = {SUBMIT: "COLLECTOR NEGOTIATOR SCHEDD", NODE: "STARTD"}
 
 
-class Pool(DockerHost):
+class Pool(ContainerCluster):
     """The submit machine is the SSH host; the execute machine is another container."""
 
     kind = "htcondor"
 
     def __init__(self, root: Path, client: docker.DockerClient) -> None:
-        super().__init__(root, machine="debian13", client=client)
-        self.network: docker.models.networks.Network | None = None
-        self.volume: docker.models.volumes.Volume | None = None
-        self.node: docker.models.containers.Container | None = None
+        super().__init__(root, "debian13", client)
 
     def _image(self) -> docker.models.images.Image:
         plain = super()._image()
         return build(self.client, "Dockerfile.htcondor", "htcondor", BASE=plain.id)
 
+    def files(self, member: str) -> dict[str, str]:
+        text = f"{CONFIGURATION}DAEMON_LIST = MASTER {DAEMONS[member]}\n"
+        return {"etc/condor/config.d/90-test.conf": text}
+
     def _start(self) -> None:
-        name = f"sshjob-{secrets.token_hex(4)}"
-        self.network = self.client.networks.create(name, driver="bridge", labels={LABEL: RUN})
-        self.volume = self.client.volumes.create(name, labels={LABEL: RUN})
-        self.options = {
-            **self._member(SUBMIT),
-            "command": ["timeout", "2h", "sh", "-c", "condor_master && exec /usr/sbin/sshd -D -E /var/log/sshd.log"],
-        }
-        super()._start()
-        self.node = self.client.containers.create(
-            self.image,
-            ["timeout", "2h", "condor_master", "-f"],
-            init=True,
-            labels={LABEL: RUN},
-            **self._member(NODE),
-        )
-        self.node.put_archive("/", _configuration(NODE))
-        self.node.start()
+        self._connect()
+        self._start_login(["timeout", "2h", "sh", "-c", "condor_master && exec /usr/sbin/sshd -D -E /var/log/sshd.log"])
+        self._start_node(NODE, ["timeout", "2h", "condor_master", "-f"])
 
-    def _member(self, name: str) -> dict[str, object]:
-        assert self.network is not None
-        assert self.volume is not None
-        return {
-            "hostname": name,
-            "network": self.network.name,
-            "networking_config": {self.network.name: self.client.api.create_endpoint_config(aliases=[name])},
-            "volumes": {self.volume.name: {"bind": "/home", "mode": "rw"}},
-        }
-
-    def _keys(self) -> bytes:
-        # before the container starts, like the keys
-        assert self.container is not None
-        self.container.put_archive("/", _configuration(SUBMIT))
-        return super()._keys()
-
-    def wait_until_up(self) -> None:
-        super().wait_until_up()
-        try:
-            self.wait_for_pool(seconds=60)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.diagnostics()}") from None
-
-    def wait_for_pool(self, seconds: float = 60) -> None:
+    def wait_for_nodes(self, *, seconds: float = 60) -> None:
         """Wait until the collector knows the execute machine and the schedd answers."""
 
         def ready() -> bool:
@@ -117,13 +78,11 @@ class Pool(DockerHost):
         processes.wait_until(ready, "the pool", seconds)
 
     def diagnostics(self) -> str:
-        """Return the state of the machines and jobs, and the ends of the logs."""
         parts = [self.condor("condor_status", "-any"), self.condor("condor_q", "-allusers", "-nobatch")[:2000]]
         logs = [f"/var/log/condor/{name}" for name in ("MasterLog", "NegotiatorLog", "SchedLog", "ShadowLog")]
         parts.append(self.run("tail", "-n", "15", *logs, user="root", check=False))
-        if self.node is not None:
-            end = "tail -n 15 /var/log/condor/StartLog /var/log/condor/StarterLog*"
-            parts.append(self.node.exec_run(["sh", "-c", end]).output.decode(errors="replace"))
+        end = "tail -n 15 /var/log/condor/StartLog /var/log/condor/StarterLog*"
+        parts += [node.exec_run(["sh", "-c", end]).output.decode(errors="replace") for node in self.nodes.values()]
         return "\n".join(parts)
 
     def condor(self, *argv: str) -> str:
@@ -131,43 +90,8 @@ class Pool(DockerHost):
         folder = "/usr/sbin" if argv[0] in ("condor_on", "condor_off", "condor_reconfig") else "/usr/bin"
         return self.run(f"{folder}/{argv[0]}", *argv[1:], user="root", check=False)
 
-    def kill_on_node(self, node: str, pid: str) -> None:
-        """Kill a process on the execute machine."""
-        assert self.node is not None
-        assert node == NODE
-        assert self.node.exec_run(["kill", "-9", pid]).exit_code == 0
-
     def configure(self, *lines: str) -> None:
         """Replace what was configured by this method before, on the submit machine."""
         text = "".join(f"{line}\n" for line in lines)
         self.run("sh", "-c", "cat >/etc/condor/config.d/95-test.conf", user="root", input=text)
         self.condor("condor_reconfig", "-schedd")
-
-    def calls(self) -> list[str]:
-        """Return the commands of HTCondor that the account ran on the submit machine."""
-        return self.run("cat", "/var/tmp/calls").splitlines()
-
-    def forget_calls(self) -> None:
-        self.run("sh", "-c", ": >/var/tmp/calls")
-
-    def stop(self) -> None:
-        if self.node is not None:
-            self.node.remove(force=True, v=True)
-            self.node = None
-        super().stop()
-        if self.volume is not None:
-            self.volume.remove(force=True)
-            self.volume = None
-        if self.network is not None:
-            self.network.remove()
-            self.network = None
-
-
-def _configuration(machine: str) -> bytes:
-    text = f"{CONFIGURATION}DAEMON_LIST = MASTER {DAEMONS[machine]}\n".encode()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo("etc/condor/config.d/90-test.conf")
-        entry.size, entry.mode = len(text), 0o644
-        archive.addfile(entry, io.BytesIO(text))
-    return buffer.getvalue()

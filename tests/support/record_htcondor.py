@@ -17,7 +17,7 @@ from luigi_sshjob.jobs.launchers.scheduler import Answer
 from luigi_sshjob.remote.quoting import quote
 
 from support import docker_engine, processes
-from support.htcondor_pool import Pool
+from support.htcondor_pool import NODE, Pool
 
 BASE = "/home/job/base"
 # a job runs the file `run` of its directory; it begins with what the supervisor does
@@ -193,12 +193,11 @@ def evictions(r: Recorder) -> None:
     r.history("requeued", again)
     r.until(lost, "Running")
     time.sleep(8)
-    assert r.pool.node is not None
-    r.pool.node.kill()
+    r.pool.nodes[NODE].kill()
     time.sleep(12)
     r.query("reconnecting", lost)
-    r.pool.node.start()
-    r.pool.wait_for_pool()
+    r.pool.nodes[NODE].start()
+    r.pool.wait_for_nodes()
     r.until(lost)
     r.history("lost_machine", lost)
     r.clear()
@@ -255,7 +254,7 @@ def away(r: Recorder) -> None:
         if signal == "KILL":
             r.cancel("schedd_killed", running)
         r.pool.run("sh", "-c", "pkill -CONT -x condor_master; pkill -CONT -x condor_schedd", user="root", check=False)
-        r.pool.wait_for_pool()
+        r.pool.wait_for_nodes()
     r.until(running, "Running")
     r.pool.condor("condor_off", "-schedd", "-fast")
     processes.wait_until(lambda: not r.pool.run("pgrep", "-x", "condor_schedd", check=False), "the end of the schedd")
@@ -265,7 +264,7 @@ def away(r: Recorder) -> None:
     r.cancel("schedd_down", running)
     r.history("schedd_down", running)
     r.pool.condor("condor_on", "-schedd")
-    r.pool.wait_for_pool()
+    r.pool.wait_for_nodes()
     r.query("after_restart", running)
     r.clear()
 

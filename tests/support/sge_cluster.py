@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import secrets
-import tarfile
 from pathlib import Path
 
 import docker
 
 from support import processes
-from support.hosts import LABEL, RUN, DockerHost
+from support.container_cluster import LOGIN, ContainerCluster
 from support.images import build
 
-MEMBERS = ("login", "c1", "c2")
-NODES = MEMBERS[1:]
+NODES = ("c1", "c2")
+MEMBERS = (LOGIN, *NODES)
 
 # Grid Engine resolves an address to a name, for which an engine's name service has the name of the container.
 RESOLVE = r"""
@@ -68,67 +65,34 @@ touch /home/.configured
 """
 
 
-class Cluster(DockerHost):
+class Cluster(ContainerCluster):
     """The login node is the SSH host; the execution nodes are other containers."""
 
     kind = "sge"
 
     def __init__(self, root: Path, client: docker.DockerClient) -> None:
-        super().__init__(root, client=client)
-        self.network: docker.models.networks.Network | None = None
-        self.volume: docker.models.volumes.Volume | None = None
-        self.nodes: dict[str, docker.models.containers.Container] = {}
+        super().__init__(root, "debian12", client)
 
     def _image(self) -> docker.models.images.Image:
         plain = super()._image()
         return build(self.client, "Dockerfile.sge", "sge", BASE=plain.id)
 
-    def _start(self) -> None:
-        name = f"sshjob-{secrets.token_hex(4)}"
-        self.network = self.client.networks.create(name, driver="bridge", labels={LABEL: RUN})
-        self.volume = self.client.volumes.create(name, labels={LABEL: RUN})
-        for node in NODES:
-            self.nodes[node] = self.client.containers.create(
-                self.image,
-                # before that, qmaster may reject it or leave its first request without a response
-                _command("until [ -e /home/.configured ]; do sleep 0.1; done; SGE_ND=1 exec sge_execd"),
-                init=True,
-                labels={LABEL: RUN},
-                **self._member(node),
-            )
-            self.nodes[node].put_archive("/", _files())
-            self.nodes[node].start()
-        self.options = {
-            **self._member("login"),
-            "command": _command("sh /etc/sge-configure & exec /usr/sbin/sshd -D -E /var/log/sshd.log"),
-        }
-        super()._start()
-
-    def _member(self, name: str) -> dict[str, object]:
-        assert self.network is not None
-        assert self.volume is not None
+    def files(self, member: str) -> dict[str, str]:
         return {
-            "hostname": name,
-            "network": self.network.name,
-            "networking_config": {self.network.name: self.client.api.create_endpoint_config(aliases=[name])},
-            "volumes": {self.volume.name: {"bind": "/home", "mode": "rw"}},
+            "etc/sge-resolve": RESOLVE.format(members=" ".join(MEMBERS)),
+            "etc/sge-configure": CONFIGURE.format(nodes=" ".join(NODES)),
         }
 
-    def _keys(self) -> bytes:
-        # before the container starts, like the keys
-        assert self.container is not None
-        self.container.put_archive("/", _files())
-        return super()._keys()
-
-    def wait_until_up(self) -> None:
-        super().wait_until_up()
-        try:
-            self.wait_for_nodes(seconds=60)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.diagnostics()}") from None
+    def _start(self) -> None:
+        self._connect()
+        for node in NODES:
+            # before that, qmaster may reject it or leave its first request without a response
+            self._start_node(
+                node, _command("until [ -e /home/.configured ]; do sleep 0.1; done; SGE_ND=1 exec sge_execd")
+            )
+        self._start_login(_command("sh /etc/sge-configure & exec /usr/sbin/sshd -D -E /var/log/sshd.log"))
 
     def diagnostics(self) -> str:
-        """Return the state of nodes and jobs, and the ends of the logs."""
         parts = [self.sge("qstat", "-f", "-u", "*")[:4000], self.sge("qhost")]
         log = "/var/spool/gridengine/qmaster/messages"
         parts.append(self.run("tail", "-n", "30", log, user="root", check=False))
@@ -150,46 +114,10 @@ class Cluster(DockerHost):
 
         processes.wait_until(ready, f"nodes {node} to be {state or 'ready'}", seconds)
 
-    def kill_on_node(self, node: str, pid: str) -> None:
-        """Kill a process on an execution node."""
-        assert self.nodes[node].exec_run(["kill", "-9", pid]).exit_code == 0
-
     def sge(self, *argv: str) -> str:
         """Run a Grid Engine command as administrator; `calls` does not list it."""
         return self.run(f"/usr/bin/{argv[0]}", *argv[1:], user="root", check=False)
 
-    def calls(self) -> list[str]:
-        """Return the Grid Engine commands that the account ran on the login node."""
-        return self.run("cat", "/var/tmp/calls").splitlines()
-
-    def forget_calls(self) -> None:
-        self.run("sh", "-c", ": >/var/tmp/calls")
-
-    def stop(self) -> None:
-        for node in self.nodes.values():
-            node.remove(force=True, v=True)
-        self.nodes = {}
-        super().stop()
-        if self.volume is not None:
-            self.volume.remove(force=True)
-            self.volume = None
-        if self.network is not None:
-            self.network.remove()
-            self.network = None
-
 
 def _command(script: str) -> list[str]:
     return ["timeout", "2h", "sh", "-c", f"sh /etc/sge-resolve && {{ {script}; }}"]
-
-
-def _files() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, text in (
-            ("etc/sge-resolve", RESOLVE.format(members=" ".join(MEMBERS))),
-            ("etc/sge-configure", CONFIGURE.format(nodes=" ".join(NODES))),
-        ):
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(text), 0o644
-            archive.addfile(entry, io.BytesIO(text.encode()))
-    return buffer.getvalue()

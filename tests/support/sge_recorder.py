@@ -1,8 +1,4 @@
-"""Records what Grid Engine prints, for tests without one: `python -m support.sge_recorder DIRECTORY`, in `tests`.
-
-A file has a section for each command: a line `=== NAME KEY=ID...`, a line `status N`, and the lines of stdout and of
-stderr, with `| ` and `! ` in front. A line without a newline at its end is followed by `\\`.
-"""
+"""Records what Grid Engine prints, for tests without one: `python -m support.sge_recorder DIRECTORY`, in `tests`."""
 
 from __future__ import annotations
 
@@ -15,29 +11,13 @@ from typing import Any
 from luigi_sshjob.jobs.launchers.base import LaunchOptions
 from luigi_sshjob.jobs.launchers.sge import SGE
 
-from support import docker_engine, processes
+from support import docker_engine, processes, recordings
 from support.sge_cluster import Cluster
 
 WORK = "/home/job/work.sh"
 FOREVER = "while :; do sleep 0.2; done"
 # no node has this
 NEVER = {"l": "mem_free=1000000G"}
-
-
-def read(path: Path) -> dict[str, tuple[dict[str, str], int, str, str]]:
-    """The sections of a file: ids, exit status, stdout and stderr."""
-    sections = {}
-    for section in path.read_text(encoding="utf-8").removeprefix("=== ").split("\n=== "):
-        head, status, *lines = section.rstrip("\n").split("\n")
-        name, *pairs = head.split(" ")
-        texts = {"| ": "", "! ": ""}
-        for number, line in enumerate(lines):
-            if line != "\\":
-                end = "" if lines[number + 1 : number + 2] == ["\\"] else "\n"
-                texts[line[:2]] += line[2:] + end
-        ids = dict(pair.split("=", 1) for pair in pairs)
-        sections[name] = (ids, int(status.removeprefix("status ")), texts["| "], texts["! "])
-    return sections
 
 
 class Recorder:
@@ -54,10 +34,9 @@ class Recorder:
         values = "".join(f"{key}='{value}'; " for key, value in variables.items())
         status, stdout, stderr = self.cluster._run(("sh", "-c", values + line), "job", None)
         if name is not None:
-            ids = "".join(f" {key}={value}" for key, value in variables.items() if key not in ("ids", "id"))
-            section = f"=== {name}{ids}\nstatus {status}\n"
-            section += _prefixed("| ", stdout.decode()) + _prefixed("! ", stderr.decode())
-            self.texts[self.file] = self.texts.get(self.file, "") + section
+            ids = {key: str(value) for key, value in variables.items() if key not in ("ids", "id")}
+            text = recordings.section(name, ids, status, stdout.decode(), stderr.decode())
+            self.texts[self.file] = self.texts.get(self.file, "") + text
         return status, stdout.decode()
 
     def submit(self, name: str | None, command: str = FOREVER, *, count: int = 1, **options: Any) -> str:
@@ -96,12 +75,6 @@ class Recorder:
         self.directory.mkdir(parents=True, exist_ok=True)
         for name, text in self.texts.items():
             (self.directory / f"{name}.txt").write_text(text, encoding="utf-8")
-
-
-def _prefixed(prefix: str, text: str) -> str:
-    return "".join(f"{prefix}{line}" for line in text.splitlines(keepends=True)) + (
-        "\n\\\n" if text[-1:] not in "\n" else ""
-    )
 
 
 def record_submissions(recorder: Recorder) -> None:

@@ -5,15 +5,12 @@ That of Debian 12 has no accounting; that of Debian 13 has, with limits, in a da
 
 from __future__ import annotations
 
-import io
-import secrets
-import tarfile
 from pathlib import Path
 
 import docker
 
 from support import processes
-from support.hosts import LABEL, RUN, DockerHost
+from support.container_cluster import ContainerCluster
 from support.images import build
 
 NODES = ("c1", "c2")
@@ -102,17 +99,17 @@ MUNGE = "su -s /bin/sh munge -c munged"
 NODES_HAVE_NAMES = "; ".join(f"until getent hosts {node} >/dev/null; do sleep 0.1; done" for node in NODES)
 
 
-class Cluster(DockerHost):
+class Cluster(ContainerCluster):
     """The login node is the SSH host; the compute nodes are other containers."""
 
     kind = "slurm"
+    start_seconds = 90.0
+    # slurmdbd refuses a configuration that others can read
+    secret_files = frozenset({"etc/slurm/slurmdbd.conf"})
 
     def __init__(self, root: Path, client: docker.DockerClient, *, accounting: bool = False) -> None:
         super().__init__(root, "debian13" if accounting else "debian12", client)
         self.accounting = accounting
-        self.network: docker.models.networks.Network | None = None
-        self.volume: docker.models.volumes.Volume | None = None
-        self.nodes: dict[str, docker.models.containers.Container] = {}
 
     def _image(self) -> docker.models.images.Image:
         plain = super()._image()
@@ -121,60 +118,26 @@ class Cluster(DockerHost):
         packages = "slurmdbd mariadb-server"
         return build(self.client, "Dockerfile.slurm", "slurm-accounting", BASE=plain.id, PACKAGES=packages)
 
+    def files(self, member: str) -> dict[str, str]:
+        files = {"etc/slurm/slurm.conf": CONFIGURATION + (ACCOUNTING if self.accounting else NO_ACCOUNTING)}
+        if self.accounting:
+            files |= {"etc/slurm/slurmdbd.conf": DATABASE, "etc/slurm/start-database": START_DATABASE}
+        return files
+
     def _start(self) -> None:
-        name = f"sshjob-{secrets.token_hex(4)}"
-        self.network = self.client.networks.create(name, driver="bridge", labels={LABEL: RUN})
-        self.volume = self.client.volumes.create(name, labels={LABEL: RUN})
+        self._connect()
         database = "sh /etc/slurm/start-database && " if self.accounting else ""
-        self.options = {
-            **self._member("login"),
-            "command": [
-                "timeout",
-                "2h",
-                "sh",
-                "-c",
-                f"{NODES_HAVE_NAMES}; {MUNGE} && {database}slurmctld && exec /usr/sbin/sshd -D -E /var/log/sshd.log",
-            ],
-        }
-        super()._start()
-        for node in NODES:
-            self.nodes[node] = self.client.containers.create(
-                self.image,
-                ["timeout", "2h", "sh", "-c", f"{MUNGE} && exec slurmd -D"],
-                init=True,
-                labels={LABEL: RUN},
-                # for a job's --export, slurmd of Debian 13 makes namespaces, and ends if it may not
-                cap_add=["SYS_ADMIN"] if self.accounting else None,
-                **self._member(node),
+        self._start_login(
+            _command(
+                f"{NODES_HAVE_NAMES}; {MUNGE} && {database}slurmctld && exec /usr/sbin/sshd -D -E /var/log/sshd.log"
             )
-            self.nodes[node].put_archive("/", _configuration(accounting=self.accounting))
-            self.nodes[node].start()
-
-    def _member(self, name: str) -> dict[str, object]:
-        assert self.network is not None
-        assert self.volume is not None
-        return {
-            "hostname": name,
-            "network": self.network.name,
-            "networking_config": {self.network.name: self.client.api.create_endpoint_config(aliases=[name])},
-            "volumes": {self.volume.name: {"bind": "/home", "mode": "rw"}},
-        }
-
-    def _keys(self) -> bytes:
-        # before the container starts, like the keys
-        assert self.container is not None
-        self.container.put_archive("/", _configuration(accounting=self.accounting))
-        return super()._keys()
-
-    def wait_until_up(self) -> None:
-        super().wait_until_up()
-        try:
-            self.wait_for_nodes(seconds=90)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.diagnostics()}") from None
+        )
+        for node in NODES:
+            # for a job's --export, slurmd of Debian 13 makes namespaces, and ends if it may not
+            capabilities = ["SYS_ADMIN"] if self.accounting else None
+            self._start_node(node, _command(f"{MUNGE} && exec slurmd -D"), cap_add=capabilities)
 
     def diagnostics(self) -> str:
-        """Return the state of nodes and jobs, and the ends of the logs."""
         parts = [self.slurm("scontrol", "show", "nodes"), self.slurm("squeue", "--states=all")[:2000]]
         parts.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))
         parts += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
@@ -189,43 +152,10 @@ class Cluster(DockerHost):
 
         processes.wait_until(ready, f"nodes {node} to be {state}", seconds)
 
-    def kill_on_node(self, node: str, pid: str) -> None:
-        """Kill a process on a compute node."""
-        assert self.nodes[node].exec_run(["kill", "-9", pid]).exit_code == 0
-
     def slurm(self, *argv: str) -> str:
         """Run a Slurm command as administrator; `calls` does not list it."""
         return self.run(f"/usr/bin/{argv[0]}", *argv[1:], user="root", check=False)
 
-    def calls(self) -> list[str]:
-        """Return the Slurm commands that the account ran on the login node."""
-        return self.run("cat", "/var/tmp/calls").splitlines()
 
-    def forget_calls(self) -> None:
-        self.run("sh", "-c", ": >/var/tmp/calls")
-
-    def stop(self) -> None:
-        for node in self.nodes.values():
-            node.remove(force=True, v=True)
-        self.nodes = {}
-        super().stop()
-        if self.volume is not None:
-            self.volume.remove(force=True)
-            self.volume = None
-        if self.network is not None:
-            self.network.remove()
-            self.network = None
-
-
-def _configuration(*, accounting: bool) -> bytes:
-    files = {"slurm.conf": CONFIGURATION + (ACCOUNTING if accounting else NO_ACCOUNTING)}
-    if accounting:
-        files |= {"slurmdbd.conf": DATABASE, "start-database": START_DATABASE}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(f"etc/slurm/{name}")
-            # slurmdbd refuses a configuration that others can read
-            entry.size, entry.mode = len(text), 0o600 if name == "slurmdbd.conf" else 0o644
-            archive.addfile(entry, io.BytesIO(text.encode()))
-    return buffer.getvalue()
+def _command(script: str) -> list[str]:
+    return ["timeout", "2h", "sh", "-c", script]

@@ -9,9 +9,9 @@ import pytest
 from luigi_sshjob.jobs.launchers.scheduler import Answer, Phase, Refusal, SchedulerRow, Submitted, Unreadable
 from luigi_sshjob.jobs.launchers.sge import SGE
 
-from support.sge_recorder import read
+from support import recordings
 
-RECORDED = {path.stem: read(path) for path in (Path(__file__).parent / "recorded" / "sge").glob("*.txt")}
+RECORDED = {path.stem: recordings.read(path) for path in (Path(__file__).parent / "recorded" / "sge").glob("*.txt")}
 WAITING, RUNNING, ENDING, OVER = Phase.WAITING, Phase.RUNNING, Phase.ENDING, Phase.OVER
 
 
