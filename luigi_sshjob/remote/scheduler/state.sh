@@ -61,10 +61,11 @@ scheduled_facts() {
   fi
 }
 
-# count_restarts DIR: sets $restarts.
+# count_restarts DIR: sets $restarts. claim_rerun numbers them without gaps; to list the directory in each poll would cost
+# more.
 count_restarts() {
   restarts=0
-  for restart in "$1/$SJ_STARTED".*; do [ ! -e "$restart" ] || restarts=${restart##*.}; done
+  while [ -e "$1/$SJ_STARTED.$((restarts + 1))" ]; do restarts=$((restarts + 1)); done
 }
 
 # write_submission DIR: how it was submitted, and the record that its supervisor has left for the client to complete.
