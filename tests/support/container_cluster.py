@@ -41,6 +41,11 @@ class ContainerCluster(DockerHost):
         """Return the state of nodes and jobs, and the ends of the logs."""
         raise NotImplementedError
 
+    def printed(self) -> list[str]:
+        """Return the ends of what the members printed."""
+        members = {LOGIN: self.container, **self.nodes}
+        return [f"{name}: {m.logs(tail=15).decode(errors='replace')}" for name, m in members.items() if m is not None]
+
     def wait_until_up(self) -> None:
         super().wait_until_up()
         try:

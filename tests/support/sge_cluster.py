@@ -28,6 +28,8 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin  # not what is counted
 install -d -o sgeadmin -g sgeadmin /run/gridengine
 sge_qmaster
 [ ! -e /home/.configured ] || exit 0
+# it may listen only after its start has returned
+until qconf -sconf >/dev/null 2>&1; do sleep 0.1; done
 cd "$(mktemp -d)"
 # `change NAME VALUE` for `sed`: replaces a parameter, whose value may continue on the next lines
 change() {{ sed -e ":a;/\\\\$/{{N;s/\\\\\n *//;ba}}" -e "s|^$1  *.*|$1 $2|"; }}
@@ -96,8 +98,7 @@ class Cluster(ContainerCluster):
         parts = [self.sge("qstat", "-f", "-u", "*")[:4000], self.sge("qhost")]
         log = "/var/spool/gridengine/qmaster/messages"
         parts.append(self.run("tail", "-n", "30", log, user="root", check=False))
-        parts += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
-        return "\n".join(parts)
+        return "\n".join([*parts, *self.printed()])
 
     def wait_for_nodes(self, state: str = "", node: str = ",".join(NODES), seconds: float = 60) -> None:
         """Wait until the queues of the nodes have the given state, as qstat(1) abbreviates it; "" is ready."""

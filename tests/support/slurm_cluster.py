@@ -140,8 +140,7 @@ class Cluster(ContainerCluster):
     def diagnostics(self) -> str:
         parts = [self.slurm("scontrol", "show", "nodes"), self.slurm("squeue", "--states=all")[:2000]]
         parts.append(self.run("tail", "-n", "30", "/var/log/slurmctld.log", user="root", check=False))
-        parts += [f"{name}: {node.logs(tail=15).decode(errors='replace')}" for name, node in self.nodes.items()]
-        return "\n".join(parts)
+        return "\n".join([*parts, *self.printed()])
 
     def wait_for_nodes(self, state: str = "idle", node: str = ",".join(NODES), seconds: float = 60) -> None:
         """Wait until the nodes have the given state."""
