@@ -82,13 +82,13 @@ class ContainerCluster(DockerHost):
         self.network = self.client.networks.create(name, driver="bridge", labels={LABEL: RUN})
         self.volume = self.client.volumes.create(name, labels={LABEL: RUN})
 
-    def _start_login(self, command: list[str]) -> None:
-        self.options = {**self._member(LOGIN), "command": command}
+    def _start_login(self, script: str) -> None:
+        self.options = {**self._member(LOGIN), "command": _command(script)}
         super()._start()
 
-    def _start_node(self, name: str, command: list[str], **options: object) -> None:
+    def _start_node(self, name: str, script: str, **options: object) -> None:
         self.nodes[name] = self.client.containers.create(
-            self.image, command, init=True, labels={LABEL: RUN}, **self._member(name), **options
+            self.image, _command(script), init=True, labels={LABEL: RUN}, **self._member(name), **options
         )
         self.nodes[name].put_archive("/", self._archive(name))
         self.nodes[name].start()
@@ -117,3 +117,8 @@ class ContainerCluster(DockerHost):
                 entry.size, entry.mode = len(content), 0o600 if path in self.secret_files else 0o644
                 archive.addfile(entry, io.BytesIO(content))
         return buffer.getvalue()
+
+
+def _command(script: str) -> list[str]:
+    # a killed test run cannot remove its containers: the time limit ends them
+    return ["timeout", "2h", "sh", "-c", script]

@@ -65,8 +65,8 @@ class Pool(ContainerCluster):
 
     def _start(self) -> None:
         self._connect()
-        self._start_login(["timeout", "2h", "sh", "-c", "condor_master && exec /usr/sbin/sshd -D -E /var/log/sshd.log"])
-        self._start_node(NODE, ["timeout", "2h", "condor_master", "-f"])
+        self._start_login("condor_master && exec /usr/sbin/sshd -D -E /var/log/sshd.log")
+        self._start_node(NODE, "exec condor_master -f")
 
     def wait_for_nodes(self, *, seconds: float = 60) -> None:
         """Wait until the collector knows the execute machine and the schedd answers."""

@@ -90,9 +90,9 @@ class Cluster(ContainerCluster):
         for node in NODES:
             # before that, qmaster may reject it or leave its first request without a response
             self._start_node(
-                node, _command("until [ -e /home/.configured ]; do sleep 0.1; done; SGE_ND=1 exec sge_execd")
+                node, _resolved("until [ -e /home/.configured ]; do sleep 0.1; done; SGE_ND=1 exec sge_execd")
             )
-        self._start_login(_command("sh /etc/sge-configure & exec /usr/sbin/sshd -D -E /var/log/sshd.log"))
+        self._start_login(_resolved("sh /etc/sge-configure & exec /usr/sbin/sshd -D -E /var/log/sshd.log"))
 
     def diagnostics(self) -> str:
         parts = [self.sge("qstat", "-f", "-u", "*")[:4000], self.sge("qhost")]
@@ -120,5 +120,6 @@ class Cluster(ContainerCluster):
         return self.run(f"/usr/bin/{argv[0]}", *argv[1:], user="root", check=False)
 
 
-def _command(script: str) -> list[str]:
-    return ["timeout", "2h", "sh", "-c", f"sh /etc/sge-resolve && {{ {script}; }}"]
+def _resolved(script: str) -> str:
+    """The script, after the names of the members are known."""
+    return f"sh /etc/sge-resolve && {{ {script}; }}"
