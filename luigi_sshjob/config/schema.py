@@ -85,6 +85,11 @@ class Settings:
         choices=("no", "require"),
     )
     ssh_config: str = _setting("", "File for ssh -F, instead of ~/.ssh/config.")
+    forward_agent: str = _setting(
+        "false",
+        "With true, jobs and commands can use the ssh agent of this machine, if the ssh configuration forwards it.",
+        choices=("false", "true"),
+    )
     runtime_dir: str = _setting(
         "",
         "Local directory for sockets and locks, created with mode 0700; /tmp/luigi-sshjob-UID if empty. Processes with "

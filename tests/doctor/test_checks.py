@@ -24,7 +24,8 @@ from luigi_sshjob.doctor.facts import (
 )
 from luigi_sshjob.doctor.recommendations import recommend_settings
 from luigi_sshjob.doctor.report import CheckResult, Report, Status
-from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, parse_login_log, strip_debug
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, parse_login_log
+from luigi_sshjob.ssh.transports.login_log import strip_debug
 
 HOME = DirectoryFacts("/home/job", writable=True, free=1 << 40, size=1 << 41, executable=True)
 ACCOUNT = Account(

@@ -16,7 +16,7 @@ from support.hosts import Host
 
 def master_pid(context: RemoteContext) -> int:
     """Return the pid of the ControlMaster; fails without one."""
-    check = [*context.connection.transport.master.ssh_argv(), "-O", "check", "x"]
+    check = [*context.connection.transport.master.client_argv(), "-O", "check", "x"]
     stderr = subprocess.run(check, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stderr
     return int(re.search(r"pid=(\d+)", stderr)[1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,14 +141,20 @@ class _Scan(ast.NodeVisitor):
             self._record(self._variables[-1][name], node)
         elif name in self.helpers:
             self._record([self.helpers[name]], node)
+        else:
+            # tables of such calls, see login_causes.py
+            self._add_pairs(node.args, node)
         self.generic_visit(node)
 
     def visit_Tuple(self, node: ast.Tuple) -> None:
         # tables of (class, beginning of the sentence)
-        for kind, text in zip(node.elts, node.elts[1:], strict=False):
+        self._add_pairs(node.elts, node)
+        self.generic_visit(node)
+
+    def _add_pairs(self, parts: list[ast.expr], node: ast.AST) -> None:
+        for kind, text in itertools.pairwise(parts):
             if _name(kind) in ERRORS and isinstance(text, ast.Constant) and isinstance(text.value, str):
                 self._add(text.value, _name(kind), node)
-        self.generic_visit(node)
 
     def _record(self, kinds: list[str], node: ast.Call) -> None:
         text = node.args[0] if node.args else None

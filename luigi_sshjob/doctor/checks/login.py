@@ -25,29 +25,6 @@ _STEPS = {
     "host-key-unknown": "host key",
     "authentication-failed": "authentication",
 }
-# More specific than the next step of the error itself.
-_REMEDIES = {
-    "no-common-algorithm": (
-        "ask the administrator to update the server; until then allow its algorithms in the ssh configuration "
-        "(HostKeyAlgorithms, KexAlgorithms, PubkeyAcceptedAlgorithms)"
-    ),
-    "jump-host-failed": (
-        "check that host and port are correct from the jump host, and that it forwards (AllowTcpForwarding, PermitOpen)"
-    ),
-    "not-an-ssh-server": "check that sshd uses this port: the program that listens there does not speak SSH",
-    "connection-dropped": (
-        "wait some minutes; the server drops connections before the login: too many at the same time (MaxStartups), or "
-        "it blocks this machine's address (fail2ban, PerSourcePenalties, hosts.deny). Ask its administrator"
-    ),
-    "connection-refused": (
-        "check the port, and that sshd runs: the machine is reachable, but nothing listens on that port"
-    ),
-    "no-response": (
-        "check that the machine is up and that no firewall blocks that port; if it is only slow, raise "
-        "connect_timeout in [sshjob]"
-    ),
-}
-
 # The steps after the name, and what is known about them if a later one failed.
 _PASSED = {
     "connection": "an SSH server responds at {route.hostname} port {route.port}",
@@ -93,7 +70,7 @@ def check_failed_login(error: SSHJobError, route: Route | None) -> list[CheckRes
         remedy = f"{error.next_step}; check {route.through or 'the proxy'} in the same way"
         return [CheckResult("connection", Status.FAIL, f"{error.problem} (at {route.through}, or behind it)", remedy)]
     step = _STEPS.get(error.code, "login")
-    remedy = _REMEDIES.get(error.code, error.next_step)
+    remedy = error.next_step
     if error.code == "host-key-changed":
         remedy = (
             "ask the administrator why the host key changed; if that is correct, run "

@@ -1,4 +1,4 @@
-"""Maps the stderr of ssh, and the exceptions of paramiko, to this package's errors. No other module parses either.
+"""Maps what ssh prints, and the exceptions of paramiko, to this package's errors.
 
 Each error has a `code`, on which the retry of a login and the checks of the doctor branch.
 """
@@ -13,75 +13,11 @@ from luigi_sshjob.errors import (
     ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
-    HostUnreachable,
-    LoginRefused,
     SessionRefused,
     SSHJobError,
 )
-
-# In this order: the first pattern that matches counts. The empty one matches everything.
-_PATTERNS = {
-    "host-key-changed": r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
-    "host-key-unknown": r"Host key verification failed|No .* host key is known",
-    "name-service-unavailable": r"Temporary failure in name resolution|: Try again",
-    "name-unknown": r"Could not resolve hostname",
-    "authentication-failed": (
-        r"Permission denied|Too many authentication failures|No more authentication methods|incorrect password"
-    ),
-    "invalid-ssh-config": (
-        r"Bad configuration option|bad (owner or )?permissions|extra arguments at end|bad configuration|user config"
-        r"|: line \d+: |command-line line"
-    ),
-    "no-common-algorithm": r"Unable to negotiate|no matching|incompatible",
-    "jump-host-failed": r"jump host does not connect",
-    "not-an-ssh-server": r"banner|Bad remote protocol|invalid characters",
-    "connection-dropped": r"reset by|Connection closed by (?!UNKNOWN)|kex_exchange",
-    "connection-refused": r"Connection refused|Connect failed",
-    "no-response": r"timed out|no route|unreachable|connect to host|port \d+: ",
-    "connection-failed": "",
-}
-# What ssh prints when its proxy has ended. The proxy's own stderr is lost where the connection is to persist
-# (sshconnect.c), so the failed step is not known.
-_PROXY_ENDED = "UNKNOWN port 65535"
-
-_UNREACHABLE = (
-    HostUnreachable,
-    "cannot connect to the host",
-    "check that `{ssh} true` works on this machine; jobs on the host keep running",
-)
-# Class, fixed beginning of the message, and next step of each code; of all others: _UNREACHABLE.
-_ERRORS: dict[str, tuple[type[SSHJobError], str, str]] = {
-    "host-key-changed": (
-        LoginRefused,
-        "the host key has changed",
-        "ask the host's administrator whether the change is legitimate; only then run ssh-keygen -R {known_as}",
-    ),
-    "host-key-unknown": (
-        LoginRefused,
-        "host key verification failed",
-        "run `{ssh}` once by hand, compare the host key's fingerprint, and accept the key into known_hosts",
-    ),
-    "name-service-unavailable": (
-        HostUnreachable,
-        "temporary failure in name resolution",
-        "wait until names are resolved again; jobs on the host keep running",
-    ),
-    "name-unknown": (
-        LoginRefused,
-        "cannot resolve the host name",
-        "check the spelling of the host, or set its HostName in the ssh configuration",
-    ),
-    "authentication-failed": (
-        LoginRefused,
-        "ssh authentication failed",
-        "make `{ssh} true` work without any prompt: key_file, ssh-add, authorized_keys on the host",
-    ),
-    "invalid-ssh-config": (
-        ConfigurationError,
-        "invalid ssh configuration",
-        "fix what ssh reports: a line of the ssh configuration, its permissions, ssh_config in [sshjob]",
-    ),
-}
+from luigi_sshjob.ssh.transports.login_causes import find_cause
+from luigi_sshjob.ssh.transports.login_log import read_login_log
 
 # The name in known_hosts, which is not the alias, and has the port where that is not 22.
 _KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
@@ -89,25 +25,23 @@ _KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
 _CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
 
 
-def login_error_code(stderr: str) -> str:
-    """Classify the stderr of a login."""
-    return next(code for code, pattern in _PATTERNS.items() if re.search(pattern, stderr, re.IGNORECASE))
-
-
-def login_error(stderr: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
-    """The error for the stderr of a failed login."""
-    code = login_error_code(stderr)
-    kind, problem, next_step = _ERRORS.get(code, _UNREACHABLE)
-    known = _KNOWN_AS.search(stderr)
-    lines = [line.strip() for line in stderr.splitlines() if line.strip(" @\r\n")]
-    return kind(
-        f"{problem}: {'; '.join(lines[-4:]) or 'ssh printed no message'}",
+def login_error(log: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
+    """The error for what a failed login has printed, with ssh's debug messages or without."""
+    seen = read_login_log(log)
+    cause = find_cause(seen.evidence)
+    known = _KNOWN_AS.search(seen.words)
+    lines = [line.strip() for line in seen.words.splitlines() if line.strip(" @\r\n")]
+    at = f" at {seen.hop}" if seen.hop and seen.behind_proxy else ""
+    return cause.kind(
+        f"{cause.problem}{at}: {'; '.join(lines[-4:]) or 'ssh printed no message'}",
         host=str(destination),
         doing="logging in",
-        next_step=next_step.format(
-            known_as=shlex.quote(known[1] if known else destination.host), ssh=destination.by_hand(ssh_config)
+        next_step=cause.next_step.format(
+            known_as=shlex.quote(known[1] if known else destination.host),
+            ssh=destination.by_hand(ssh_config),
+            hop=seen.hop or destination.host,
         ),
-        code="proxy-failed" if _PROXY_ENDED in stderr else code,
+        code="proxy-failed" if cause.code == "connection-failed" and seen.behind_proxy else cause.code,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from luigi_sshjob.ssh.transports.error_mapping import login_error_code
+from luigi_sshjob.ssh.transports.login_causes import find_cause
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,6 @@ class LoginInfo:
     server: str = ""
 
 
-def strip_debug(log: str) -> str:
-    """The log of a login without debug messages and without the host's banner, as LogLevel ERROR shows it."""
-    text = re.sub(r"(?ms)^(debug1: SSH2_MSG_SERVICE_ACCEPT received\r?\n).*?^(?=debug1: |\Z)", r"\1", log)
-    return re.sub(r"(?m)^(debug[123]: |Authenticated to ).*\n?", "", text)
-
-
 def parse_login_log(log: str, seconds: float) -> LoginInfo:
     """Details of a successful login from ssh's stderr at LogLevel DEBUG1 (OpenSSH 9.2)."""
     method = _search(r'^Authenticated to .* using "([^"]+)"', log)
@@ -62,7 +56,7 @@ def parse_login_log(log: str, seconds: float) -> LoginInfo:
 
 
 def _trust(log: str) -> str:
-    if login_error_code(log) == "host-key-changed":
+    if find_cause(log).code == "host-key-changed":
         return "changed"
     if re.search(r"^debug1: (Host .* is known and matches|matching host key fingerprint found in DNS)", log, re.M):
         return "known"

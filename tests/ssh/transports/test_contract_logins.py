@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefuse
 
 from support import processes
 from support.network_proxy import through
+from support.parallel import in_processes
 from support.settings import add_ssh_config, both_transports, configure, through_itself
 
 pytestmark = both_transports
@@ -120,7 +120,9 @@ def test_an_encrypted_key_works_through_the_agent(host, luigi_cfg, tmp_path, age
     environment = {**os.environ, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
     subprocess.run(["ssh-add", "-q", key], env=environment, check=True, stdin=subprocess.DEVNULL)
     # another configuration, because the refusal of this one is remembered for a while
-    configure(ssh_config=shutil.copy(path, path.with_name("another")))
+    another = path.with_name("another")
+    another.write_text(f"{path.read_text()}  ServerAliveInterval 7\n")
+    configure(ssh_config=another)
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
 
 
@@ -164,6 +166,25 @@ def test_hashed_known_hosts_are_read(host, luigi_cfg, tmp_path):
     assert host.hostname not in known_hosts.read_text()
     add_ssh_config(luigi_cfg, f"Host {host.alias}\n  UserKnownHostsFile {known_hosts}")
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
+
+
+def test_an_include_is_followed_and_conditions_end_with_it(host, luigi_cfg, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "10").write_text(f"Host nobody\n  Port 1\nHost {host.alias}\n  Include {tmp_path}/address /missing/*\n")
+    (folder / "20").write_text(f"Host inc*\n  HostKeyAlias {host.alias}\n  HostName no-such-host.invalid\n")
+    (tmp_path / "address").write_text(f"HostName {host.hostname}\nPort {host.port}\n")
+    text = luigi_cfg.ssh_config.read_text()
+    for word in ("HostName", "Port"):
+        text = re.sub(rf"(?m)^  {word} .*\n", "", text)
+    path = tmp_path / "config"
+    path.write_text(f'Include = "{folder}/*"\n{text}')
+    configure(ssh_config=path)
+    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
+    # an edit of an included file counts at once
+    (tmp_path / "address").write_text(f"HostName {host.hostname}\nPort 1\n")
+    (answer,) = in_processes(1, RemoteContext(host.alias))
+    assert isinstance(answer, HostUnreachable)
 
 
 def test_proxyjump_connects_through_the_jump_host(host, luigi_cfg):

@@ -11,26 +11,28 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable
-from luigi_sshjob.ssh.local.runtime_dir import check_private, runtime_dir, socket_path
+from luigi_sshjob.ssh.local.runtime_dir import check_private, private_opener, runtime_dir, socket_path
 from luigi_sshjob.ssh.transports.error_mapping import key_file_missing, login_error, program_missing, tunnel_failed
 from luigi_sshjob.ssh.transports.login import LoginCoordinator
-from luigi_sshjob.ssh.transports.login_info import LoginInfo, parse_login_log, strip_debug
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, parse_login_log
 from luigi_sshjob.ssh.transports.openssh import command_line
-from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, spawn
-from luigi_sshjob.ssh.transports.ssh_config import config_fingerprint
+from luigi_sshjob.ssh.transports.openssh.command_line import spawn
+from luigi_sshjob.ssh.transports.openssh.login_config import login_config
+from luigi_sshjob.ssh.transports.openssh.resolved_config import config_fingerprint, users_control_path
 
 logger = logging.getLogger("luigi-interface")
 
 _LOGIN_WRAPPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "login_wrapper.py")
 _PRIVATE_PERSIST = 3  # seconds
+_LOG_SIZE = 1 << 20  # bytes; then what the master has written is discarded
 
 
 class ControlMaster:
@@ -41,12 +43,12 @@ class ControlMaster:
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
         # an edited configuration may lead to another host, so it must not use the same connection
-        self.key = destination.key(*config_fingerprint(settings.ssh_config))
+        self.key = destination.key(config_fingerprint(destination, settings, self.directory))
         self.control_path = socket_path(self.directory, self.key)
         self.control_persist = settings.control_persist
         self._logins = LoginCoordinator(self.directory, self.key, destination, settings)
         if settings.existing_master == "require":
-            self.control_path = command_line.users_control_path(destination, settings)
+            self.control_path = users_control_path(destination, settings)
 
     def alive(self) -> bool:
         """Whether the master accepts connections on its socket; starts no process."""
@@ -77,6 +79,7 @@ class ControlMaster:
         Raises the errors of `LoginCoordinator.ensure`.
         """
         if self.alive():
+            self._cut_log()
             return
         if self.settings.existing_master == "require":
             raise self._no_master()
@@ -85,7 +88,7 @@ class ControlMaster:
     def connect_verbose(self) -> LoginInfo:
         """Like `connect`; returns details of the login, if this call made one."""
         logins = [LoginInfo()]
-        self.connect(lambda: logins.append(self._log_in("DEBUG1")))
+        self.connect(lambda: logins.append(self._log_in()))
         return logins[-1]
 
     def private_copy(self) -> ControlMaster:
@@ -103,6 +106,7 @@ class ControlMaster:
             deadline = time.monotonic() + 5
             while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.02)
+            self._log_path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def keep_open(self) -> Iterator[None]:
@@ -114,7 +118,7 @@ class ControlMaster:
                 client.connect(self.control_path)
             yield
 
-    def _log_in(self, level: str = "ERROR") -> LoginInfo:
+    def _log_in(self) -> LoginInfo:
         if self.destination.key_file and not os.path.exists(os.path.expanduser(self.destination.key_file)):
             raise key_file_missing(self.destination)
         if self.destination.sshpass and "SSHPASS" not in os.environ:
@@ -129,13 +133,13 @@ class ControlMaster:
             os.unlink(self.control_path)
         logger.debug("logging in on %s", self.destination)
         began = time.monotonic()
-        with tempfile.TemporaryFile() as file:
-            # not a pipe: the master keeps it open after -f has returned
-            status = self._run_login(self._login_argv(level), file)
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        with open(os.open(self._log_path, flags, 0o600), "r+b") as file, self._login_config() as config:
+            status = self._run_login(self._login_argv(config), file)
             file.seek(0)
             log = file.read().decode("utf-8", "replace")
         if status != 0 or not self.alive():
-            raise login_error(strip_debug(log), self.destination, self.settings.ssh_config)
+            raise login_error(log, self.destination, self.settings.ssh_config)
         return parse_login_log(log, time.monotonic() - began)
 
     def _run_login(self, argv: list[str], log: IO[bytes]) -> int:
@@ -149,18 +153,49 @@ class ControlMaster:
             [sys.executable, "-I", "-S", _LOGIN_WRAPPER, str(timeout), *argv],
             stdout=log,
             stderr=log,
+            env=self._login_environment(),
             pass_fds=[self._logins.lock.fileno()] if self._logins.lock else [],
         )
         return process.wait()
 
-    def _login_argv(self, level: str) -> list[str]:
+    @property
+    def _log_path(self) -> Path:
+        # not a pipe: the master and a ProxyCommand write to it as long as they live
+        return Path(f"{self.control_path}.log")
+
+    def _cut_log(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._log_path.stat().st_size > _LOG_SIZE:
+                os.truncate(self._log_path, 0)
+
+    @contextlib.contextmanager
+    def _login_config(self) -> Iterator[str]:
+        """A configuration for the login, of the user's and what must hold on the way, also at jump hosts."""
+        path = self.directory / f"{self.key}.config"
+        with open(path, "w", encoding="utf-8", opener=private_opener) as file:
+            file.write(login_config(self.destination, self.settings))
+        try:
+            yield str(path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _login_environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        if self.destination.sshpass:
+            # a graphical prompt would be used instead of the terminal that sshpass makes
+            for name in ("SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"):
+                environment.pop(name, None)
+        return environment
+
+    def _login_argv(self, config: str) -> list[str]:
         # only the login may need a password
         password = self.destination.sshpass
         return [
             # sshpass and its terminal end with the ssh that it started; nohup keeps the master in the background alive
             *(("sshpass", "-e", "nohup") if password else ()),
-            *self.ssh_argv(level),
-            *(() if password else ("-o", "BatchMode=yes")),
+            # verbose, see login_log.py
+            *("ssh", "-F", config, "-v", "-S", command_line.literal(self.control_path)),
+            *command_line.address_options(self.destination),
             *("-M", "-N", "-f", "-T"),
             *("-o", f"ControlPersist={self.control_persist}"),
             *("-o", f"ServerAliveInterval={self.settings.keepalive_interval}"),
@@ -170,11 +205,9 @@ class ControlMaster:
             self.destination.reference,
         ]
 
-    def ssh_argv(self, level: str = "ERROR") -> list[str]:
-        """The common beginning of the ssh command lines for this connection."""
-        # the user's LogLevel must not hide the messages by which errors are classified
-        options = ["-S", self.control_path, "-o", f"LogLevel={level}"]
-        return ["ssh", *options, *command_line.destination_options(self.destination, self.settings)]
+    def client_argv(self) -> list[str]:
+        """The common beginning of the command lines of its clients."""
+        return command_line.client_argv(self.control_path, forward_agent=self.settings.forward_agent == "true")
 
     def _no_master(self) -> HostUnreachable:
         return HostUnreachable(
@@ -186,7 +219,7 @@ class ControlMaster:
 
     def control(self, command: str, forwarding: str | None = None) -> None:
         """Run `ssh -O command`; raises `ConnectionFailed` if the master refuses."""
-        argv = [*self.ssh_argv(), *CLIENT_OPTIONS, "-O", command, *(("-L", forwarding) if forwarding else ())]
+        argv = [*self.client_argv(), "-O", command, *(("-L", forwarding) if forwarding else ())]
         argv.append(self.destination.reference)
         process: subprocess.Popen[bytes] = spawn(
             self.destination, subprocess.Popen, argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

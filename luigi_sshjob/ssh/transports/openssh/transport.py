@@ -1,7 +1,7 @@
 """The OpenSSH transport: sessions and forwarded ports of a shared ControlMaster connection.
 
 Only the master's `connect` logs in. By default, a client whose master has ended or has no session left makes a
-separate login with hardly a message; CLIENT_OPTIONS prevent that.
+separate login with hardly a message; `client_argv` prevents that.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import client_error, client_failed
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_hosts_name
 from luigi_sshjob.ssh.transports.openssh.client import MuxClient
-from luigi_sshjob.ssh.transports.openssh.command_line import CLIENT_OPTIONS, resolved_config, spawn
+from luigi_sshjob.ssh.transports.openssh.command_line import spawn
 from luigi_sshjob.ssh.transports.openssh.control_master import ControlMaster
+from luigi_sshjob.ssh.transports.openssh.resolved_config import resolved_config
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 
@@ -52,9 +53,7 @@ class OpenSSHTransport:
 
     def _client_argv(self, command: Sequence[str]) -> list[str]:
         return [
-            *self.master.ssh_argv(),
-            *CLIENT_OPTIONS,
-            *("-o", "ClearAllForwardings=yes"),
+            *self.master.client_argv(),
             "-t" if self.destination.tty else "-T",
             self.destination.reference,
             *command,

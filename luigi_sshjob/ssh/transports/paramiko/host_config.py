@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 
 import paramiko
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.local.runtime_dir import local_username
 from luigi_sshjob.ssh.transports.error_mapping import key_file_missing
-
-logger = logging.getLogger("luigi-interface")
+from luigi_sshjob.ssh.transports.paramiko.config_text import invalid_config, read_config_text
 
 _USER_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 _GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
@@ -41,9 +38,7 @@ class HostConfig:
 
 def load_host_config(destination: Destination, settings: Settings) -> HostConfig:
     """The configuration of a destination; `ssh_options` take precedence. Raises `ConfigurationError`."""
-    options = _read_config(settings.ssh_config, destination).lookup(destination.host)
-    if "include" in options:
-        logger.warning("%s: paramiko does not follow the Include of the ssh configuration", destination)
+    options = _read_options(settings, destination)
     hostname, port = str(options["hostname"]), destination.port or int(options.get("port", "22"))
     alias = options.get("hostkeyalias")
     key_files = [destination.key_file] if destination.key_file else []
@@ -61,29 +56,21 @@ def load_host_config(destination: Destination, settings: Settings) -> HostConfig
             *_split_files(options.get("globalknownhostsfile", _GLOBAL_KNOWN_HOSTS)),
         ),
         identities=tuple(map(os.path.expanduser, [*key_files, *options.get("identityfile", ())] or _IDENTITIES)),
-        identities_only=options.get("identitiesonly", "no").lower() == "yes",
+        # a server counts each key that is tried, and locks the account after some
+        identities_only=bool(key_files) or options.get("identitiesonly", "no").lower() == "yes",
         jumps=_jumps(options, destination, hostname),
         proxy_command=_proxy_command(options),
     )
 
 
-def _read_config(path: str, destination: Destination) -> paramiko.SSHConfig:
-    name = os.path.expanduser(path or "~/.ssh/config")
+def _read_options(settings: Settings, destination: Destination) -> paramiko.SSHConfigDict:
     try:
-        return paramiko.SSHConfig.from_path(name)
-    except FileNotFoundError:
-        if not path:
-            return paramiko.SSHConfig()
-        problem = "file not found"
-    except (OSError, UnicodeDecodeError, paramiko.ConfigParseError) as error:
-        problem = str(error)
-    raise ConfigurationError(
-        f"invalid ssh configuration: {name}: {problem}",
-        host=str(destination),
-        doing="logging in",
-        next_step="correct the file, or ssh_config in [sshjob]",
-        code="invalid-ssh-config",
-    )
+        config = paramiko.SSHConfig.from_text(read_config_text(settings.ssh_config, str(destination)))
+        return config.lookup(destination.host)
+    except paramiko.ConfigParseError as error:
+        raise invalid_config(str(error), str(destination)) from error
+    except ImportError as error:
+        raise invalid_config("for Match exec paramiko needs the package invoke", str(destination)) from error
 
 
 def _split_files(text: str) -> list[str]:

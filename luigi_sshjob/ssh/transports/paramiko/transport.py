@@ -26,13 +26,13 @@ from luigi_sshjob.ssh.transports.error_mapping import connection_lost
 from luigi_sshjob.ssh.transports.login import LoginCoordinator
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_hosts_name
 from luigi_sshjob.ssh.transports.paramiko.channel_process import ChannelProcess
+from luigi_sshjob.ssh.transports.paramiko.config_text import read_config_text
 from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection
 from luigi_sshjob.ssh.transports.paramiko.host_config import load_host_config
 from luigi_sshjob.ssh.transports.paramiko.login import log_in
 from luigi_sshjob.ssh.transports.paramiko.pipes import Streams
 from luigi_sshjob.ssh.transports.paramiko.tunnel import tunnel
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
-from luigi_sshjob.ssh.transports.ssh_config import config_fingerprint
 
 _CLOSE_TIMEOUT = 1.0  # seconds
 
@@ -52,7 +52,7 @@ class ParamikoTransport:
         self.destination = destination
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
-        self.key = destination.key("paramiko", *config_fingerprint(settings.ssh_config))
+        self.key = destination.key("paramiko", read_config_text(settings.ssh_config, str(destination)))
         self.session_limiter = SessionLimiter(self.directory, self.key, settings.max_sessions)
         self._logins = LoginCoordinator(self.directory, self.key, destination, settings)
         self._connection: ParamikoConnection | None = None

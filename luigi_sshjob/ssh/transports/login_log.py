@@ -1,0 +1,55 @@
+"""What a login tells on standard error when ssh runs with -v (OpenSSH 9.2).
+
+Without -v ssh discards the messages of a ProxyCommand and of jump hosts where the connection is to persist
+(sshconnect.c).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+_DEBUG = re.compile(r"(?m)^(debug[123]: |OpenSSH_|Authenticated to ).*\n?")
+# debug messages that say why a login failed
+_TELLING = re.compile(r"(?m)^(?:debug1: (.*partial success.*)|Authenticated using .* with partial success.*)$")
+ACCOUNT_REFUSED = "the key was accepted, and the connection then closed"
+_HOP = re.compile(r"(?m)^debug1: (?:Authenticating to (\S+):(\d+) as '([^']*)'|Connecting to (\S+) .*port (\d+))")
+# what ssh prints after its proxy has ended, be it the ssh of a jump host
+_PROXY_ENDED = re.compile(
+    r"(?m)^.*UNKNOWN port 65535.*\n?|^kex_exchange_identification: Connection closed by remote host\n"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoginLog:
+    """What a failed login has printed, for people and for the search of the cause."""
+
+    words: str
+    """What people should read: without debug messages, and without what only repeats that the proxy has ended."""
+    evidence: str
+    """The words, and what they leave out."""
+    hop: str = ""
+    """The last machine with which the login was tried: user@host:port."""
+    behind_proxy: bool = False
+    """Whether a proxy or a jump host has failed."""
+
+
+def read_login_log(log: str) -> LoginLog:
+    """Read the standard error of a failed login."""
+    text = strip_debug(log)
+    behind_proxy = "UNKNOWN port 65535" in text
+    words = (_PROXY_ENDED.sub("", text) if behind_proxy else text) or text
+    told = [match[0] for match in _TELLING.finditer(log)]
+    hop, since = "", 0
+    for match in _HOP.finditer(log):
+        host, port, user, bare_host, bare_port = match.groups()
+        hop, since = f"{user}@{host}:{port}" if host else f"{bare_host}:{bare_port}", match.end()
+    if re.search(r"^debug1: Server accepts key: ", log[since:], re.MULTILINE) and "Connection closed by" in words:
+        told.append(ACCOUNT_REFUSED)
+    return LoginLog(words, "\n".join([*told, words]), hop, behind_proxy)
+
+
+def strip_debug(log: str) -> str:
+    """The log of a login without debug messages and without the host's banner."""
+    text = re.sub(r"(?ms)^(debug1: SSH2_MSG_SERVICE_ACCEPT received\r?\n).*?^(?=debug1: |\Z)", r"\1", log)
+    return _DEBUG.sub("", text)

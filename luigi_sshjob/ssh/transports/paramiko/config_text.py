@@ -1,0 +1,81 @@
+"""The files of the ssh configuration as one text, because paramiko's parser does not know Include."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from luigi_sshjob.errors import ConfigurationError
+
+_USERS, _SYSTEMS = "~/.ssh/config", "/etc/ssh/ssh_config"
+_INCLUDE = re.compile(r"\s*include\b\s*=?(.*)", re.IGNORECASE)
+_BLOCK = re.compile(r"\s*(?:host|match)\b\s*=?\s*(.*)", re.IGNORECASE)
+# ssh_config(5): readconf.c has the same limit
+_DEPTH = 16
+_FOR_ALL = "Host *"
+
+
+def read_config_text(ssh_config: str, host: str) -> str:
+    """The text of `ssh_config`, or of the files that ssh reads by default. Raises `ConfigurationError`."""
+    lines: list[str] = []
+    for name in [ssh_config] if ssh_config else [_USERS, _SYSTEMS]:
+        path = os.path.expanduser(name)
+        # a relative Include of the user's file is there, wherever that file is
+        folder = os.path.dirname(os.path.expanduser(_SYSTEMS if name == _SYSTEMS else _USERS))
+        try:
+            lines += [_FOR_ALL, *_Files(folder, host).read(path)]
+        except FileNotFoundError as error:
+            if ssh_config or error.filename != path:
+                raise invalid_config(f"{error.filename}: file not found", host) from error
+        except (OSError, ValueError) as error:
+            raise invalid_config(f"{path}: {error}", host) from error
+    return "\n".join(lines) + "\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """A file and those it includes."""
+
+    folder: str
+    host: str
+
+    def read(self, path: str, depth: int = _DEPTH, enclosing: str = _FOR_ALL) -> Iterator[str]:
+        if not depth:
+            raise invalid_config(f"{path}: Include within Include, more than 16 times", self.host)
+        block = enclosing
+        for line in Path(path).read_text("utf-8").splitlines():
+            if match := _BLOCK.match(line):
+                if enclosing != _FOR_ALL:
+                    problem = f"{path} has a Host or Match, but its Include is in one; paramiko cannot combine them"
+                    raise invalid_config(problem, self.host)
+                block = _FOR_ALL if match[1].strip().lower() in ("*", "all") else line
+            if match := _INCLUDE.match(line):
+                for included in self._included(match[1]):
+                    yield from self.read(included, depth - 1, block)
+                    # what follows belongs to the block in which the Include is
+                    yield block
+            else:
+                yield line
+
+    def _included(self, words: str) -> Iterator[str]:
+        for word in shlex.split(words):
+            if "%" in word or "$" in word:
+                problem = f"Include {word}: paramiko does not expand it, so write the path in full"
+                raise invalid_config(problem, self.host)
+            yield from sorted(glob.glob(os.path.join(self.folder, os.path.expanduser(word))))
+
+
+def invalid_config(problem: str, host: str) -> ConfigurationError:
+    """The error for a configuration that cannot be used."""
+    return ConfigurationError(
+        f"invalid ssh configuration: {problem}",
+        host=host,
+        doing="logging in",
+        next_step="correct the file, or ssh_config in [sshjob]",
+        code="invalid-ssh-config",
+    )
