@@ -12,6 +12,10 @@ from luigi_sshjob.errors import UnsafeValue
 # does. `read` consumes one line and no further byte (POSIX); the rest of standard input is for the line's own commands.
 BOOTSTRAP = "exec /bin/sh -c 'IFS= read -r line && eval \"$line\"'"
 
+# The shell of the scripts. As an rc file of bash may have exported functions named like commands, and options, a bash
+# gets -p, which ignores them but leaves them in the environment, for jobs.
+SHELL = "/bin/sh -c 'exec /bin/sh ${BASH_VERSION+-p} \"$@\"' sh"
+
 _HOME = re.compile(r"~[A-Za-z0-9_.-]*(?=/|$)")
 
 

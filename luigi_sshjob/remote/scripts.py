@@ -7,9 +7,16 @@ import re
 from functools import cache
 from importlib import resources
 
-from luigi_sshjob.remote.quoting import quote, word
+from luigi_sshjob.remote.quoting import SHELL, quote, word
 
-_COMMON = ("common/layout.sh", "common/util.sh", "common/identity.sh", "common/hardware.sh", "common/processes.sh")
+_COMMON = (
+    "common/start.sh",
+    "common/layout.sh",
+    "common/util.sh",
+    "common/identity.sh",
+    "common/hardware.sh",
+    "common/processes.sh",
+)
 
 # In the order in which they are loaded.
 _SERVER = (
@@ -34,7 +41,7 @@ _SUPERVISOR = (
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh"),
     *("supervisor/supervise.sh", "supervisor/scheduler_entry.sh"),
 )
-_STREAM = ("common/identity.sh", "common/paths.sh", "stream.sh")
+_STREAM = ("common/start.sh", "common/identity.sh", "common/paths.sh", "stream.sh")
 
 
 @cache
@@ -47,6 +54,11 @@ def script(name: str) -> str:
 def server() -> str:
     """Return the functions that a remote shell loads once, as one text."""
     return "".join(map(script, _SERVER))
+
+
+def server_command() -> str:
+    """Return the line of a session that reads the server's text from its standard input."""
+    return f"exec {SHELL} -s"
 
 
 @cache
@@ -72,14 +84,15 @@ def supervisor_hash() -> str:
 
 def stream_command(function: str, *arguments: str) -> str:
     """Return a line that calls a function of `stream.sh` in a session of its own."""
-    return " ".join((f"eval {quote(_stream())};", function, *map(word, arguments)))
+    return " ".join((f"exec {SHELL} -c {quote(_stream())} sh", function, *map(word, arguments)))
 
 
 @cache
 def _stream() -> str:
     # without comments and indentation, because the shell there reads each byte with a system call
     lines = "".join(map(script, _STREAM)).splitlines()
-    return "\n".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    kept = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return "\n".join([*kept, '"$@"'])
 
 
 @cache

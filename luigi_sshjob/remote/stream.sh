@@ -2,9 +2,9 @@
 # Streams of bytes, each in a session of its own. A line before the first byte reports that the file or directory was
 # opened. An error ends the session with a status other than 0.
 
-unset CDPATH
-# an rc file may have left it, and relative paths are below it
-cd 2>/dev/null || :
+# the C locale makes messages of the shell searchable
+LC_ALL=C
+unset TAR_OPTIONS
 
 # temporary_in DIRECTORY: sets $temporary to a name there that identifies this process, see sweep_directory in files.sh.
 # It does not contain the final name, which may have the maximum length.

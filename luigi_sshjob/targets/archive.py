@@ -68,9 +68,11 @@ def _tar(
     arguments: list[str], local_path: str, host: str, stdin: int = subprocess.DEVNULL, stdout: int | None = None
 ) -> Iterator[Any]:
     """Runs the local tar. Raises `LocalFileError` with its error messages if it fails."""
+    # options of the user's own tars, such as --exclude
+    environment = {name: value for name, value in os.environ.items() if name != "TAR_OPTIONS"}
     with tempfile.TemporaryFile() as errors:
         try:
-            process = subprocess.Popen(["tar", *arguments], stdin=stdin, stdout=stdout, stderr=errors)
+            process = subprocess.Popen(["tar", *arguments], stdin=stdin, stdout=stdout, stderr=errors, env=environment)
         except FileNotFoundError as error:
             raise program_missing("tar", host) from error
         with process:

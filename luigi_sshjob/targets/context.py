@@ -83,7 +83,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         """Runs `cmd` (see `Popen`) and returns its stdout.
 
         Raises `RemoteCommandFailed` (also Luigi's `RemoteCalledProcessError`) with the command's stderr if it fails,
-        and `ConnectionLost` if the connection breaks, even though ssh reports both as exit status 255.
+        with the returncode 255 if a signal has ended it, and `ConnectionLost` if the connection breaks.
         """
         with translate_os_errors("running a command", host=str(self.destination)):
             cmd = _checked(cmd)
@@ -94,8 +94,9 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         if process.returncode == 0:
             sys.stderr.write(stderr)
             return output
+        status = f"with exit status {process.returncode}" if process.has_exit_status else "by a signal"
         raise RemoteCommandFailed(
-            f"the command ended with exit status {process.returncode}: {stderr.strip() or 'no message'}",
+            f"the command ended {status}: {stderr.strip() or 'no message'}",
             host=str(self.destination),
             doing=f"running {' '.join(cmd)[:_MAX_SHOWN]!r}",
             returncode=process.returncode,

@@ -75,8 +75,7 @@ class RemoteReader(_RemoteStream):
         self._connection.retry_once(lambda: self._start(line))
 
     def _start(self, line: str) -> None:
-        # the C locale makes messages of the shell searchable
-        self._session = self._connection.session(f"LC_ALL=C; {line}")
+        self._session = self._connection.session(line)
         enlarge_pipe(self._session.stdout)
         # like LocalTarget, fail when a missing file is opened, not when it is read
         opened = self._read_line()

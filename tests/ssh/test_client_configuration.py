@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
 
 from luigi_sshjob import RemoteContext
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefused, SSHJobError
 
 from support.control_master import kill_master
 from support.parallel import in_processes
@@ -114,6 +115,21 @@ def test_a_jump_host_that_refuses_is_named_and_quoted(host, luigi_cfg, tmp_path,
     assert f"at {host.username}@" in caught.value.problem
     assert "Permission denied" in caught.value.problem
     assert "UNKNOWN" not in caught.value.problem
+
+
+@pytest.mark.needs_docker
+def test_a_jump_host_that_accepts_passwords_gets_no_attempt(special_bench, luigi_cfg, tmp_path):
+    host = special_bench().host
+    host.configure_sshd("PasswordAuthentication yes\nKbdInteractiveAuthentication yes", first=True)
+    host.run("rm", "-r", ".ssh")
+    path = tmp_path / "config"
+    path.write_text(through_itself(host, tmp_path) + host.ssh_config.read_text())
+    configure(ssh_config=path)
+    with pytest.raises(LoginRefused, match=rf"authentication failed at {host.username}@"):
+        RemoteContext("through").check_output(["true"])
+    assert not re.search("Failed (password|keyboard)", host.log_text())
+    # nor was the refused login repeated
+    assert host.log_text().count("authenticating user") == 1
 
 
 def test_the_log_of_a_connection_does_not_grow_without_bound(host, luigi_cfg):

@@ -89,11 +89,36 @@ def test_stderr_of_rc_files_is_not_a_failed_login(host, luigi_cfg):
 
 
 @both_transports
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("read -r answer", "reads the standard input of sessions"),
+        ("cat >/dev/null", "reads the standard input of sessions"),
+        ("exit 3", "its session exited with status 3: no output"),
+        ("exec busybox sh", ""),
+        ("exec cat", "starts another program"),
+    ],
+)
+def test_an_rc_file_that_prevents_commands_is_named_as_the_cause(special_bench, line, words):
+    host = special_bench().host
+    host.run("sh", "-c", f"echo {line!r} >.bashrc")
+    configure(request_timeout=3)
+    context = RemoteFileSystem(host.alias)
+    if not words:
+        assert context.exists("/")
+        return
+    with pytest.raises(LoginRefused, match=words) as caught:
+        context.exists("/")
+    assert caught.value.host == host.alias
+    assert "rc files of the account" in caught.value.next_step
+
+
+@both_transports
 @pytest.mark.needs_docker
 def test_an_account_without_a_shell_is_reported(host, luigi_cfg):
     host.run("usermod", "-s", "/usr/sbin/nologin", host.username, user="root")
     try:
-        with pytest.raises(LoginRefused, match=r"does not run /bin/sh[\s\S]*not available[\s\S]*Next: check its login"):
+        with pytest.raises(LoginRefused, match=r"no login shell[\s\S]*currently not available[\s\S]*Next: ask"):
             RemoteFileSystem(host.alias).exists("/")
     finally:
         host.run("usermod", "-s", "/bin/bash", host.username, user="root")

@@ -34,7 +34,7 @@ def paramiko(luigi_cfg):
         ("Include {folder}/itself", "more than 16 times"),
         ("Include /keys/%h", "Include /keys/%h: paramiko does not expand it"),
         ("Include ${{HOME}}/more", "paramiko does not expand it"),
-        ("Include \"/keys/open", "No closing quotation"),
+        ('Include "/keys/open', "No closing quotation"),
         ("Host 'unbalanced", "Unparsable host"),
     ],
 )

@@ -75,6 +75,6 @@ launch_nohup() {
     [ -n "$LC_ALL" ] || unset LC_ALL
     SSHJOB_BOOT_TIME=$boot_time SSHJOB_HARDWARE=$hardware SSHJOB_OOM_KILLS=$oom_kills
     export SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS
-    exec "$SJ_DETACH" /bin/sh "$library/supervise.sh" "$1" "$SJ_UMASK"
+    exec "$SJ_DETACH" /bin/sh ${BASH_VERSION+-p} "$library/supervise.sh" "$1" "$SJ_UMASK"
   } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
 }

@@ -20,11 +20,6 @@ seconds_since() {
   [ "$passed" -ge 0 ]
 }
 
-unset CDPATH ENV
-# an rc file may have left it, and relative paths mean the same everywhere: below it
-cd 2>/dev/null || :
-IFS=' 	
-'
 # jobs are launched with the account's own, see launch_nohup
 SJ_LC_ALL=${LC_ALL-}
 LC_ALL=C

@@ -14,4 +14,4 @@ shift "$index"
 # shellcheck source=/dev/null
 . "$library/layout.sh"
 exec 2>>"$1/$SJ_DIAGNOSTICS"
-exec /bin/sh "$library/supervise.sh" "$1" "$user_umask"
+exec /bin/sh ${BASH_VERSION+-p} "$library/supervise.sh" "$1" "$user_umask"

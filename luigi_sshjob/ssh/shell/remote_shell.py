@@ -107,7 +107,7 @@ class RemoteShell:
 
     def __init__(self, transport: Transport, *, deadline: float):
         self.protocol = ShellProtocol()
-        self.session = Session(transport, "exec /bin/sh -s", deadline=deadline)
+        self.session = Session(transport, scripts.server_command(), deadline=deadline)
         self.session.write(self.protocol.opening(), deadline=deadline)
         self._receive(deadline)
 

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
 
-from luigi_sshjob.errors import ConnectionLost, LoginRefused, SessionRefused, SSHJobError
+from luigi_sshjob.errors import ConnectionLost, SessionRefused, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.retry import jitter
+from luigi_sshjob.ssh.shell.handshake import early_end, find_rc_problem
 from luigi_sshjob.ssh.transports.base import Process, Transport
 from luigi_sshjob.ssh.transports.error_mapping import response_timeout
 
@@ -119,15 +120,15 @@ class Session:
             status = self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise self._timeout() from None
-        return 255 if status == 0 and self._transport.process_error(self.process, "") else status
+        return 255 if self._transport.process_error(self.process, "") else status
 
     def connection_error(self) -> SSHJobError:
         """Close the session, and return the error for its unexpected end."""
         self.close()
-        return self._transport.connection_error(self.stderr_text())
+        return self._transport.connection_error(self.process, self.stderr_text())
 
     def stderr_text(self) -> str:
-        """Return the standard error of the line and of ssh so far."""
+        """Return the standard error of the line so far."""
         self._stderr.seek(0)
         return self._stderr.read().decode("utf-8", "replace")
 
@@ -163,7 +164,13 @@ class Session:
                 self._await_handshake(token.encode() + b"\n", deadline)
             return self.process
 
-        return retry_refused_session(self._transport, start, deadline)
+        try:
+            return retry_refused_session(self._transport, start, deadline)
+        except ConnectionLost as error:
+            # what has read the request never responds
+            if error.code == "timeout":
+                raise find_rc_problem(self._transport) or error from None
+            raise
 
     def _start(self, deadline: float) -> None:
         self._input.close()
@@ -206,13 +213,8 @@ class Session:
         if status == 255 or status < 0 or status > 128:
             return self.connection_error()
         self.close()
-        output = " ".join((seen.decode("utf-8", "replace") + self.stderr_text()).split())
-        return LoginRefused(
-            f"the account does not run /bin/sh: its session exited with status {status}: {output or 'no output'}",
-            host=self.host,
-            doing="opening a session",
-            next_step="check its login shell, and ForceCommand in the server's sshd_config",
-        )
+        output = seen.decode("utf-8", "replace") + self.stderr_text()
+        return find_rc_problem(self._transport) or early_end(self._transport, output, status)
 
     def _timeout(self) -> ConnectionLost:
         self.close()

@@ -21,7 +21,8 @@ from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 class Process(Protocol):
     """A session, with the part of `subprocess.Popen`'s interface that this package uses.
 
-    `returncode` is the command's exit status; 255 if the connection broke or a signal ended the login shell.
+    `returncode` is the command's exit status; 255 if there is none, because the connection broke or a signal ended the
+    login shell.
     Pipes have descriptors that can be polled, read, written and passed to other processes.
     """
 
@@ -29,6 +30,10 @@ class Process(Protocol):
     stdout: Any
     stderr: Any
     returncode: Any
+
+    @property
+    def has_exit_status(self) -> bool:
+        """Whether the host has sent an exit status."""
 
     def poll(self) -> int | None:
         """The exit status, or None while it runs."""
@@ -74,10 +79,10 @@ class Transport(Protocol):
         """
 
     def process_error(self, process: Process, stderr: str) -> SSHJobError | None:
-        """The error for an ended process, or None if its exit status is the command's own."""
+        """The error for an ended process, or None if its command has ended, even without an exit status."""
 
-    def connection_error(self, stderr: str) -> SSHJobError:
-        """The error for a session that ended too early, from what it wrote to stderr."""
+    def connection_error(self, process: Process, stderr: str) -> SSHJobError:
+        """The error for a session that ended too early, also from what its command wrote to stderr."""
 
     def connect(self) -> None:
         """Log in unless there is a connection. Raises the errors of `popen`."""

@@ -16,26 +16,35 @@ from luigi_sshjob.errors import (
     SessionRefused,
     SSHJobError,
 )
-from luigi_sshjob.ssh.transports.login_causes import find_cause
-from luigi_sshjob.ssh.transports.login_log import read_login_log
+from luigi_sshjob.ssh.transports.login_causes import Cause, find_cause
+from luigi_sshjob.ssh.transports.login_log import LoginLog, read_login_log
 
 # The name in known_hosts, which is not the alias, and has the port where that is not 22.
 _KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
-# Printed by a multiplexed client that got no session.
-_CLIENT_FAILED = re.compile(r"mux_client_request_session|Control socket connect|Connection closed by UNKNOWN")
 
 
 def login_error(log: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
     """The error for what a failed login has printed, with ssh's debug messages or without."""
     seen = read_login_log(log)
-    cause = find_cause(seen.evidence)
+    return _cause_error(find_cause(seen.evidence), seen, destination, ssh_config, "logging in")
+
+
+def session_error(output: str, destination: Destination, ssh_config: str = "") -> SSHJobError | None:
+    """The error for a session that the account's state ended, from what that printed; None for another reason."""
+    cause = find_cause(output)
+    if not cause.ends_sessions:
+        return None
+    return _cause_error(cause, LoginLog(output, output), destination, ssh_config, "opening a session")
+
+
+def _cause_error(cause: Cause, seen: LoginLog, destination: Destination, ssh_config: str, doing: str) -> SSHJobError:
     known = _KNOWN_AS.search(seen.words)
     lines = [line.strip() for line in seen.words.splitlines() if line.strip(" @\r\n")]
     at = f" at {seen.hop}" if seen.hop and seen.behind_proxy else ""
     return cause.kind(
         f"{cause.problem}{at}: {'; '.join(lines[-4:]) or 'ssh printed no message'}",
         host=str(destination),
-        doing="logging in",
+        doing=doing,
         next_step=cause.next_step.format(
             known_as=shlex.quote(known[1] if known else destination.host),
             ssh=destination.by_hand(ssh_config),
@@ -45,19 +54,14 @@ def login_error(log: str, destination: Destination, ssh_config: str = "") -> SSH
     )
 
 
-def client_failed(stderr: str) -> bool:
-    """Whether a multiplexed client wrote this because it got no session; its command did not run."""
-    return bool(_CLIENT_FAILED.search(stderr))
+def client_error(words: str, stderr: str, destination: Destination) -> SSHJobError:
+    """The error for a multiplexed client that ended too early, from its own words and the stderr of its command.
 
-
-def client_error(stderr: str, destination: Destination) -> SSHJobError:
-    """The error for a multiplexed client that ended too early.
-
-    A client cannot log in, so neither its own messages nor those of its command are about a login.
+    A client cannot log in, so neither is about a login.
     """
-    if client_failed(stderr) and re.search(r"refused by peer|request failed|open failed", stderr):
+    if re.search(r"refused by peer|request failed|open failed", words):
         return session_refused(destination)
-    return connection_lost(stderr, destination)
+    return connection_lost(f"{stderr}\n{words}", destination)
 
 
 def session_refused(destination: Destination) -> SessionRefused:

@@ -17,6 +17,8 @@ class Cause:
     kind: type[SSHJobError] = HostUnreachable
     problem: str = "cannot connect to the host"
     next_step: str = "check that `{ssh} true` works on this machine; jobs on the host keep running"
+    ends_sessions: bool = False
+    """Whether it may show only in a session, after the login."""
 
 
 _PROMPT = (
@@ -81,6 +83,15 @@ CAUSES = (
         LoginRefused,
         "the password has expired",
         "change it with `{ssh}` in a terminal, or ask the administrator of {hop}",
+        ends_sessions=True,
+    ),
+    Cause(
+        "account-not-available",
+        "account is currently not available",
+        LoginRefused,
+        "the account has no login shell",
+        "ask the administrator of {hop} to give it one",
+        ends_sessions=True,
     ),
     Cause(
         "key-file-permissions",

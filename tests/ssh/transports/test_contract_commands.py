@@ -42,6 +42,7 @@ def test_every_exit_status_is_the_commands_own(host, context):
         with pytest.raises(RemoteCommandFailed) as failed:
             context.check_output([f"exit {status}"])
         assert failed.value.returncode == status
+        assert f"ended with exit status {status}:" in failed.value.problem
     assert host.accepted_logins() == logins
 
 
@@ -55,6 +56,7 @@ def test_a_signal_ends_a_command_and_not_the_connection(host, context):
     with pytest.raises(RemoteCommandFailed) as failed:
         context.check_output(["echo before; kill -KILL $$"])
     assert (failed.value.returncode, failed.value.output) == (255, b"before\n")
+    assert "ended by a signal: " in failed.value.problem
     assert context.check_output(["echo on"]) == b"on\n"
     assert host.accepted_logins() == logins
 

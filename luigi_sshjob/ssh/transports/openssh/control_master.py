@@ -205,9 +205,9 @@ class ControlMaster:
             self.destination.reference,
         ]
 
-    def client_argv(self) -> list[str]:
-        """The common beginning of the command lines of its clients."""
-        return command_line.client_argv(self.control_path, forward_agent=self.settings.forward_agent == "true")
+    def client_argv(self, log: Path | None = None) -> list[str]:
+        """The common beginning of the command lines of its clients, see `command_line.client_argv`."""
+        return command_line.client_argv(self.control_path, self.settings.forward_agent == "true", log)
 
     def _no_master(self) -> HostUnreachable:
         return HostUnreachable(

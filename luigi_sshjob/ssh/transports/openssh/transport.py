@@ -18,7 +18,7 @@ from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
 from luigi_sshjob.ssh.transports.base import Process
-from luigi_sshjob.ssh.transports.error_mapping import client_error, client_failed
+from luigi_sshjob.ssh.transports.error_mapping import client_error
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_hosts_name
 from luigi_sshjob.ssh.transports.openssh.client import MuxClient
 from luigi_sshjob.ssh.transports.openssh.command_line import spawn
@@ -51,9 +51,9 @@ class OpenSSHTransport:
         self.master.connect()
         return self._client_argv(command)
 
-    def _client_argv(self, command: Sequence[str]) -> list[str]:
+    def _client_argv(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         return [
-            *self.master.client_argv(),
+            *self.master.client_argv(log),
             "-t" if self.destination.tty else "-T",
             self.destination.reference,
             *command,
@@ -73,11 +73,14 @@ class OpenSSHTransport:
         slot = (session_limiter or self.session_limiter).acquire(deadline=until, host=str(self.destination))
         master = self.master.identity()
         try:
-            client = spawn(self.destination, MuxClient, self._client_argv(command), **kwargs)
+            log = slot.path.with_name(f"{slot.path.name}.log")
+            # that of a killed process, whose client may still write to it
+            log.unlink(missing_ok=True)
+            client = spawn(self.destination, MuxClient, self._client_argv(command, log), **kwargs)
         except BaseException:
             slot.release(remove=True)
             raise
-        client.slot, client.master = slot, master
+        client.slot, client.master, client.log_path = slot, master, log
         return client
 
     @contextlib.contextmanager
@@ -145,21 +148,18 @@ class OpenSSHTransport:
         """Do nothing: the connection is shared, and ends by ControlPersist."""
 
     def process_error(self, process: Process, stderr: str) -> SSHJobError | None:
-        """The error for an ended client, or None if its status is its command's and its output is complete."""
-        failed = process.returncode == 255 and client_failed(stderr)
-        return self.connection_error(stderr) if failed or not self._is_complete(process) else None
+        """The error for an ended client, or None if its command has ended and its output is complete."""
+        assert isinstance(process, MuxClient)
+        # Also with an exit status: the master sends that to the client, and writes the output into the client's pipe
+        # directly. If it dies while that pipe is full, status 0 comes with truncated output (OpenSSH 9.2).
+        lives = process.master == self.master.identity() is not None
+        ended = process.has_exit_status or not process.words
+        return None if lives and ended else self.connection_error(process, stderr)
 
-    def _is_complete(self, client: Process) -> bool:
-        """Whether all output of an ended client's command has arrived.
-
-        The master sends the client the exit status, and writes the output into the client's pipe directly: if it
-        dies while that pipe is full, status 0 comes with truncated output (OpenSSH 9.2).
-        """
-        return not isinstance(client, MuxClient) or client.master == self.master.identity() is not None
-
-    def connection_error(self, stderr: str) -> SSHJobError:
-        """The error for a session that ended too early, from its client's stderr."""
-        return client_error(stderr, self.destination)
+    def connection_error(self, process: Process, stderr: str) -> SSHJobError:
+        """The error for a session that ended too early."""
+        assert isinstance(process, MuxClient)
+        return client_error(process.words, stderr, self.destination)
 
 
 def _free_port() -> int:

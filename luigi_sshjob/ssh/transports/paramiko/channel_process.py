@@ -47,6 +47,7 @@ class ChannelProcess:
         self.returncode: int | None = None
         self.broken = False
         """Whether the connection ended before the command."""
+        self.has_exit_status = False
         self._truncated = False
         self._connection = connection
         self._channel = channel
@@ -220,7 +221,8 @@ class ChannelProcess:
             self._connection.transport.join(0.5)
             self._truncated = self._truncated or not self._connection.alive
         self.broken = self._truncated and self.returncode is None
-        self._set_status(_NO_STATUS if status < 0 or self.broken else status)
+        self.has_exit_status = status >= 0 and not self.broken
+        self._set_status(status if self.has_exit_status else _NO_STATUS)
 
     def _set_status(self, status: int) -> None:
         with self._lock:

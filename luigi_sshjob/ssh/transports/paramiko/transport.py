@@ -101,9 +101,9 @@ class ParamikoTransport:
     def process_error(self, process: Process, stderr: str) -> SSHJobError | None:
         """The error for a session whose connection broke."""
         broken = isinstance(process, ChannelProcess) and process.broken
-        return self.connection_error(stderr) if broken else None
+        return self.connection_error(process, stderr) if broken else None
 
-    def connection_error(self, stderr: str) -> SSHJobError:
+    def connection_error(self, process: Process, stderr: str) -> SSHJobError:  # noqa: ARG002  # of the interface
         """The error for a broken connection; a refused session is an error of `popen`."""
         return connection_lost(stderr, self.destination)
 

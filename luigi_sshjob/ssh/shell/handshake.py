@@ -1,0 +1,74 @@
+"""Why a session of the account did not run its command: found out in another session."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+
+from luigi_sshjob.errors import LoginRefused, SSHJobError
+from luigi_sshjob.ssh.transports.base import Transport
+from luigi_sshjob.ssh.transports.error_mapping import session_error
+
+_TIMEOUT = 10.0  # seconds; this session must not wait as long as the one that has failed
+_RC_FILES = "in the rc files of the account (~/.bashrc, ~/.zshenv, /etc/bash.bashrc, …)"
+
+
+def find_rc_problem(transport: Transport) -> SSHJobError | None:
+    """The error for what rc files do with the standard input and the shell of a session, if they do.
+
+    Also for a session that ends before its command. None if the session runs its command, or does not respond.
+    """
+    ran, read = (f"{secrets.token_hex(8)}" for _ in range(2))
+    with contextlib.suppress(SSHJobError, subprocess.TimeoutExpired):
+        process = transport.popen(
+            [f"echo {ran}; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            output, errors = (
+                data.decode("utf-8", "replace")
+                for data in process.communicate(f"echo {read}\n".encode(), timeout=_TIMEOUT)
+            )
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        if transport.process_error(process, errors) is None:
+            return _judge(transport, output, errors, ran, read, process.returncode)
+    return None
+
+
+def _judge(transport: Transport, output: str, errors: str, ran: str, read: str, status: int) -> SSHJobError | None:
+    host, doing = str(transport.destination), "opening a session"
+    if ran in output:
+        if f"echo {read}" in output:
+            return None
+        return LoginRefused(
+            "an rc file of the account reads the standard input of sessions, which is meant for their commands",
+            host=host,
+            doing=doing,
+            next_step=f"{_RC_FILES}, give what reads it </dev/null, or run it in interactive shells only",
+            code="rc-reads-input",
+        )
+    if read in output:
+        return LoginRefused(
+            "an rc file of the account starts another program, so that sessions do not run their commands",
+            host=host,
+            doing=doing,
+            next_step=f"{_RC_FILES}, run exec in interactive shells only",
+            code="rc-starts-a-program",
+        )
+    return early_end(transport, output + errors, status)
+
+
+def early_end(transport: Transport, output: str, status: int) -> SSHJobError:
+    """The error for a session that ended before its command, with what it printed."""
+    known = session_error(output, transport.destination, transport.settings.ssh_config)
+    return known or LoginRefused(
+        f"the account does not run /bin/sh: its session exited with status {status}: "
+        f"{' '.join(output.split()) or 'no output'}",
+        host=str(transport.destination),
+        doing="opening a session",
+        next_step=f"look for exit and exec {_RC_FILES}, and check its login shell, and ForceCommand in the server's "
+        "sshd_config",
+        code="no-shell",
+    )
