@@ -99,7 +99,7 @@ def _add_connection_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--key-file", help="as ssh -i")
     group.add_argument("--no-host-key-check", action="store_true", help="accept any host key")
     group.add_argument("--sshpass", action="store_true", help="read the password from the environment variable SSHPASS")
-    group.add_argument("--transport", help="openssh or paramiko")
+    group.add_argument("--transport", help="openssh, paramiko or local")
     group.add_argument("--base-dir", help="directory on the host that holds the jobs")
 
 

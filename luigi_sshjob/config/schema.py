@@ -14,7 +14,7 @@ import luigi
 CLEANUP_POLICIES = ("never", "on_success", "always")
 EXIT_POLICIES = ("leave", "cancel")
 LAUNCHERS = ("nohup", "slurm", "sge", "htcondor")
-TRANSPORTS = ("openssh", "paramiko")
+TRANSPORTS = ("auto", "openssh", "paramiko", "local")
 
 _MAX_NUMBER = 10**8  # seconds are three years: within what every shell and kernel can count
 
@@ -78,7 +78,9 @@ class Settings:
         "URL of a page about a job, linked from luigid's page, with {host}, {job} or {id}, {key}, {attempt}, "
         "{directory}, {task_id}: http://grafana/d/node?var-host={host}&job={id}.",
     )
-    transport: str = _setting("openssh", "How to connect to the host.", choices=TRANSPORTS)
+    transport: str = _setting(
+        "auto", "How to connect to the host; auto is local for localhost, and openssh otherwise.", choices=TRANSPORTS
+    )
     existing_master: str = _setting(
         "no",
         "With require, use the connection that you have opened yourself, or wait for it; never log in.",

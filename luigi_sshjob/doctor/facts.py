@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from luigi_sshjob.ssh.shell.remote_shell import ResponsePart
-from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route
+from luigi_sshjob.ssh.transports.login_info import LoginInfo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +129,13 @@ class Slurm:
 class Facts:
     """All measured facts about one host."""
 
-    route: Route
-    login: LoginInfo
+    login: LoginInfo | None
+    """None for this machine itself, which has no login to end; nor is there `survival` then."""
     opening: SessionOpening
     latency: Latency
     account: Account
     sessions: SessionCount
-    survival: Survival
+    survival: Survival | None
     slurm: Slurm | None
     alternatives: tuple[DirectoryFacts, ...] = ()
     """Other directories that may hold base_dir."""

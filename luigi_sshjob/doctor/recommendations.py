@@ -25,7 +25,7 @@ def recommend_settings(
         suitable = max(1, allowed - max(1, allowed // 5))
         if suitable != max_sessions:
             yield Recommendation("max_sessions", str(suitable), f"the server allows {allowed} sessions")
-    login = facts.login.seconds or 0.0
+    login = facts.login.seconds if facts.login and facts.login.seconds else 0.0
     if login * _LOGIN_MARGIN > connect_timeout:
         yield Recommendation(
             "connect_timeout", _round_up(login * _LOGIN_MARGIN), f"a login took {format_seconds(login)}"

@@ -47,30 +47,13 @@ def run_checks(
 ) -> Report:
     """Run all checks; `progress` is called with a description of each step. An unreachable host is a result, too."""
     host = str(context.destination)
-    results: list[CheckResult] = []
-    route = None
-    try:
-        progress("resolving the name")
-        transport = context.connection.transport
-        existing_master = transport.settings.existing_master == "require"
-        route = transport.route()
-        lookup = None if route.through else _resolve(route)
-        results.append(login.check_name(route, lookup))
-        progress("logging in")
-        login_info = transport.connect_verbose()
-    except SSHJobError as error:
-        failed = login.check_failed_login(error, route)
-        # ssh's own error about the name replaces our lookup
-        results = [result for result in results if result.check != failed[-1].check]
-        return Report(host, (*results, *failed, _skipped("the login failed")), reachable=False)
-    results = [
-        login.check_name(route, lookup, reached=True),
-        login.check_login(route, login_info, existing_master=existing_master),
-        login.check_host_key(login_info),
-    ]
+    results, reached, login_info = _log_in(context, progress)
+    if not reached:
+        return Report(host, (*results, _skipped("the login failed")), reachable=False)
+    transport = context.connection.transport
     try:
         base_dir = base_dir or transport.settings.base_dir
-        facts = _measure(transport, route, login_info, base_dir, progress)
+        facts = _measure(transport, login_info, base_dir, progress)
     except SSHJobError as error:
         no_session = CheckResult("session", Status.FAIL, error.problem, error.next_step)
         return Report(host, (*results, no_session, _skipped("the host did not respond")), reachable=False)
@@ -84,6 +67,37 @@ def run_checks(
         launcher=settings.launcher,
     )
     return Report(host, tuple(results), tuple(recommendations))
+
+
+def _log_in(
+    context: RemoteContext, progress: Callable[[str], None]
+) -> tuple[list[CheckResult], bool, LoginInfo | None]:
+    """Check the way to the host; return also whether it was reached, and the login if one was needed."""
+    route, results = None, []
+    try:
+        transport = context.connection.transport
+        route = transport.route()
+        if route is None:
+            return [CheckResult("login", Status.OK, "none, as commands run on this machine itself")], True, None
+        progress("resolving the name")
+        lookup = None if route.through else _resolve(route)
+        results.append(login.check_name(route, lookup))
+        progress("logging in")
+        login_info = transport.connect_verbose()
+    except SSHJobError as error:
+        failed = login.check_failed_login(error, route)
+        # ssh's own error about the name replaces our lookup
+        return [*(result for result in results if result.check != failed[-1].check), *failed], False, None
+    existing_master = transport.settings.existing_master == "require"
+    return (
+        [
+            login.check_name(route, lookup, reached=True),
+            login.check_login(route, login_info, existing_master=existing_master),
+            login.check_host_key(login_info),
+        ],
+        True,
+        login_info,
+    )
 
 
 def _resolve(route: Route) -> NameLookup:
@@ -100,8 +114,7 @@ def _resolve(route: Route) -> NameLookup:
 
 def _measure(
     transport: DiagnosableTransport,
-    route: Route,
-    login_info: LoginInfo,
+    login_info: LoginInfo | None,
     base_dir: str,
     progress: Callable[[str], None],
 ) -> Facts:
@@ -114,8 +127,10 @@ def _measure(
         opening = min(opening, _open_session(transport, timeout), key=lambda opening: opening.seconds)
     with contextlib.closing(open_shell(transport)) as shell:
         latency = _measure_latency(shell, timeout)
-        progress("checking whether processes survive a disconnect")
-        detached = start_detached(transport, shell)
+        detached = None
+        if login_info:
+            progress("checking whether processes survive a disconnect")
+            detached = start_detached(transport, shell)
         progress("inspecting the account")
         began = time.monotonic()
         account = inspect_account(shell, base_dir, timeout)
@@ -129,9 +144,8 @@ def _measure(
         if is_unsuitable(account.base.location, account.base.own):
             parts = shell.call("doctor_elsewhere", deadline=deadline_in(timeout + _PROBE_TIMEOUT)).parts
             alternatives = parse_directories(parts)
-        survival = check_survival(detached, shell, timeout)
+        survival = check_survival(detached, shell, timeout) if detached else None
     return Facts(
-        route,
         login_info,
         opening,
         latency,
@@ -197,7 +211,8 @@ def _check(facts: Facts, transport: DiagnosableTransport, base_dir: str) -> Iter
     yield storage.check_noexec(account.base)
     yield from system.check_tools(account)
     yield system.check_setsid(account)
-    yield system.check_logout(facts.survival, account)
+    if facts.survival:
+        yield system.check_logout(facts.survival, account)
     yield system.check_slurm(facts.slurm, settings.launcher)
 
 

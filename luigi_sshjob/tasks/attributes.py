@@ -47,7 +47,7 @@ class TaskAttributes:
 
     @overridable
     def transport(self) -> str | None:
-        """The transport: "openssh" or "paramiko"."""
+        """The transport: "openssh", "paramiko" or "local"."""
         return None
 
     @overridable

@@ -218,7 +218,7 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
         ("[sshjob.box]\nkill-grace = 1\nkill_grace = 2", "host box: .* with - and with _: kill_grace"),
         ("[sshjob]\ncleanup = Always", r"'Always'\nNext: give one of never, on_success, always"),
         ("[sshjob]\nlauncher = pbs", r"launcher in \[sshjob\]: 'pbs'\nNext: give one of nohup, slurm"),
-        ("[sshjob.box]\ntransport = telnet", r"'telnet'\nNext: give one of openssh, paramiko"),
+        ("[sshjob.box]\ntransport = telnet", r"'telnet'\nNext: give one of auto, openssh, paramiko, local"),
         ("[sshjob]\nbase_dir =", "base_dir .*''\nNext: give non-empty text of one line"),
         ("[sshjob]\nbase_dir = /data\n  time_limit = 5", r"time_limit = 5'\nNext: give non-empty text of one line"),
         ("[sshjob]\nbase_dir = ${NOT_SET_HERE}", "NOT_SET_HERE.*\nNext: set the variable"),

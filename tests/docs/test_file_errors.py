@@ -49,7 +49,7 @@ def becoming_shorter(env: Environment, files: RemoteFileSystem) -> None:
 
 WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], object]]] = [
     (
-        "the command ended with exit status",
+        "the command ended",
         "running 'exit 3'",
         lambda env, files: files.remote_context.check_output(["exit 3"]),
     ),

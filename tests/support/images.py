@@ -68,6 +68,7 @@ def _sshd(line: str, *, lacks: tuple[str, ...] = ()) -> Machine:
     return Machine(f"sshd with {line}", arguments={"SSHD": line}, lacks=frozenset(lacks))
 
 
+HERE = "local"
 MACHINES = {
     "debian12": Machine("Debian 12, OpenSSH 9.2"),
     "debian13": Machine("Debian 13, OpenSSH 10.0", base="debian:trixie-slim"),
@@ -95,6 +96,8 @@ MACHINES = {
     "tcsh": _shell("/bin/tcsh", "tcsh", lacks=(_SH,)),
     "sessions1": _sshd("MaxSessions 1", lacks=("second session",)),
     "startups1": _sshd("MaxStartups 1:100:1"),
+    # no container: see local_host.py
+    HERE: Machine("this machine, without SSH", lacks=frozenset({"logins"})),
     # not an SSH host: the machine of a new user, see package.py
     "clean": Machine("Debian 12 with Python and ssh", arguments={"PACKAGES": "python3 python3-venv"}),
 }

@@ -103,9 +103,13 @@ class LoopbackHost(Host):
         return self._log.read_text(errors="replace")
 
     def processes(self) -> list[tuple[int, str]]:
-        """Processes with this HOME; a process that clears its environment is not found."""
+        """Processes with this HOME, or that name it; another one that clears its environment is not found."""
         mark = f"HOME={self.home}\0".encode()
-        return [(process.pid, process.args) for process in processes.running() if mark in process.environ]
+        return [
+            (process.pid, process.args)
+            for process in processes.running()
+            if mark in process.environ or process.names(self.home)
+        ]
 
     def _run(self, argv: tuple[str, ...], user: str, data: bytes | None) -> tuple[int, bytes, bytes]:
         if user != self.username:

@@ -11,7 +11,8 @@ import pytest
 
 from support import docker_engine, processes
 from support.hosts import LABEL, RUN, DockerHost, Host, remove_leftovers
-from support.images import CHOSEN, MACHINES
+from support.images import CHOSEN, HERE, MACHINES
+from support.local_host import LocalHost
 from support.loopback_host import LoopbackHost
 
 
@@ -23,6 +24,10 @@ class Session:
         self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
         self.folders = [self.root]
         self.leaks: list[str] = []
+        if CHOSEN == HERE:
+            # tests with containers are for SSH
+            self.docker, self.choice = None, MACHINES[CHOSEN].summary
+            return
         try:
             self.docker = docker_engine.connect()
             remove_leftovers(self.docker)
@@ -34,6 +39,8 @@ class Session:
             self.choice = f"loopback sshd on this machine: {reason}"
 
     def make_host(self) -> Host:
+        if CHOSEN == HERE:
+            return LocalHost(self.root / "host")
         if self.docker is None:
             return LoopbackHost(self.root / "host")
         return DockerHost(self.root / "host", CHOSEN, self.docker)

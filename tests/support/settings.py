@@ -9,9 +9,11 @@ import luigi.configuration
 import pytest
 
 from support.hosts import Host
+from support.images import CHOSEN, HERE
 
-# Runs a test with each transport.
-both_transports = pytest.mark.parametrize("transport", ["openssh", "paramiko"], indirect=True)
+# Runs a test with each transport, or with that of the host of this run.
+_TRANSPORTS = ["local"] if CHOSEN == HERE else ["openssh", "paramiko"]
+both_transports = pytest.mark.parametrize("transport", _TRANSPORTS, indirect=True)
 
 
 def configure(**values: object) -> None:

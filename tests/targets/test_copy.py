@@ -259,6 +259,7 @@ def test_a_corrupted_copy_is_not_put_in_place(host, files, folder, tmp_path):
         files.put(str(tmp_path), f"{folder}/file", checksum=True)
 
 
+@pytest.mark.needs("logins")
 def test_leftovers_of_a_dead_writer_are_removed_later(host, files, folder):
     out = RemoteTarget(f"{folder}/dead", host.alias).open("w")
     out.write("half")

@@ -85,6 +85,7 @@ def test_a_process_that_reads_a_cut_stream_causes_an_error(host, proxy, files, f
 
 
 @both_transports
+@pytest.mark.needs("logins")
 def test_a_reader_whose_connection_breaks_raises(host, files, folder):
     host.run("sh", "-c", f"head -c 20000000 /dev/zero >{folder}/long")
     reader = RemoteTarget(f"{folder}/long", host.alias, format=luigi.format.Nop).open()
@@ -95,6 +96,7 @@ def test_a_reader_whose_connection_breaks_raises(host, files, folder):
 
 
 @both_transports
+@pytest.mark.needs("logins")
 def test_a_writer_whose_connection_breaks_raises_and_leaves_nothing(host, files, folder):
     target = RemoteTarget(f"{folder}/cut", host.alias)
     target.exists()

@@ -6,5 +6,3 @@
 unset CDPATH ENV GREP_OPTIONS
 # relative paths are below the home directory
 cd 2>/dev/null || :
-IFS=' 	
-'

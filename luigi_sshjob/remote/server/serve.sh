@@ -20,6 +20,8 @@ seconds_since() {
   [ "$passed" -ge 0 ]
 }
 
+IFS=' 	
+'
 # jobs are launched with the account's own, see launch_nohup
 SJ_LC_ALL=${LC_ALL-}
 LC_ALL=C

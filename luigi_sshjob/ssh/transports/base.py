@@ -107,8 +107,11 @@ class DiagnosableTransport(Transport, Protocol):
     ) -> Process:
         """`session_limiter` replaces that of the transport for this session."""
 
-    def route(self) -> Route:
-        """The address from the user's configuration, without a connection. Raises `ConfigurationError`."""
+    def route(self) -> Route | None:
+        """The address from the user's configuration, without a connection; None for this machine.
+
+        Raises `ConfigurationError`.
+        """
 
     def connect_verbose(self) -> LoginInfo:
         """Like `connect`; returns details of the login, if this call made one."""

@@ -8,6 +8,7 @@ from luigi_sshjob.config import TRANSPORTS, Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.transports.base import DiagnosableTransport
+from luigi_sshjob.ssh.transports.local.transport import LocalTransport
 from luigi_sshjob.ssh.transports.openssh.transport import OpenSSHTransport
 
 
@@ -26,7 +27,17 @@ def _paramiko(destination: Destination, settings: Settings) -> DiagnosableTransp
 
 
 _Factory = Callable[[Destination, Settings], DiagnosableTransport]
-_TRANSPORTS: dict[str, _Factory] = dict(zip(TRANSPORTS, (OpenSSHTransport, _paramiko), strict=True))
+
+
+def _auto(destination: Destination, settings: Settings) -> DiagnosableTransport:
+    # any option of a login means that there is one
+    this_machine = destination == Destination("localhost", transport=destination.transport)
+    return (LocalTransport if this_machine else OpenSSHTransport)(destination, settings)
+
+
+_TRANSPORTS: dict[str, _Factory] = dict(
+    zip(TRANSPORTS, (_auto, OpenSSHTransport, _paramiko, LocalTransport), strict=True)
+)
 
 
 def transport_to(destination: Destination, settings: Settings) -> DiagnosableTransport:

@@ -1,16 +1,10 @@
-"""The command lines of ssh, and the start of a local process."""
+"""The command lines of ssh."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
-from typing import Any, TypeVar
 
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.error_context import translate_os_errors
-from luigi_sshjob.ssh.transports.error_mapping import program_missing
-
-Process = TypeVar("Process", bound="subprocess.Popen[Any]")
 
 # ssh tries the control socket before the proxy, so a client with a session never runs the proxy, and a client
 # without one fails here instead of logging in (measured with OpenSSH 9.2; see ssh_config(5), ControlPath).
@@ -49,17 +43,3 @@ def address_options(destination: Destination) -> list[str]:
     if destination.no_host_key_check:
         words += ["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no"]
     return words
-
-
-def spawn(destination: Destination, kind: type[Process], argv: list[str], **kwargs: Any) -> Process:
-    """Start a local process.
-
-    Standard input is /dev/null unless it is given: an ssh that reads the terminal in the background is stopped
-    (spotify/luigi#2349).
-    """
-    kwargs.setdefault("stdin", subprocess.DEVNULL)
-    with translate_os_errors(f"starting {argv[0]}", host=str(destination)):
-        try:
-            return kind(argv, **kwargs)
-        except FileNotFoundError as error:
-            raise program_missing(argv[0], str(destination)) from error

@@ -24,9 +24,9 @@ from luigi_sshjob.ssh.transports.error_mapping import key_file_missing, login_er
 from luigi_sshjob.ssh.transports.login import LoginCoordinator
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, parse_login_log
 from luigi_sshjob.ssh.transports.openssh import command_line
-from luigi_sshjob.ssh.transports.openssh.command_line import spawn
 from luigi_sshjob.ssh.transports.openssh.login_config import login_config
 from luigi_sshjob.ssh.transports.openssh.resolved_config import config_fingerprint, users_control_path
+from luigi_sshjob.ssh.transports.session_process import spawn
 
 logger = logging.getLogger("luigi-interface")
 

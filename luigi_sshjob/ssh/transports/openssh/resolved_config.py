@@ -19,7 +19,8 @@ from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.runtime_dir import private_opener
 from luigi_sshjob.ssh.transports.error_mapping import login_error
-from luigi_sshjob.ssh.transports.openssh.command_line import address_options, spawn
+from luigi_sshjob.ssh.transports.openssh.command_line import address_options
+from luigi_sshjob.ssh.transports.session_process import spawn
 
 # where ssh looks without ssh_config; also a file that is missing now may matter later
 _DEFAULT = ("~/.ssh/config", "/etc/ssh/ssh_config")

@@ -21,10 +21,10 @@ from luigi_sshjob.ssh.transports.base import Process
 from luigi_sshjob.ssh.transports.error_mapping import client_error
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_hosts_name
 from luigi_sshjob.ssh.transports.openssh.client import MuxClient
-from luigi_sshjob.ssh.transports.openssh.command_line import spawn
 from luigi_sshjob.ssh.transports.openssh.control_master import ControlMaster
 from luigi_sshjob.ssh.transports.openssh.resolved_config import resolved_config
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
+from luigi_sshjob.ssh.transports.session_process import spawn
 
 
 class OpenSSHTransport:

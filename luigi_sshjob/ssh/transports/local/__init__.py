@@ -1,0 +1,1 @@
+"""The local transport: commands on the machine of Luigi itself, without SSH."""
