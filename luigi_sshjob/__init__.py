@@ -7,12 +7,14 @@ from luigi_sshjob.targets.filesystem import RemoteFileSystem
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks.bulk import RemoteBulkComplete
 from luigi_sshjob.tasks.job import Job
+from luigi_sshjob.tasks.run import LOGIN_NEEDED
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import build
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LOGIN_NEEDED",
     "Job",
     "Outcome",
     "RemoteBulkComplete",

@@ -87,6 +87,14 @@ class Destination:
                 words += option, shlex.quote(str(value))
         return " ".join([*words, self.reference])
 
+    @property
+    def login_command(self) -> str:
+        """The command of this package with which a person logs in."""
+        words = ["luigi-sshjob", "login", str(self)]
+        if self.key_file:
+            words += "--key-file", shlex.quote(self.key_file)
+        return " ".join([*words, *(["--no-host-key-check"] if self.no_host_key_check else [])])
+
     def key(self, *more: str) -> str:
         """A name of 12 characters for the connection, as socket paths are short; equal if it may be shared."""
         login = (

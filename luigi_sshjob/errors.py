@@ -102,6 +102,10 @@ class HostUnreachable(ConnectionFailed):
     """The host cannot be reached at the moment. This says nothing about the jobs on it."""
 
 
+class LoginNeeded(HostUnreachable):
+    """Only a person can log in, at a prompt. No further login is tried until somebody has; tasks wait for that."""
+
+
 class ConnectionLost(HostUnreachable):
     """No complete response arrived: the connection broke, or the host did not respond in time."""
 

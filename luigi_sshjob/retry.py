@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from luigi_sshjob.errors import HostUnreachable
+from luigi_sshjob.errors import HostUnreachable, LoginNeeded
 
 logger = logging.getLogger("luigi-interface")
 
@@ -22,6 +22,14 @@ _LONGEST_PAUSE = 30.0
 def jitter(shortest: float, longest: float) -> float:
     """A random pause in seconds, so that processes that wait for the same thing do not act at the same moment."""
     return random.uniform(shortest, longest)  # noqa: TID251  # the place it is banned in favour of
+
+
+def _log(error: HostUnreachable, last: HostUnreachable | None, note: str) -> None:
+    """Log the error of an outage, unless it is that a person has to log in, and was logged before."""
+    if not isinstance(error, LoginNeeded):
+        logger.warning("%s\nRetrying; %s.", error, note)
+    elif not isinstance(last, LoginNeeded):
+        logger.warning("%s\nWaiting for the login; %s.", error, note)
 
 
 class Backoff:
@@ -49,13 +57,15 @@ class Retry:
         """Returns the result of `request`. Raises `HostUnreachable` after the timeout; jobs are not affected."""
         since = time.monotonic()
         backoff = Backoff()
+        last: HostUnreachable | None = None
         while True:
             try:
                 return request()
             except HostUnreachable as error:
                 if time.monotonic() - since > self.timeout:
                     raise
-                logger.warning("%s\nRetrying; %s.", error, note)
+                _log(error, last, note)
+                last = error
                 self.on_retry(error)
                 time.sleep(backoff.next())
 
@@ -80,9 +90,9 @@ class HostOutage:
                 self._since, self._backoff = now, Backoff()
             elif now < self._next_try:
                 return
-            self.error = error
+            last, self.error = self.error, error
             self._next_try = now + self._backoff.next()
-        logger.warning("%s\nRetrying; jobs on the host continue to run.", error)
+        _log(error, last, "jobs on the host continue to run")
 
     def end(self) -> None:
         """Records a successful request."""

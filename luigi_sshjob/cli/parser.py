@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 
-from luigi_sshjob.cli.commands import collect, doctor, gc, kill, logs, ls, show
+from luigi_sshjob.cli.commands import collect, connections, doctor, gc, kill, logs, ls, show
 
 EPILOG = """\
 HOST is the `host` of a task: an alias of ~/.ssh/config, or user@host:port. JOB is TASK_ID/ATTEMPT, or TASK_ID for the
@@ -80,6 +80,21 @@ def create_parser() -> argparse.ArgumentParser:
 
     doctor_parser = command("doctor", doctor.run, "check whether a host can run jobs, and suggest fixes")
     _add_json_option(doctor_parser, "an object")
+
+    login_parser = command("login", connections.login, "open the shared connection to a host, with prompts here")
+    login_parser.add_argument(
+        "--keep",
+        type=_duration,
+        default=12 * 3600.0,
+        metavar="TIME",
+        help="how long to keep the connection after its last use (default 12h)",
+    )
+    command("logout", connections.logout, "close the shared connection to a host; its jobs keep running")
+    connections_parser = commands.add_parser(
+        "connections", help="list the open connections", description="List the open connections.", epilog=EPILOG
+    )
+    connections_parser.set_defaults(run=connections.connections)
+    _add_json_option(connections_parser, "a list of objects; times in seconds")
 
     # only for --help: `main` passes its options to Luigi
     commands.add_parser(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from luigi_sshjob import text
-from luigi_sshjob.errors import HostUnreachable, JobError, RemoteCommandFailed, SSHJobError
+from luigi_sshjob.errors import HostUnreachable, JobError, LoginNeeded, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.recent import JobLocation, remember
@@ -24,6 +24,9 @@ from luigi_sshjob.tasks.status import StatusReporter, TaskStatus, failure
 from luigi_sshjob.tasks.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
+
+LOGIN_NEEDED = "luigi_sshjob.event.login_needed"
+"""Event of a running task whose host waits for a person to log in; handlers get the task and the `LoginNeeded`."""
 
 _LATE_OUTPUT = 15.0  # seconds in which a network file system may show what a node has made
 _VERBS = {False: "submitted as", True: "attached to"}
@@ -59,6 +62,7 @@ class JobRun:
         self._attached = False
         self._reporter: StatusReporter | None = None
         self._logs = ""
+        self._login_needed = False
 
     @property
     def job(self) -> JobRef | None:
@@ -88,6 +92,7 @@ class JobRun:
     def observe(self, status: JobStatus) -> None:
         """Report a new status of the job."""
         assert self._reporter
+        self._login_needed = False
         self._reporter.observe(status)
 
     def report_unreachable(self, error: HostUnreachable) -> None:
@@ -95,6 +100,9 @@ class JobRun:
         if self._reporter is None:
             self._reporter = self._reporter_of(JobRef(self.jobs.host, self.spec.key, 0, ""))
         self._reporter.report_unreachable(error)
+        if isinstance(error, LoginNeeded) and not self._login_needed:
+            self._login_needed = True
+            self._task.trigger_event(LOGIN_NEEDED, self._task, error)
 
     def has_messages(self) -> bool:
         """Whether messages from luigid's page wait for a response."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from luigi_sshjob import text as text_module
-from luigi_sshjob.errors import HostUnreachable, JobFailed, JobLost
+from luigi_sshjob.errors import HostUnreachable, JobFailed, JobLost, LoginNeeded
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 from luigi_sshjob.tasks.log_lines import LogLines
 
@@ -37,6 +37,9 @@ class TaskStatus(Protocol):
 
     def on_scheduler_message(self, message: Any, /) -> str:
         """The response to a message that was sent from luigid's page."""
+
+    def trigger_event(self, event: str, *arguments: object) -> None:
+        """Call the handlers of an event, as Luigi's `Task.trigger_event`."""
 
 
 class StatusReporter:
@@ -171,9 +174,12 @@ class StatusReporter:
         host = f"{self._job.host} " + (
             f"has not responded for {text_module.format_duration(passed)}" if passed >= 1 else "does not respond"
         )
+        lines, then = [error.problem], "when it does"
+        if isinstance(error, LoginNeeded):
+            host, lines, then = f"{self._job.host} needs a login", [error.problem, error.next_step], "after that"
         if self._status is None:
-            return [f"{host}; the job will be submitted, or found, when it does", error.problem]
-        return [f"{host}; its jobs keep running", error.problem, "", "The last known status:", *self._describe()]
+            return [f"{host}; the job will be submitted, or found, {then}", *lines]
+        return [f"{host}; its jobs keep running", *lines, "", "The last known status:", *self._describe()]
 
     def _send(self, method: str, value: object) -> None:
         send = getattr(self._task, method, None)

@@ -24,7 +24,7 @@ from luigi_sshjob.doctor.facts import (
 )
 from luigi_sshjob.doctor.recommendations import recommend_settings
 from luigi_sshjob.doctor.report import CheckResult, Report, Status
-from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, parse_login_log
+from luigi_sshjob.ssh.transports.login_info import LoginInfo, parse_login_log
 from luigi_sshjob.ssh.transports.login_log import strip_debug
 
 HOME = DirectoryFacts("/home/job", writable=True, free=1 << 40, size=1 << 41, executable=True)
@@ -43,7 +43,6 @@ ACCOUNT = Account(
     lingering=False,
 )
 HEALTHY = Facts(
-    route=Route("gpu01", 22, "job", "gpu01"),
     login=LoginInfo(0.3),
     opening=SessionOpening(0.1),
     latency=Latency(0.001, 0.002),

@@ -9,6 +9,7 @@ import pytest
 
 from luigi_sshjob import RemoteContext
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefused, SSHJobError
+from luigi_sshjob.ssh.transports.openssh.master_login import log_path
 
 from support.control_master import kill_master
 from support.parallel import in_processes
@@ -135,7 +136,7 @@ def test_a_jump_host_that_accepts_passwords_gets_no_attempt(special_bench, luigi
 def test_the_log_of_a_connection_does_not_grow_without_bound(host, luigi_cfg):
     context = RemoteContext(host.alias)
     context.check_output(["true"])
-    log = context.connection.transport.master._log_path
+    log = log_path(context.connection.transport.master.prefix)
     with log.open("ab") as file:
         file.write(b"x" * (1 << 20))
     context.check_output(["true"])

@@ -17,7 +17,7 @@ import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.errors import ConnectionFailed
-from luigi_sshjob.ssh.transports.openssh import control_master
+from luigi_sshjob.ssh.transports.openssh import master_login
 
 from support import processes
 from support.control_master import master_pid
@@ -112,6 +112,6 @@ def test_an_idle_master_ends(host, luigi_cfg):
     ("timeout", "command", "status"), [("60", "exit 7", 7), ("60", "kill -9 $$", 137), ("0.1", "exec sleep 60", 1)]
 )
 def test_the_login_wrapper_needs_no_package_and_returns_the_status_or_times_out(tmp_path, timeout, command, status):
-    path = shutil.copy(control_master._LOGIN_WRAPPER, tmp_path)
+    path = shutil.copy(master_login._LOGIN_WRAPPER, tmp_path)
     argv = [sys.executable, "-I", "-S", path, timeout, "sh", "-c", f"exec sh -c '{command}'"]
     assert subprocess.run(argv, cwd=tmp_path, stdin=subprocess.DEVNULL).returncode == status

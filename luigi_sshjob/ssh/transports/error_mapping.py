@@ -13,6 +13,7 @@ from luigi_sshjob.errors import (
     ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
+    LoginNeeded,
     SessionRefused,
     SSHJobError,
 )
@@ -23,10 +24,10 @@ from luigi_sshjob.ssh.transports.login_log import LoginLog, read_login_log
 _KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
 
 
-def login_error(log: str, destination: Destination, ssh_config: str = "") -> SSHJobError:
-    """The error for what a failed login has printed, with ssh's debug messages or without."""
+def login_error(log: str, destination: Destination, ssh_config: str = "", *, by_hand: bool = True) -> SSHJobError:
+    """The error for what a failed login has printed, with ssh's debug messages or without; see `find_cause`."""
     seen = read_login_log(log)
-    return _cause_error(find_cause(seen.evidence), seen, destination, ssh_config, "logging in")
+    return _cause_error(find_cause(seen.evidence, by_hand=by_hand), seen, destination, ssh_config, "logging in")
 
 
 def session_error(output: str, destination: Destination, ssh_config: str = "") -> SSHJobError | None:
@@ -49,6 +50,7 @@ def _cause_error(cause: Cause, seen: LoginLog, destination: Destination, ssh_con
             known_as=shlex.quote(known[1] if known else destination.host),
             ssh=destination.by_hand(ssh_config),
             hop=seen.hop or destination.host,
+            login=destination.login_command,
         ),
         code="proxy-failed" if cause.code == "connection-failed" and seen.behind_proxy else cause.code,
     )
@@ -91,6 +93,16 @@ def response_timeout(destination: Destination) -> ConnectionLost:
         host=str(destination),
         next_step="wait; if the host is only slow, raise request_timeout in [sshjob]",
         code="timeout",
+    )
+
+
+def no_existing_master(destination: Destination, ssh_config: str) -> LoginNeeded:
+    """The error for a connection that a person has to open, with their own ssh."""
+    return LoginNeeded(
+        "no existing master, and existing_master is require",
+        host=str(destination),
+        next_step=f"log in with `{destination.by_hand(ssh_config)}`; tasks wait for it",
+        code="no-existing-master",
     )
 
 

@@ -8,12 +8,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import ConnectionFailed, HostUnreachable, LoginRefused, SSHJobError
+from luigi_sshjob.errors import ConnectionFailed, HostUnreachable, LoginNeeded, LoginRefused, SSHJobError
 from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.local.file_lock import FileLock, WaitLogger
 from luigi_sshjob.ssh.local.runtime_dir import private_opener
@@ -23,7 +23,9 @@ logger = logging.getLogger("luigi-interface")
 _RETRIED = {"connection-dropped", "connection-refused", "proxy-failed"}
 _FIRST_PAUSE = 0.5  # seconds
 _LONGEST_PAUSE = 30.0
-_REFUSED_FOR = 5.0  # seconds without another attempt after a refused login
+_KINDS = {kind.__name__: kind for kind in (LoginRefused, LoginNeeded)}
+# Seconds without another attempt. Who has to log in by hand will do that, and then there is a connection.
+_FINAL_FOR = {LoginRefused.__name__: 5.0, LoginNeeded.__name__: 3600.0}
 
 
 class LoginCoordinator:
@@ -42,6 +44,16 @@ class LoginCoordinator:
         """Seconds for one login."""
         return self._destination.connect_timeout or self._settings.connect_timeout
 
+    def by_hand(self, connected: Callable[[], bool], log_in: Callable[[], object]) -> None:
+        """Call `log_in`, which talks to a person, unless `connected`; earlier failures do not matter.
+
+        Raises the errors of `log_in`, and `HostUnreachable` if another process is logging in for too long.
+        """
+        with self._turn():
+            if not connected():
+                log_in()
+                self._failures.clear()
+
     def ensure(self, connected: Callable[[], bool], log_in: Callable[[], object]) -> None:
         """Call `log_in` unless `connected`, while no other process does.
 
@@ -50,6 +62,13 @@ class LoginCoordinator:
         servers lock an account after a few failed logins.
         """
         since = time.time()
+        with self._turn():
+            if not connected():
+                self._failures.wait_or_raise(since)
+                self._try(log_in)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
         lock = FileLock(self._path)
         timeout = (self.timeout + 2) * self._settings.connect_attempts + self._settings.request_timeout
         waiting = WaitLogger(lambda: f"{self._destination}: waiting for another process to log in")
@@ -60,11 +79,9 @@ class LoginCoordinator:
                 doing="logging in",
                 next_step="end that process, or wait",
             )
+        self.lock = lock
         try:
-            if not connected():
-                self._failures.wait_or_raise(since)
-                self.lock = lock
-                self._try(log_in)
+            yield
         finally:
             self.lock = None
             lock.release(remove=True)
@@ -118,7 +135,8 @@ class LoginFailures:
     def wait_or_raise(self, since: float) -> None:
         """Wait before the next login, with a back-off that grows with the number of failures.
 
-        Raises the last error instead if it is newer than `since` (`time.time()`), or a login refused just before.
+        Raises the last error instead if it is newer than `since` (`time.time()`), a login refused just before, or one
+        that needs a person.
         """
         failure = self._read()
         if failure is None:
@@ -128,15 +146,14 @@ class LoginFailures:
         if age < 0:
             # the clock was set back: the pause would last until it has caught up
             return
-        refused = failure.kind == LoginRefused.__name__
+        final_for = _FINAL_FOR.get(failure.kind, 0.0)
         # hundreds of tasks must not each make a login that the server counts as failed
-        if failed >= since or (refused and age < _REFUSED_FOR):
-            error = LoginRefused if refused else HostUnreachable
-            raise error(
+        if failed >= since or age < final_for:
+            raise _KINDS.get(failure.kind, HostUnreachable)(
                 failure.problem, host=self._host, doing="logging in", next_step=failure.next_step, code=failure.code
             )
         pause = jitter(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failure.count) - age
-        if pause > 0 and not refused:
+        if pause > 0 and not final_for:
             text = "%s: %d logins have failed (%s); the next one in %.0f s"
             logger.info(text, self._host, failure.count, failure.problem, pause)
             time.sleep(pause)

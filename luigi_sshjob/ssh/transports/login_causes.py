@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefused, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginNeeded, LoginRefused, SSHJobError
 
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """One cause. In `next_step`, {ssh} is the command to try by hand, {hop} the machine that refused."""
+    """One cause. In `next_step`, {ssh} is the command to try by hand, {hop} the machine that refused.
+
+    {login} is the command with which a person logs in for this package.
+    """
 
     code: str
     pattern: str
@@ -20,11 +23,6 @@ class Cause:
     ends_sessions: bool = False
     """Whether it may show only in a session, after the login."""
 
-
-_PROMPT = (
-    "log in yourself: set existing_master = require, and a ControlMaster for the host, see docs/hpc.rst; or use the "
-    "transport paramiko with a password function"
-)
 
 # The first that matches counts. The last matches everything.
 CAUSES = (
@@ -110,16 +108,18 @@ CAUSES = (
     Cause(
         "second-factor",
         r"partial success|Permission denied \(keyboard-interactive\)",
-        LoginRefused,
+        LoginNeeded,
         "the host asks for more than a key",
-        _PROMPT,
+        "run `{login}` in a terminal on this machine: tasks wait for that; or use the transport paramiko with a "
+        "password function",
     ),
     Cause(
         "password-only",
         r"Permission denied \((password|password,keyboard-interactive|keyboard-interactive,password)\)",
         LoginRefused,
         "the host accepts passwords only",
-        "set sshpass, and SSHPASS in the environment, or use the transport paramiko with a password function",
+        "set sshpass, and SSHPASS in the environment, or use the transport paramiko with a password function, or run "
+        "`{login}` in a terminal first",
     ),
     Cause(
         "authentication-failed",
@@ -196,6 +196,7 @@ CAUSES = (
 )
 
 
-def find_cause(words: str) -> Cause:
-    """The cause in what ssh has printed."""
-    return next(cause for cause in CAUSES if re.search(cause.pattern, words, re.IGNORECASE))
+def find_cause(words: str, *, by_hand: bool = True) -> Cause:
+    """The cause in what ssh has printed; with `by_hand` a person may log in for this package."""
+    causes = (cause for cause in CAUSES if by_hand or cause.kind is not LoginNeeded)
+    return next(cause for cause in causes if re.search(cause.pattern, words, re.IGNORECASE))

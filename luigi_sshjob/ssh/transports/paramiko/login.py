@@ -61,7 +61,7 @@ class _Login:
                 if is_local(error):
                     raise
                 stderr = "\n".join(filter(None, (hop.stderr_text() if hop else "", _as_stderr(error, config))))
-                raise login_error(stderr, destination, self._settings.ssh_config) from error
+                raise login_error(stderr, destination, self._settings.ssh_config, by_hand=False) from error
             on_failure.pop_all()
             return ParamikoConnection(client, destination, self._settings, hop)
 
