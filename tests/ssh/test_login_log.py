@@ -80,6 +80,12 @@ ENDED = "kex_exchange_identification: Connection closed by remote host\nConnecti
             "cannot connect to the host: quota exceeded at the gate",
         ),
         (
+            "No user exists for uid 4711\n",
+            ConfigurationError,
+            "no-local-account",
+            "this account has no entry in the user database: No user exists for uid 4711",
+        ),
+        (
             f"{GATE}{KEYS}Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures\n"
             "Disconnected from 10.0.0.1 port 22\n",
             LoginRefused,

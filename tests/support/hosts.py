@@ -172,8 +172,7 @@ class DockerHost(Host):
             self.image,
             init=True,
             labels={LABEL: RUN},
-            ports={"22/tcp": (self.hostname, self.port)},
-            **self.options,
+            **{**self.options, "ports": {"22/tcp": (self.hostname, self.port), **self.options.get("ports", {})}},
         )
         self.container.put_archive("/", self._keys())
         self.container.start()

@@ -13,11 +13,13 @@ from pathlib import Path
 class Proxy:
     """Forwards its port to `target`."""
 
-    def __init__(self, target: tuple[str, int], delay: float = 0.0):
+    def __init__(self, target: tuple[str, int], delay: float = 0.0, address: str = "127.0.0.1"):
         """`delay` is added in each direction, in seconds."""
         self._target = target
         self._delay = delay
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        # with the zone of an IPv6 address as a number
+        family, _, _, _, numeric = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
+        self._listener = socket.create_server(numeric, family=family)
         self.port = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._pairs: dict[socket.socket, socket.socket] = {}

@@ -34,6 +34,13 @@ CAUSES = (
         "ask the host's administrator whether the change is legitimate; only then run ssh-keygen -R {known_as}",
     ),
     Cause(
+        "host-certificate",
+        "@cert-authority",
+        LoginRefused,
+        "the host's certificate cannot be checked by paramiko",
+        "use the transport openssh, or add the host's own key to known_hosts",
+    ),
+    Cause(
         "host-key-unknown",
         "Host key verification failed|No .* host key is known",
         LoginRefused,
@@ -100,10 +107,19 @@ CAUSES = (
     ),
     Cause(
         "no-kerberos-ticket",
-        "No Kerberos credentials|Ticket expired|Credentials cache .* not found",
+        # without a ticket a key may have been meant, if the host takes keys
+        r"Ticket expired[\s\S]*Permission denied"
+        r"|No Kerberos credentials[\s\S]*Permission denied \((?![^)]*publickey)[^)]*gssapi",
         LoginRefused,
         "there is no valid Kerberos ticket",
         "run kinit; tasks may then be run again",
+    ),
+    Cause(
+        "certificate-expired",
+        "Certificate expired: ",
+        LoginRefused,
+        "the certificate of the key has expired",
+        "get a new one; tasks may then be run again",
     ),
     Cause(
         "second-factor",
@@ -168,14 +184,16 @@ CAUSES = (
     ),
     Cause(
         "not-an-ssh-server",
-        "banner line contains invalid|invalid format|Bad remote protocol|invalid characters|bad banner",
+        # sshd says these two things before it closes the connection
+        "in place of a version: (?!Exceeded MaxStartups|Not allowed at this time)"
+        "|banner line contains invalid|invalid format|Bad remote protocol|invalid characters|bad banner",
         LoginRefused,
         "the program at that port is not an SSH server",
         "check the port: `{ssh} true` must work on this machine",
     ),
     Cause(
         "connection-dropped",
-        "banner|reset by|Connection closed by (?!UNKNOWN)|kex_exchange(?![^\n]*\n.*UNKNOWN)",
+        "banner|in place of a version|reset by|Connection closed by (?!UNKNOWN)|kex_exchange(?![^\n]*\n.*UNKNOWN)",
         next_step="wait some minutes; the server drops connections before the login: too many at the same time "
         "(MaxStartups), or it blocks this machine's address (fail2ban, PerSourcePenalties, hosts.deny). Ask its "
         "administrator; jobs on the host keep running",

@@ -13,6 +13,8 @@ _DEBUG = re.compile(r"(?m)^(debug[123]: |OpenSSH_|Authenticated to ).*\n?")
 # debug messages that say why a login failed
 _TELLING = re.compile(r"(?m)^(?:debug1: (.*partial success.*)|Authenticated using .* with partial success.*)$")
 ACCOUNT_REFUSED = "the key was accepted, and the connection then closed"
+# what a server sends before, or in place of, its version: HTML of a web server, the reason of an sshd that is busy
+_BANNER = re.compile(r"(?m)^debug1: kex_exchange_identification: banner line \d+: *(.*?)\r?$")
 _HOP = re.compile(r"(?m)^debug1: (?:Authenticating to (\S+):(\d+) as '([^']*)'|Connecting to (\S+) .*port (\d+))")
 # what ssh prints after its proxy has ended, be it the ssh of a jump host
 _PROXY_ENDED = re.compile(
@@ -40,6 +42,10 @@ def read_login_log(log: str) -> LoginLog:
     behind_proxy = "UNKNOWN port 65535" in text
     words = (_PROXY_ENDED.sub("", text) if behind_proxy else text) or text
     told = [match[0] for match in _TELLING.finditer(log)]
+    banner = [line for line in _BANNER.findall(log) if line]
+    if banner and "debug1: Remote protocol version" not in log[log.rfind("banner line") :]:
+        told.append(f"in place of a version: {banner[0]}")
+        words = f"{banner[0]}\n{words}"
     hop, since = "", 0
     for match in _HOP.finditer(log):
         host, port, user, bare_host, bare_port = match.groups()

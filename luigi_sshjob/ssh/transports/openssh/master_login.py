@@ -18,6 +18,7 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, LoginRefused
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.runtime_dir import private_opener
+from luigi_sshjob.ssh.transports.certificates import expired_in_log
 from luigi_sshjob.ssh.transports.error_mapping import key_file_missing, login_error, program_missing
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, parse_login_log
 from luigi_sshjob.ssh.transports.openssh import command_line
@@ -69,7 +70,10 @@ class MasterLogin:
             file.seek(0)
             log = file.read().decode("utf-8", "replace")
         if status != 0:
-            raise login_error(log, self.destination, self.settings.ssh_config)
+            error = login_error(log, self.destination, self.settings.ssh_config)
+            if error.code == "authentication-failed" and (reason := expired_in_log(log)):
+                error = login_error(f"{reason}\n{log}", self.destination, self.settings.ssh_config)
+            raise error
         return parse_login_log(log, time.monotonic() - began)
 
     def run_in_terminal(self) -> None:

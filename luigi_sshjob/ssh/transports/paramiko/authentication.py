@@ -11,6 +11,7 @@ from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 from paramiko.pkey import UnknownKeyType
 
 from luigi_sshjob.destination import Destination
+from luigi_sshjob.ssh.transports.certificates import expired
 from luigi_sshjob.ssh.transports.paramiko.host_config import HostConfig
 
 
@@ -104,11 +105,20 @@ class Authentication(AuthStrategy):
             if public in by_text:
                 yield f"{path} (agent)", by_text[public]
             elif key := self._load_key(path):
-                yield path, key
+                yield from self._with_certificates(path, key)
         if not self._config.identities_only:
             for text, key in by_text.items():
                 if text not in used:
                     yield f"{key.comment or key.get_name()} (agent)", key
+
+    def _with_certificates(self, path: str, key: paramiko.PKey) -> Iterator[tuple[str, paramiko.PKey]]:
+        """The key with each of its certificates, then alone."""
+        for certificate in (f"{path}-cert.pub", *self._config.certificates):
+            if reason := expired(certificate):
+                self._tried.append(f"{certificate} ({reason})")
+            elif certified := _certified(path, certificate):
+                yield certificate, certified
+        yield path, key
 
     def _load_key(self, path: str) -> paramiko.PKey | None:
         if not os.path.exists(path):
@@ -121,6 +131,18 @@ class Authentication(AuthStrategy):
             reason = "encrypted, and not in the agent: ssh-add it" if encrypted else str(error)
             self._tried.append(f"{path} ({reason})")
             return None
+
+
+def _certified(path: str, certificate: str) -> paramiko.PKey | None:
+    """Another copy of the key, with a certificate; None if there is none, or it is of another key."""
+    if not os.path.exists(certificate):
+        return None
+    try:
+        certified = paramiko.PKey.from_path(path)
+        certified.load_certificate(certificate)
+    except (paramiko.SSHException, UnknownKeyType, OSError, ValueError):
+        return None
+    return certified
 
 
 def _public_key(path: str) -> str:

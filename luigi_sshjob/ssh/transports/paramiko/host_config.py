@@ -30,6 +30,8 @@ class HostConfig:
     key_port: int
     known_hosts: tuple[str, ...]
     identities: tuple[str, ...]
+    certificates: tuple[str, ...]
+    """In addition to those next to the keys."""
     identities_only: bool
     """Whether other keys of the agent are not used."""
     jumps: tuple[str, ...]
@@ -56,6 +58,7 @@ def load_host_config(destination: Destination, settings: Settings) -> HostConfig
             *_split_files(options.get("globalknownhostsfile", _GLOBAL_KNOWN_HOSTS)),
         ),
         identities=tuple(map(os.path.expanduser, [*key_files, *options.get("identityfile", ())] or _IDENTITIES)),
+        certificates=tuple(_split_files(options.get("certificatefile", ""))),
         # a server counts each key that is tried, and locks the account after some
         identities_only=bool(key_files) or options.get("identitiesonly", "no").lower() == "yes",
         jumps=_jumps(options, destination, hostname),

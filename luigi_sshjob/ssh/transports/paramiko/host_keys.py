@@ -23,7 +23,11 @@ class HostKeyRefused(Exception):
 class _KnownKey:
     kind: str
     text: str
-    revoked: bool
+    marker: str
+
+    @property
+    def revoked(self) -> bool:
+        return self.marker == "@revoked"
 
 
 class HostKeys(paramiko.MissingHostKeyPolicy):
@@ -33,7 +37,10 @@ class HostKeys(paramiko.MissingHostKeyPolicy):
     """
 
     def __init__(self, files: Iterable[str], name: str):
-        self._known = list(_read_known_hosts(files, name))
+        found = list(_read_known_hosts(files, name))
+        # paramiko knows no certificates of hosts
+        self._has_authority = any(known.marker == "@cert-authority" for known in found)
+        self._known = [known for known in found if known.marker in ("", "@revoked")]
 
     def missing_host_key(
         self,
@@ -50,7 +57,8 @@ class HostKeys(paramiko.MissingHostKeyPolicy):
             return
         if any(known.kind == key.get_name() for known in self._known):
             raise HostKeyRefused(f"The host key for {hostname} has changed: {shown}, and known_hosts lists another")
-        raise HostKeyRefused(f"Host key verification failed: no such key of {hostname} is known; {shown}")
+        authority = "; known_hosts has a @cert-authority for it" if self._has_authority else ""
+        raise HostKeyRefused(f"Host key verification failed: no such key of {hostname} is known; {shown}{authority}")
 
     def preferred(self, algorithms: Iterable[str]) -> list[str]:
         """`algorithms` with those of known keys first, so that the host shows a known key."""
@@ -80,9 +88,8 @@ def _read_known_hosts(files: Iterable[str], name: str) -> Iterator[_KnownKey]:
             continue
         entries = [fields if fields[0].startswith("@") else ["", *fields] for fields in entries if len(fields) > 2]
         for marker, names, *rest in entries:
-            # a @cert-authority key is not a host's own
-            if marker in ("", "@revoked") and len(rest) > 1 and _matches(names, name):
-                yield _KnownKey(rest[0], rest[1], marker == "@revoked")
+            if len(rest) > 1 and _matches(names, name):
+                yield _KnownKey(rest[0], rest[1], marker)
 
 
 def _matches(names: str, name: str) -> bool:
