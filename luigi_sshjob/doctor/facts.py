@@ -110,6 +110,8 @@ class Account:
     """systemd's unit of this login, if its login manager knows the login."""
     kill_user_processes: bool | None
     """logind's KillUserProcesses."""
+    idle_limit: float | None
+    """logind's StopIdleSessionSec; None if there is none, or it is unknown."""
     excluded: bool
     """Whether KillExcludeUsers names the account."""
     lingering: bool
@@ -160,9 +162,16 @@ def parse_account(parts: Iterable[ResponsePart]) -> Account:
         scope=facts.get("scope", ""),
         # the format of busctl(1) for a boolean, and for an array of strings
         kill_user_processes={"b true": True, "b false": False}.get(facts.get("kills", "")),
+        idle_limit=_idle_limit(facts.get("idle", "")),
         excluded=f'"{user}"' in facts.get("spared", ""),
         lingering=facts.get("linger") == "yes",
     )
+
+
+def _idle_limit(text: str) -> float | None:
+    """Seconds, from the format of busctl(1) for microseconds, where the greatest number means no limit."""
+    microseconds = text.removeprefix("t ")
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and 0 < int(microseconds) < 2**64 - 1 else None
 
 
 def parse_directories(parts: Iterable[ResponsePart]) -> tuple[DirectoryFacts, ...]:

@@ -54,6 +54,11 @@ WITH_A_HOST: list[tuple[str, str, Callable[[Environment, RemoteFileSystem], obje
         lambda env, files: files.remote_context.check_output(["exit 3"]),
     ),
     ("the host reported an error", "removing", lambda env, files: files.remove(f"{env.folder}/none")),
+    (
+        "the directory cannot be listed completely",
+        "listing",
+        lambda env, files: files.listdir(f"{env.folder}/none"),
+    ),
     ("the file cannot be written", "writing /proc/x", lambda env, files: files.writer("/proc/x")),
     ("the file cannot be read", "reading", lambda env, files: files.reader(env.folder)),
     ("no such file on the host", "reading", lambda env, files: files.reader(f"{env.folder}/none")),

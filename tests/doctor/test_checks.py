@@ -10,7 +10,7 @@ import pytest
 
 from luigi_sshjob.cli.commands.doctor import print_report
 from luigi_sshjob.doctor.checks.session import check_clock, check_sessions
-from luigi_sshjob.doctor.checks.system import check_logout
+from luigi_sshjob.doctor.checks.system import check_idle_limit, check_logout
 from luigi_sshjob.doctor.facts import (
     Account,
     BaseDirectory,
@@ -21,9 +21,11 @@ from luigi_sshjob.doctor.facts import (
     SessionOpening,
     Slurm,
     Survival,
+    parse_account,
 )
 from luigi_sshjob.doctor.recommendations import recommend_settings
 from luigi_sshjob.doctor.report import CheckResult, Report, Status
+from luigi_sshjob.ssh.shell.remote_shell import ResponsePart
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, parse_login_log
 from luigi_sshjob.ssh.transports.login_log import strip_debug
 
@@ -39,6 +41,7 @@ ACCOUNT = Account(
     missing=(),
     scope="session-1.scope",
     kill_user_processes=None,
+    idle_limit=None,
     excluded=False,
     lingering=False,
 )
@@ -87,6 +90,23 @@ def test_survival_of_processes_is_reported_as_far_as_it_is_known(survived, kills
     assert result.status is status
     assert text in result.text
     assert bool(result.remedy) is (status is not Status.OK)
+
+
+@pytest.mark.parametrize(
+    ("value", "kills", "text"),
+    [
+        ("t 1800000000", True, "idle for 30 min (StopIdleSessionSec), and with them jobs"),
+        ("t 1800000000", False, "idle for 30 min (StopIdleSessionSec)"),
+        ("t 18446744073709551615", True, None),
+        ("", True, None),
+    ],
+)
+def test_a_limit_for_idle_logins_is_noted(value, kills, text):
+    facts = [ResponsePart(kind, 0, word, b"") for kind, word in (("idle", value), ("kills", f"b {kills}".lower()))]
+    base = [ResponsePart(kind, 0, word, b"") for kind, word in (("base", "/b"), ("place", "/"))]
+    found = list(check_idle_limit(parse_account([*base, *facts])))
+    assert [result.status for result in found] == ([Status.NOTE] if text else [])
+    assert not text or found[0].text.endswith(text)
 
 
 def recommended(facts: Facts, **settings: object) -> dict[str, str]:

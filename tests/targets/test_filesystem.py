@@ -181,3 +181,14 @@ def test_no_ssh_process_reads_the_terminal(host, files, folder, tmp_path):
     typescript = ["script", "-qec", f"{sys.executable} {program}", "/dev/null"]
     done = subprocess.run(typescript, input=b"what was typed\n", capture_output=True, timeout=60)
     assert b"typed: what was typed" in done.stdout
+
+
+@pytest.mark.needs_docker
+def test_a_directory_that_cannot_be_read_is_named_in_the_words_of_the_host(host, files, folder):
+    host.run("sh", "-c", f"mkdir {folder}/closed && touch {folder}/open && chmod 0 {folder}/closed")
+    try:
+        with pytest.raises(RemoteCommandFailed, match=f"completely: find: .*{folder}/closed.*Permission denied"):
+            files.listdir(folder)
+    finally:
+        host.run("chmod", "700", f"{folder}/closed")
+    assert files.listdir(folder) == [f"{folder}/open"]

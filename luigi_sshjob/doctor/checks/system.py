@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from luigi_sshjob.doctor.facts import Account, Slurm, Survival
 from luigi_sshjob.doctor.report import CheckResult, Status
-from luigi_sshjob.text import format_seconds
+from luigi_sshjob.text import format_duration, format_seconds
 
 # The consequence of each missing tool, for those that jobs can do without and for those that they need.
 _OPTIONAL = {
@@ -95,6 +95,23 @@ def check_logout(survival: Survival, account: Account) -> CheckResult:
         text += "; they probably do, as KillUserProcesses of systemd's logind is off"
     remedy = "log out after a job has started, log in again and check that it still runs"
     return CheckResult("logout", Status.UNKNOWN, text, remedy, measured)
+
+
+def check_idle_limit(account: Account) -> Iterator[CheckResult]:
+    """Warn of a limit for idle logins, which would end the shared connection, and jobs with KillUserProcesses."""
+    if account.idle_limit is not None:
+        text = (
+            f"systemd's logind ends logins that are idle for {format_duration(account.idle_limit)} (StopIdleSessionSec)"
+        )
+        kills = account.kill_user_processes and not account.excluded
+        yield CheckResult(
+            "idle limit",
+            Status.NOTE,
+            f"{text}, and with them jobs (KillUserProcesses)" if kills else text,
+            "ask the administrator for StopIdleSessionSec=infinity in logind.conf; a connection that has ended is "
+            "opened again when it is needed",
+            {"seconds": account.idle_limit},
+        )
 
 
 def check_slurm(slurm: Slurm | None, launcher: str) -> CheckResult:

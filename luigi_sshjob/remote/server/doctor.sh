@@ -130,6 +130,8 @@ doctor_logind() {
   # shellcheck disable=SC2086
   fact kills "$(within 5 busctl get-property $manager KillUserProcesses 2>/dev/null)"
   # shellcheck disable=SC2086
+  fact idle "$(within 5 busctl get-property $manager StopIdleSessionUSec 2>/dev/null)"
+  # shellcheck disable=SC2086
   fact spared "$(within 5 busctl get-property $manager KillExcludeUsers 2>/dev/null)"
 }
 

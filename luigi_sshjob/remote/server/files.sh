@@ -85,7 +85,9 @@ fs_mkdir() {
 # fs_listdir PATH: the files below it, each terminated by a NUL, the only byte that a path cannot contain.
 fs_listdir() {
   part files 0
-  find -L "$1" -type f -exec printf '%s\0' {} +
+  # what find says must not be taken for a path
+  { words=$(find -L "$1" -type f -exec printf '%s\0' {} + 2>&1 >&3); } 3>&1 ||
+    refuse not-listed "the directory cannot be listed completely: $words"
 }
 
 # fs_prepare DIRECTORY: creates it, and removes old temporary files from it.

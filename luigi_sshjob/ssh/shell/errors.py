@@ -25,6 +25,7 @@ NEXT_STEPS = {
     "no-such-file": "correct the path, or create the file first",
     "not-a-directory": "remove it first, or use another path",
     "not-a-job-directory": "nothing was removed; check what is at that path",
+    "not-listed": "grant the account the permission that the message names, or list another directory",
     "record-not-written": "make the directory readable and writable, with free space, then try again",
     "scripts-not-installed": _OWN,
 }
