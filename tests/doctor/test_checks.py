@@ -95,7 +95,7 @@ def test_survival_of_processes_is_reported_as_far_as_it_is_known(survived, kills
 @pytest.mark.parametrize(
     ("value", "kills", "text"),
     [
-        ("t 1800000000", True, "idle for 30 min (StopIdleSessionSec), and with them jobs"),
+        ("t 1800000000", True, "idle for 30 min (StopIdleSessionSec), and with them jobs (KillUserProcesses)"),
         ("t 1800000000", False, "idle for 30 min (StopIdleSessionSec)"),
         ("t 18446744073709551615", True, None),
         ("", True, None),

@@ -100,9 +100,8 @@ def check_logout(survival: Survival, account: Account) -> CheckResult:
 def check_idle_limit(account: Account) -> Iterator[CheckResult]:
     """Warn of a limit for idle logins, which would end the shared connection, and jobs with KillUserProcesses."""
     if account.idle_limit is not None:
-        text = (
-            f"systemd's logind ends logins that are idle for {format_duration(account.idle_limit)} (StopIdleSessionSec)"
-        )
+        limit = format_duration(account.idle_limit)
+        text = f"systemd's logind ends logins that are idle for {limit} (StopIdleSessionSec)"
         kills = account.kill_user_processes and not account.excluded
         yield CheckResult(
             "idle limit",

@@ -18,6 +18,7 @@ import pytest
 from luigi_sshjob.errors import ConnectionFailed
 
 from support import processes
+from support.hosts import free_port
 from support.settings import both_transports
 
 pytestmark = both_transports
@@ -28,7 +29,8 @@ fork = multiprocessing.get_context("fork")
 def web(host, folder):
     """The port of an HTTP server that only the host itself can reach; it serves `folder`."""
     host.run("sh", "-c", f"head -c 3000000 /dev/urandom >{folder}/large; echo small >{folder}/small")
-    port = 8631
+    # another test may run on this machine
+    port = 8631 if host.kind == "docker" else free_port()
     if host.kind == "docker":
         server = f"busybox httpd -f -p 127.0.0.1:{port} -h {folder}"
     else:
