@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -92,6 +93,21 @@ def test_a_login_by_hand_opens_the_connection_of_all_processes(otp_host, capsys)
     assert main(["logout", otp_host.alias]) == 1
     assert main(["connections", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.rpartition("keep running\n")[2]) == []
+
+
+def test_a_passphrase_is_asked_for_at_the_terminal(host, luigi_cfg, tmp_path):
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "its passphrase", "-f", key], check=True)
+    host.authorize(key.with_suffix(".pub").read_text())
+    path = tmp_path / "config"
+    path.write_text(host.ssh_config.read_text().replace(str(host.key_file), str(key)))
+    configure(ssh_config=path)
+    luigi_cfg.path.write_text(re.sub("ssh_config=.*", f"ssh_config={path}", luigi_cfg.path.read_text()))
+    with Prompts([sys.executable, "-m", "luigi_sshjob.cli", "login", host.alias]) as terminal:
+        terminal.expect("Enter passphrase for key")
+        terminal.type("its passphrase")
+        assert terminal.finish() == 0, terminal.text
+    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
 
 
 def test_only_openssh_has_a_connection_to_open_by_hand(luigi_cfg, host, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import subprocess
+import time
 
 from luigi_sshjob.errors import LoginRefused, SSHJobError
 from luigi_sshjob.ssh.transports.base import Transport
@@ -19,15 +20,20 @@ def find_rc_problem(transport: Transport) -> SSHJobError | None:
 
     Also for a session that ends before its command. None if the session runs its command, or does not respond.
     """
-    ran, read = (f"{secrets.token_hex(8)}" for _ in range(2))
+    ran, read = secrets.token_hex(8), secrets.token_hex(8)
+    timeout = min(_TIMEOUT, transport.settings.request_timeout)
     with contextlib.suppress(SSHJobError, subprocess.TimeoutExpired):
         process = transport.popen(
-            [f"echo {ran}; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [f"echo {ran}; exec cat"],
+            deadline=time.monotonic() + timeout,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         try:
             output, errors = (
                 data.decode("utf-8", "replace")
-                for data in process.communicate(f"echo {read}\n".encode(), timeout=_TIMEOUT)
+                for data in process.communicate(f"echo {read}\n".encode(), timeout=timeout)
             )
         except subprocess.TimeoutExpired:
             process.kill()

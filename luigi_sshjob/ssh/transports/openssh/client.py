@@ -20,8 +20,8 @@ class MuxClient(SessionProcess):
 
     @property
     def has_exit_status(self) -> bool:
-        """Whether `returncode` came from the host."""
-        return b"debug2: Received exit status from master" in self._log
+        """Whether `returncode` came from the host; ssh itself exits with 255 if it got no status."""
+        return not (self.returncode == 255 and b"debug2: Control master terminated unexpectedly" in self._log)
 
     @property
     def words(self) -> str:

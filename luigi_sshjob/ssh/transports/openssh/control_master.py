@@ -97,8 +97,8 @@ class ControlMaster:
             deadline = time.monotonic() + 5
             while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.02)
-            log_path(self.prefix).unlink(missing_ok=True)
-            forget_opened(self.prefix)
+        log_path(self.prefix).unlink(missing_ok=True)
+        forget_opened(self.prefix)
 
     @contextlib.contextmanager
     def keep_open(self) -> Iterator[None]:

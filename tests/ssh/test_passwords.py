@@ -1,0 +1,39 @@
+"""Logins with a password: one attempt, and no other prompt in the way."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from luigi_sshjob import RemoteContext
+from luigi_sshjob.errors import LoginRefused
+
+pytestmark = pytest.mark.needs_docker
+
+
+@pytest.fixture
+def password_host(special_bench):
+    """A host whose account has a password and no key, and which asks for it in both ways."""
+    host = special_bench().host
+    host.run("sh", "-c", "echo 'job:four words of it' | chpasswd && rm -r /home/job/.ssh", user="root")
+    host.configure_sshd("PasswordAuthentication yes\nKbdInteractiveAuthentication yes", first=True)
+    return host
+
+
+def test_a_wrong_password_is_tried_once(password_host, monkeypatch):
+    monkeypatch.setenv("SSHPASS", "another")
+    for _ in range(2):
+        with pytest.raises(LoginRefused):
+            RemoteContext(password_host.alias, sshpass=True).check_output(["true"])
+    assert len(re.findall(r"Failed (?:password|keyboard-interactive\S*) for job", password_host.log_text())) == 1
+
+
+def test_a_graphical_prompt_does_not_replace_the_password(password_host, monkeypatch, tmp_path):
+    askpass = tmp_path / "askpass"
+    askpass.write_text("#!/bin/sh\nexit 1\n")
+    askpass.chmod(0o700)
+    for name, value in {"SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":7"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SSHPASS", "four words of it")
+    assert RemoteContext(password_host.alias, sshpass=True).check_output(["echo in"]) == b"in\n"
