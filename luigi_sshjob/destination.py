@@ -91,8 +91,9 @@ class Destination:
     def login_command(self) -> str:
         """The command of this package with which a person logs in."""
         words = ["luigi-sshjob", "login", str(self)]
-        if self.key_file:
-            words += "--key-file", shlex.quote(self.key_file)
+        for option, value in (("--key-file", self.key_file), ("--transport", self.transport)):
+            if value:
+                words += option, shlex.quote(value)
         return " ".join([*words, *(["--no-host-key-check"] if self.no_host_key_check else [])])
 
     def key(self, *more: str) -> str:

@@ -122,6 +122,7 @@ esac
 
 "$venv/bin/python" -m tox -e "$subset"
 if [ "$status" -eq 0 ]; then
+  # shellcheck disable=SC2086  # words
   "$venv/bin/python" tests/matrix.py $cells
 else
   say "skipping $cells, which require a Docker engine"

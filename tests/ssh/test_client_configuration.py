@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 
 import pytest
 
@@ -53,6 +54,15 @@ def test_match_exec_runs_once_not_in_each_process_and_for_each_command(host, lui
     assert in_processes(4, context) == [b"hi\n"] * 4
     # once to see whether the connection may be shared, and once in the login
     assert (tmp_path / "ledger").read_text() == "x\nx\n"
+
+
+def test_a_hanging_match_exec_does_not_hang_the_process(host, luigi_cfg):
+    add_ssh_config(luigi_cfg, 'Match exec "exec sleep 20"\n  LogLevel ERROR\n')
+    configure(connect_timeout=1, request_timeout=1)
+    since = time.monotonic()
+    with pytest.raises(HostUnreachable, match="has not read its configuration in time"):
+        RemoteContext(host.alias).check_output(["true"])
+    assert time.monotonic() - since < 15
 
 
 def test_a_change_in_an_included_file_gets_a_new_connection(host, luigi_cfg, tmp_path):

@@ -89,6 +89,7 @@ def test_stderr_of_rc_files_is_not_a_failed_login(host, luigi_cfg):
 
 
 @both_transports
+@pytest.mark.needs_docker
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -116,6 +116,15 @@ def test_only_openssh_has_a_connection_to_open_by_hand(luigi_cfg, host, capsys):
         assert "only the transport openssh" in capsys.readouterr().err
 
 
+def test_a_connection_of_the_user_is_left_alone(host, luigi_cfg, tmp_path, capsys):
+    path = tmp_path / "config"
+    path.write_text(f"ControlPath {luigi_cfg.runtime_dir}/own\n{host.ssh_config.read_text()}")
+    configure(existing_master="require", ssh_config=path)
+    for command in ("login", "logout"):
+        assert main([command, host.alias]) == 3
+        assert "your own ssh opens and closes this connection" in capsys.readouterr().err
+
+
 def test_a_wrong_code_is_an_error_and_the_next_try_may_succeed(otp_host):
     codes = otp_host.codes()
     with Prompts([sys.executable, "-m", "luigi_sshjob.cli", "login", otp_host.alias]) as terminal:
@@ -123,7 +132,8 @@ def test_a_wrong_code_is_an_error_and_the_next_try_may_succeed(otp_host):
             terminal.expect("One-time password")
             terminal.type("000000")
         assert terminal.finish() == 3
-    assert "the login has failed, or was given up" in terminal.text
+    assert "the host has refused the password, or another response" in terminal.text
+    assert "debug1" not in terminal.text
     log_in(otp_host, next(codes))
     assert RemoteContext(otp_host.alias).check_output(["echo in"]) == b"in\n"
 

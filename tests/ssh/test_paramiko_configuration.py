@@ -55,6 +55,22 @@ def test_match_exec_needs_a_package_that_may_be_missing(host, luigi_cfg, monkeyp
         RemoteContext(host.alias).check_output(["true"])
 
 
+def test_the_systems_file_may_have_what_paramiko_does_not_know(host, luigi_cfg, tmp_path):
+    (tmp_path / "ssh_config").write_text("Match final all\n  Compression yes\n")
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text(host.ssh_config.read_text())
+    replaced = 'mount --bind "$0" /etc/ssh/ssh_config && exec "$@"'
+    arguments = ["", luigi_cfg.runtime_dir, host.alias, "paramiko"]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", replaced, tmp_path / "ssh_config", sys.executable, "-c", LOGIN, *arguments],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "b'in\\n'", done.stderr
+    assert "paramiko ignores /etc/ssh/ssh_config: invalid ssh configuration" in done.stderr
+
+
 def log_in_without_an_entry_in_the_user_database(luigi_cfg, alias, transport, home):
     arguments = [luigi_cfg.ssh_config, luigi_cfg.runtime_dir, alias, transport]
     # without nsswitch.conf also a name service that knows root is not asked

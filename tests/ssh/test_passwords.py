@@ -24,7 +24,7 @@ def password_host(special_bench):
 def test_a_wrong_password_is_tried_once(password_host, monkeypatch):
     monkeypatch.setenv("SSHPASS", "another")
     for _ in range(2):
-        with pytest.raises(LoginRefused):
+        with pytest.raises(LoginRefused, match="the host has refused the password"):
             RemoteContext(password_host.alias, sshpass=True).check_output(["true"])
     assert len(re.findall(r"Failed (?:password|keyboard-interactive\S*) for job", password_host.log_text())) == 1
 

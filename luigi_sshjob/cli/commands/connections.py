@@ -71,12 +71,18 @@ def connections(arguments: argparse.Namespace) -> int:
 
 
 def _master(arguments: argparse.Namespace) -> ControlMaster:
-    options = {name: getattr(arguments, name) for name in ("key_file", "no_host_key_check", "transport")}
+    options = {name: getattr(arguments, name) for name in ("key_file", "no_host_key_check", "sshpass", "transport")}
     transport = RemoteContext(arguments.host, **options).connection.transport
     if not isinstance(transport, OpenSSHTransport):
         raise ConfigurationError(
             "only the transport openssh has a connection that is kept for all processes",
             host=arguments.host,
             next_step="set transport to openssh for this host, if it needs a login by hand",
+        )
+    if transport.settings.existing_master == "require":
+        raise ConfigurationError(
+            "existing_master is require, so your own ssh opens and closes this connection",
+            host=arguments.host,
+            next_step=f"run `{transport.destination.by_hand(transport.settings.ssh_config)}`, and end it with -O exit",
         )
     return transport.master

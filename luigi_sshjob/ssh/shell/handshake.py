@@ -11,7 +11,7 @@ from luigi_sshjob.errors import LoginRefused, SSHJobError
 from luigi_sshjob.ssh.transports.base import Transport
 from luigi_sshjob.ssh.transports.error_mapping import session_error
 
-_TIMEOUT = 10.0  # seconds; this session must not wait as long as the one that has failed
+_TIMEOUT = 5.0  # seconds; this session must not wait as long as the one that has failed
 _RC_FILES = "in the rc files of the account (~/.bashrc, ~/.zshenv, /etc/bash.bashrc, …)"
 
 

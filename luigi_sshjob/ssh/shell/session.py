@@ -168,7 +168,7 @@ class Session:
             return retry_refused_session(self._transport, start, deadline)
         except ConnectionLost as error:
             # what has read the request never responds
-            if error.code == "timeout":
+            if error.code == "timeout" and self._transport.alive():
                 raise find_rc_problem(self._transport) or error from None
             raise
 

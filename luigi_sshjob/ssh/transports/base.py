@@ -84,6 +84,9 @@ class Transport(Protocol):
     def connection_error(self, process: Process, stderr: str) -> SSHJobError:
         """The error for a session that ended too early, also from what its command wrote to stderr."""
 
+    def alive(self) -> bool:
+        """Whether there is a connection; makes none."""
+
     def connect(self) -> None:
         """Log in unless there is a connection. Raises the errors of `popen`."""
 

@@ -24,10 +24,16 @@ from luigi_sshjob.ssh.transports.login_log import LoginLog, read_login_log
 _KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
 
 
-def login_error(log: str, destination: Destination, ssh_config: str = "", *, by_hand: bool = True) -> SSHJobError:
-    """The error for what a failed login has printed, with ssh's debug messages or without; see `find_cause`."""
+def login_error(
+    log: str, destination: Destination, ssh_config: str = "", *, by_hand: bool = True, prompted: bool = False
+) -> SSHJobError:
+    """The error for what a failed login has printed, with ssh's debug messages or without; see `find_cause`.
+
+    A login that was `prompted` has sent what a person has typed.
+    """
     seen = read_login_log(log)
-    return _cause_error(find_cause(seen.evidence, by_hand=by_hand), seen, destination, ssh_config, "logging in")
+    sent = "a password was sent\n" if prompted or destination.sshpass or destination.password else ""
+    return _cause_error(find_cause(sent + seen.evidence, by_hand=by_hand), seen, destination, ssh_config, "logging in")
 
 
 def session_error(output: str, destination: Destination, ssh_config: str = "") -> SSHJobError | None:

@@ -100,7 +100,7 @@ CAUSES = (
     ),
     Cause(
         "key-file-permissions",
-        "UNPROTECTED PRIVATE KEY FILE",
+        r"UNPROTECTED PRIVATE KEY FILE[\s\S]*Permission denied",
         LoginRefused,
         "the key file may be read by others, so ssh ignores it",
         "run chmod 600 on the key file",
@@ -122,8 +122,15 @@ CAUSES = (
         "get a new one; tasks may then be run again",
     ),
     Cause(
+        "password-refused",
+        r"^a password was sent\n[\s\S]*Permission denied \([^)]*(?:password|keyboard-interactive)",
+        LoginRefused,
+        "the host has refused the password, or another response",
+        "check SSHPASS, what the password function returns, or what was typed",
+    ),
+    Cause(
         "second-factor",
-        r"partial success|Permission denied \(keyboard-interactive\)",
+        r"another factor is required|Permission denied \(keyboard-interactive\)",
         LoginNeeded,
         "the host asks for more than a key",
         "run `{login}` in a terminal on this machine: tasks wait for that; or use the transport paramiko with a "
@@ -154,7 +161,9 @@ CAUSES = (
     Cause(
         "invalid-ssh-config",
         r"Bad configuration option|bad (owner or )?permissions|extra arguments at end|bad configuration|user config"
-        r"|: line \d+: |command-line line|percent_expand|dollar_expand",
+        # not "bash: line 1: …" of a proxy
+        r"|(?m:^\S*[^\s:] line \d+: |^\S+: line \d+: (?:Bad|keyword|garbage|unsupported|missing|invalid|no ))"
+        r"|command-line line|percent_expand|dollar_expand",
         ConfigurationError,
         "invalid ssh configuration",
         "fix what ssh reports: a line of the ssh configuration, its permissions, ssh_config in [sshjob]",
@@ -184,9 +193,9 @@ CAUSES = (
     ),
     Cause(
         "not-an-ssh-server",
-        # sshd says these two things before it closes the connection
-        "in place of a version: (?!Exceeded MaxStartups|Not allowed at this time)"
-        "|banner line contains invalid|invalid format|Bad remote protocol|invalid characters|bad banner",
+        # what web, mail and file servers say; sshd may say anything before it closes a connection
+        r"in place of a version: (<|HTTP/|\d{3}[ -]|\* OK|\+OK)"
+        "|banner line contains invalid|Bad remote protocol|invalid characters|bad banner",
         LoginRefused,
         "the program at that port is not an SSH server",
         "check the port: `{ssh} true` must work on this machine",

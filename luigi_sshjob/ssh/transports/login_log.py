@@ -10,8 +10,9 @@ import dataclasses
 import re
 
 _DEBUG = re.compile(r"(?m)^(debug[123]: |OpenSSH_|Authenticated to ).*\n?")
-# debug messages that say why a login failed
-_TELLING = re.compile(r"(?m)^(?:debug1: (.*partial success.*)|Authenticated using .* with partial success.*)$")
+# a factor was accepted, and another one is required
+_PARTIAL = re.compile(r"(?m)^(?:debug1: )?Authenticated (?:using .* )?with partial success\.\r?\n?")
+FACTOR_MISSING = "the key was accepted, but another factor is required"
 ACCOUNT_REFUSED = "the key was accepted, and the connection then closed"
 # what a server sends before, or in place of, its version: HTML of a web server, the reason of an sshd that is busy
 _BANNER = re.compile(r"(?m)^debug1: kex_exchange_identification: banner line \d+: *(.*?)\r?$")
@@ -41,7 +42,7 @@ def read_login_log(log: str) -> LoginLog:
     text = strip_debug(log)
     behind_proxy = "UNKNOWN port 65535" in text
     words = (_PROXY_ENDED.sub("", text) if behind_proxy else text) or text
-    told = [match[0] for match in _TELLING.finditer(log)]
+    told = []
     banner = [line for line in _BANNER.findall(log) if line]
     if banner and "debug1: Remote protocol version" not in log[log.rfind("banner line") :]:
         told.append(f"in place of a version: {banner[0]}")
@@ -50,6 +51,8 @@ def read_login_log(log: str) -> LoginLog:
     for match in _HOP.finditer(log):
         host, port, user, bare_host, bare_port = match.groups()
         hop, since = f"{user}@{host}:{port}" if host else f"{bare_host}:{bare_port}", match.end()
+    if _PARTIAL.search(log[since:]) and "Permission denied" in words:
+        told.append(FACTOR_MISSING)
     if re.search(r"^debug1: Server accepts key: ", log[since:], re.MULTILINE) and "Connection closed by" in words:
         told.append(ACCOUNT_REFUSED)
     return LoginLog(words, "\n".join([*told, words]), hop, behind_proxy)
@@ -58,4 +61,9 @@ def read_login_log(log: str) -> LoginLog:
 def strip_debug(log: str) -> str:
     """The log of a login without debug messages and without the host's banner."""
     text = re.sub(r"(?ms)^(debug1: SSH2_MSG_SERVICE_ACCEPT received\r?\n).*?^(?=debug1: |\Z)", r"\1", log)
-    return _DEBUG.sub("", text)
+    return without_debug(text)
+
+
+def without_debug(text: str) -> str:
+    """Complete lines of a log without debug messages."""
+    return _DEBUG.sub("", _PARTIAL.sub("", text))

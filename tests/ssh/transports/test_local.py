@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
+import threading
 
 import pytest
 
@@ -80,6 +82,33 @@ def test_processes_share_a_session_and_a_killed_one_ends(home):
     process = context.Popen(["sleep 300 & sleep 300; wait"])
     process.kill()
     assert (process.wait(10), process.has_exit_status) == (255, False)
+
+
+def test_a_tunnel_passes_both_directions_at_once(home):
+    size = 8_000_000
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"x" * size)
+                while connection.recv(1 << 16):
+                    pass
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        with RemoteContext("localhost").tunnel(0, server.getsockname()[1], "127.0.0.1") as port:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                # neither side reads before it has written
+                sending = threading.Thread(target=client.sendall, args=(b"y" * size,), daemon=True)
+                sending.start()
+                received = 0
+                while received < size:
+                    received += len(client.recv(1 << 16))
+                sending.join(20)
+                assert not sending.is_alive()
+            serving.join(20)
+            assert not serving.is_alive()
 
 
 def test_an_account_without_a_login_shell_runs_commands_with_sh():

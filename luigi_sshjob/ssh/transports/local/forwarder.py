@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import socket
 import socketserver
 import threading
@@ -33,15 +32,36 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def __init__(self, local_port: int, remote: tuple[str, int]):
         self.remote = remote
-        self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] | None = set()
         super().__init__(("127.0.0.1", local_port), _Handler)
         _all.add(self)
 
+    @contextlib.contextmanager
+    def registered(self, *connections: socket.socket) -> Iterator[bool]:
+        """Until the end of the block the connections end with the tunnel. Yields whether that is still open."""
+        with self._lock:
+            if self._open is not None:
+                self._open.update(connections)
+        try:
+            yield self._open is not None
+        finally:
+            with self._lock:
+                if self._open is not None:
+                    self._open.difference_update(connections)
+
     def disconnect(self) -> None:
         """End the port and all connections through it, also the copies in a child that has just been forked."""
-        for each in (self.socket, *self.connections):
+        with self._lock:
+            connections, self._open = self._open or set(), None
+        for each in (self.socket, *connections):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def detach_after_fork(self) -> None:
+        """Close a forked child's copies: it must not keep the port open."""
+        for each in (self.socket, *(self._open or ())):
+            each.close()
 
 
 class _Handler(socketserver.BaseRequestHandler):
@@ -50,36 +70,36 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         # as sshd does, close the connection if there is nothing to connect to
-        with contextlib.suppress(OSError), socket.create_connection(self.server.remote) as remote:
-            self.server.connections.update((self.request, remote))
-            _copy_both_ways(self.request, remote)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(self.server.remote) as remote,
+            self.server.registered(self.request, remote) as is_open,
+        ):
+            if not is_open:
+                return
+            # both directions at once, because each may wait for its receiver
+            back = threading.Thread(target=_copy, args=(remote, self.request), daemon=True)
+            back.start()
+            _copy(self.request, remote)
+            back.join()
 
 
-def _copy_both_ways(one: socket.socket, other: socket.socket) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(one, selectors.EVENT_READ, other)
-        selector.register(other, selectors.EVENT_READ, one)
-        while selector.get_map():
-            for key, _ in selector.select():
-                source, target = key.fileobj, key.data
-                assert isinstance(source, socket.socket)
-                data = source.recv(_CHUNK)
-                if data:
-                    target.sendall(data)
-                else:
-                    selector.unregister(source)
-                    target.shutdown(socket.SHUT_WR)
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(_CHUNK):
+            target.sendall(data)
+    # a broken one ends both directions, an ordinary end only this one
+    for each, how in ((target, socket.SHUT_WR), (source, socket.SHUT_RD)):
+        with contextlib.suppress(OSError):
+            each.shutdown(how)
 
 
 _all: weakref.WeakSet[_Server] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    # a forked child must not keep the port open
     for server in list(_all):
-        server.socket.close()
-        for connection in list(server.connections):
-            connection.close()
+        server.detach_after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

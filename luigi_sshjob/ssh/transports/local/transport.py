@@ -93,6 +93,10 @@ class LocalTransport:
     def route(self) -> None:
         """There is no way to go."""
 
+    def alive(self) -> bool:
+        """Whether there is a connection: nothing is in between."""
+        return True
+
     def connect(self) -> None:
         """Do nothing."""
 

@@ -20,14 +20,22 @@ class MuxClient(SessionProcess):
 
     @property
     def has_exit_status(self) -> bool:
-        """Whether `returncode` came from the host; ssh itself exits with 255 if it got no status."""
-        return not (self.returncode == 255 and b"debug2: Control master terminated unexpectedly" in self._log)
+        """Whether `returncode` came from the host."""
+        return b"debug2: Received exit status from master" in self._log
+
+    @property
+    def signalled(self) -> bool:
+        """Whether the session has begun, and ended without an exit status."""
+        opened = b"debug1: mux_client_request_session: master session id" in self._log
+        return opened and self.returncode == 255 and b"debug2: Control master terminated unexpectedly" in self._log
 
     @property
     def words(self) -> str:
         """Messages of ssh, not of the command."""
         self._read_log()
-        return strip_debug(self._log.decode("utf-8", "replace"))
+        text = strip_debug(self._log.decode("utf-8", "replace"))
+        # with the option tty, and no error
+        return text.replace("Pseudo-terminal will not be allocated because stdin is not a terminal.", "").strip()
 
     def _finish(self) -> None:
         self._read_log()

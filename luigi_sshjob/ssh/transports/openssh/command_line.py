@@ -38,7 +38,7 @@ def address_options(destination: Destination) -> list[str]:
     """The options of a login on the destination; its name is not among them."""
     words = ["-p", str(destination.port)] if destination.port else []
     if destination.key_file:
-        # only that key: a server counts each one, and locks the account after some
+        # not those of the agent: a server counts each one, and locks the account after some
         words += ["-i", literal(destination.key_file), "-o", "IdentitiesOnly=yes"]
     if destination.no_host_key_check:
         words += ["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no"]

@@ -117,9 +117,14 @@ class ControlMaster:
         """
         if self.alive():
             return False
-        self._logins.by_hand(self.alive, lambda: self._login(keep).run_in_terminal())
-        self._record(keep)
+        self._logins.by_hand(self.alive, lambda: self._log_in_by_hand(keep))
         return True
+
+    def _log_in_by_hand(self, keep: int) -> None:
+        self._login(keep).run_in_terminal()
+        if not self.alive():
+            raise login_error("", self.destination, self.settings.ssh_config)
+        self._record(keep)
 
     def _log_in(self) -> LoginInfo:
         info = self._login(self.control_persist).run()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterable
@@ -15,15 +16,14 @@ from typing import Any
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.runtime_dir import private_opener
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 from luigi_sshjob.ssh.transports.openssh.command_line import address_options
+from luigi_sshjob.ssh.transports.openssh.login_config import config_files
 from luigi_sshjob.ssh.transports.session_process import spawn
 
-# where ssh looks without ssh_config; also a file that is missing now may matter later
-_DEFAULT = ("~/.ssh/config", "/etc/ssh/ssh_config")
 _READ = re.compile(r"(?m)^debug1: Reading configuration data (.*?)\r?$")
 _NO_MATCH = re.compile(r"(?m)^debug1: .* line \d+: include (.*) matched no files\r?$")
 
@@ -87,9 +87,25 @@ def _run_ssh(destination: Destination, settings: Settings, *options: str) -> tup
     words = ["-F", settings.ssh_config] if settings.ssh_config else []
     argv = ["ssh", "-G", *options, *words, *address_options(destination), destination.reference]
     process: subprocess.Popen[bytes] = spawn(
-        destination, subprocess.Popen, argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        destination,
+        subprocess.Popen,
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
-    output, log = (text.decode("utf-8", "surrogateescape") for text in process.communicate())
+    try:
+        # commands of Match exec may hang
+        streams = process.communicate(timeout=settings.connect_timeout + settings.request_timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise HostUnreachable(
+            "ssh has not read its configuration in time",
+            host=str(destination),
+            next_step="check the commands of Match exec in the ssh configuration: `ssh -G` runs them",
+        ) from None
+    output, log = (text.decode("utf-8", "surrogateescape") for text in streams)
     if process.returncode != 0:
         raise login_error(log, destination, settings.ssh_config)
     return output, log
@@ -97,7 +113,8 @@ def _run_ssh(destination: Destination, settings: Settings, *options: str) -> tup
 
 def _files(log: str, settings: Settings) -> set[str]:
     """The files that were read, and the directories in which an Include may find another one."""
-    files = {*_READ.findall(log), *([settings.ssh_config] if settings.ssh_config else _DEFAULT)}
+    # also a file that is missing now may matter later
+    files = {*_READ.findall(log), *config_files(settings)}
     return files | {os.path.dirname(path) for path in [*files, *_NO_MATCH.findall(log)]}
 
 

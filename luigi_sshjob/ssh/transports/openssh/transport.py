@@ -113,6 +113,10 @@ class OpenSSHTransport:
             through=through if jump == "none" else f"the jump host {jump}",
         )
 
+    def alive(self) -> bool:
+        """Whether there is a master."""
+        return self.master.alive()
+
     def connect(self) -> None:
         """Log in unless there is a master."""
         self.master.connect()
@@ -153,7 +157,7 @@ class OpenSSHTransport:
         # Also with an exit status: the master sends that to the client, and writes the output into the client's pipe
         # directly. If it dies while that pipe is full, status 0 comes with truncated output (OpenSSH 9.2).
         lives = process.master == self.master.identity() is not None
-        ended = process.has_exit_status or not process.words
+        ended = process.has_exit_status or process.signalled
         return None if lives and ended else self.connection_error(process, stderr)
 
     def connection_error(self, process: Process, stderr: str) -> SSHJobError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -103,22 +104,22 @@ class Authentication(AuthStrategy):
             public = _public_key(path)
             used.add(public)
             if public in by_text:
-                yield f"{path} (agent)", by_text[public]
+                yield from self._with_certificates(path, f"{path} (agent)", by_text[public])
             elif key := self._load_key(path):
-                yield from self._with_certificates(path, key)
+                yield from self._with_certificates(path, path, key)
         if not self._config.identities_only:
             for text, key in by_text.items():
                 if text not in used:
                     yield f"{key.comment or key.get_name()} (agent)", key
 
-    def _with_certificates(self, path: str, key: paramiko.PKey) -> Iterator[tuple[str, paramiko.PKey]]:
+    def _with_certificates(self, path: str, name: str, key: paramiko.PKey) -> Iterator[tuple[str, paramiko.PKey]]:
         """The key with each of its certificates, then alone."""
         for certificate in (f"{path}-cert.pub", *self._config.certificates):
             if reason := expired(certificate):
                 self._tried.append(f"{certificate} ({reason})")
-            elif certified := _certified(path, certificate):
+            elif certified := _certified(key, certificate):
                 yield certificate, certified
-        yield path, key
+        yield name, key
 
     def _load_key(self, path: str) -> paramiko.PKey | None:
         if not os.path.exists(path):
@@ -133,14 +134,14 @@ class Authentication(AuthStrategy):
             return None
 
 
-def _certified(path: str, certificate: str) -> paramiko.PKey | None:
-    """Another copy of the key, with a certificate; None if there is none, or it is of another key."""
+def _certified(key: paramiko.PKey, certificate: str) -> paramiko.PKey | None:
+    """A copy of the key with a certificate; None if there is none, or it is of another key."""
     if not os.path.exists(certificate):
         return None
+    certified = copy.copy(key)
     try:
-        certified = paramiko.PKey.from_path(path)
         certified.load_certificate(certificate)
-    except (paramiko.SSHException, UnknownKeyType, OSError, ValueError):
+    except (paramiko.SSHException, OSError, ValueError):
         return None
     return certified
 

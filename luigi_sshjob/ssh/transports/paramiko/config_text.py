@@ -20,10 +20,10 @@ _DEPTH = 16
 _FOR_ALL = "Host *"
 
 
-def read_config_text(ssh_config: str, host: str) -> str:
+def read_config_text(ssh_config: str, host: str, *, system: bool = True) -> str:
     """The text of `ssh_config`, or of the files that ssh reads by default. Raises `ConfigurationError`."""
     lines: list[str] = []
-    for name in [ssh_config] if ssh_config else [_USERS, _SYSTEMS]:
+    for name in [ssh_config] if ssh_config else [_USERS, _SYSTEMS][: 1 + system]:
         path = os.path.expanduser(name)
         # a relative Include of the user's file is there, wherever that file is
         folder = os.path.dirname(os.path.expanduser(_SYSTEMS if name == _SYSTEMS else _USERS))

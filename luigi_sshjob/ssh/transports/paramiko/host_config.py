@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 
 import paramiko
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
+from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.local.runtime_dir import local_username
 from luigi_sshjob.ssh.transports.error_mapping import key_file_missing
 from luigi_sshjob.ssh.transports.paramiko.config_text import invalid_config, read_config_text
+
+logger = logging.getLogger("luigi-interface")
 
 _USER_KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 _GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
@@ -66,10 +70,31 @@ def load_host_config(destination: Destination, settings: Settings) -> HostConfig
     )
 
 
+def config_text(settings: Settings, destination: Destination) -> str:
+    """The text of the configuration files. Raises `ConfigurationError`, but not for the system's file."""
+    try:
+        return read_config_text(settings.ssh_config, str(destination))
+    except ConfigurationError:
+        if settings.ssh_config:
+            raise
+        return read_config_text("", str(destination), system=False)
+
+
 def _read_options(settings: Settings, destination: Destination) -> paramiko.SSHConfigDict:
     try:
-        config = paramiko.SSHConfig.from_text(read_config_text(settings.ssh_config, str(destination)))
-        return config.lookup(destination.host)
+        return _lookup(config_text(settings, destination), destination)
+    except ConfigurationError as error:
+        if settings.ssh_config:
+            raise
+        # some systems have what paramiko does not know, such as `Match final all`
+        options = _lookup(read_config_text("", str(destination), system=False), destination)
+        logger.warning("%s: paramiko ignores /etc/ssh/ssh_config: %s", destination, error.problem)
+        return options
+
+
+def _lookup(text: str, destination: Destination) -> paramiko.SSHConfigDict:
+    try:
+        return paramiko.SSHConfig.from_text(text).lookup(destination.host)
     except paramiko.ConfigParseError as error:
         raise invalid_config(str(error), str(destination)) from error
     except ImportError as error:

@@ -26,9 +26,8 @@ from luigi_sshjob.ssh.transports.error_mapping import connection_lost
 from luigi_sshjob.ssh.transports.login import LoginCoordinator
 from luigi_sshjob.ssh.transports.login_info import LoginInfo, Route, known_hosts_name
 from luigi_sshjob.ssh.transports.paramiko.channel_process import ChannelProcess
-from luigi_sshjob.ssh.transports.paramiko.config_text import read_config_text
 from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection
-from luigi_sshjob.ssh.transports.paramiko.host_config import load_host_config
+from luigi_sshjob.ssh.transports.paramiko.host_config import config_text, load_host_config
 from luigi_sshjob.ssh.transports.paramiko.login import log_in
 from luigi_sshjob.ssh.transports.paramiko.pipes import Streams
 from luigi_sshjob.ssh.transports.paramiko.tunnel import tunnel
@@ -52,7 +51,7 @@ class ParamikoTransport:
         self.destination = destination
         self.settings = settings
         self.directory = runtime_dir(settings.runtime_dir)
-        self.key = destination.key("paramiko", read_config_text(settings.ssh_config, str(destination)))
+        self.key = destination.key("paramiko", config_text(settings, destination))
         self.session_limiter = SessionLimiter(self.directory, self.key, settings.max_sessions)
         self._logins = LoginCoordinator(self.directory, self.key, destination, settings)
         self._connection: ParamikoConnection | None = None
@@ -125,7 +124,7 @@ class ParamikoTransport:
 
     def connect_verbose(self) -> LoginInfo:
         """Log in unless this process has a connection."""
-        alive, began = self._alive(), time.monotonic()
+        alive, began = self.alive(), time.monotonic()
         return self._connected().login_info(None if alive else time.monotonic() - began)
 
     @contextlib.contextmanager
@@ -179,12 +178,13 @@ class ParamikoTransport:
 
     def _connected(self) -> ParamikoConnection:
         with self._lock:
-            if not self._alive():
-                self._logins.ensure(self._alive, self._log_in)
+            if not self.alive():
+                self._logins.ensure(self.alive, self._log_in)
             assert self._connection is not None
             return self._connection
 
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Whether this process has a connection."""
         return self._connection is not None and self._connection.alive
 
     def _log_in(self) -> None:
