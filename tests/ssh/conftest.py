@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from support import processes
 from support.settings import configure
 
 
@@ -17,3 +18,15 @@ def refused_key(host, luigi_cfg, tmp_path):
     path = tmp_path / "refused_config"
     path.write_text(host.ssh_config.read_text().replace(str(host.key_file), str(other)))
     configure(ssh_config=path)
+
+
+@pytest.fixture
+def agent(tmp_path, monkeypatch):
+    """An ssh-agent of the test's own."""
+    path = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+    processes.wait_until(path.exists, "the agent")
+    yield
+    process.terminate()
+    process.wait()

@@ -54,6 +54,10 @@ def test_match_exec_runs_once_not_in_each_process_and_for_each_command(host, lui
     assert in_processes(4, context) == [b"hi\n"] * 4
     # once to see whether the connection may be shared, and once in the login
     assert (tmp_path / "ledger").read_text() == "x\nx\n"
+    # as known_hosts and the sockets of connections do in ~/.ssh
+    luigi_cfg.path.with_name("unrelated").touch()
+    assert in_processes(1, context) == [b"hi\n"]
+    assert (tmp_path / "ledger").read_text() == "x\nx\n"
 
 
 def test_a_hanging_match_exec_does_not_hang_the_process(host, luigi_cfg):

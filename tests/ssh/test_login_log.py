@@ -37,6 +37,13 @@ ENDED = "kex_exchange_identification: Connection closed by remote host\nConnecti
             "the host does not let the account in at the moment: going down for maintenance; Connection closed",
         ),
         (
+            f"{GATE}debug1: Authentications that can continue: password\ndebug1: Next authentication method: password\n"
+            "going down for maintenance\n\nConnection closed by 10.0.0.1 port 22\n",
+            HostUnreachable,
+            "account-refused",
+            "the host does not let the account in at the moment: going down for maintenance; Connection closed",
+        ),
+        (
             f"{GATE}{BANNER}{KEYS}Connection closed by 10.0.0.1 port 22\n",
             HostUnreachable,
             "connection-dropped",

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from luigi_sshjob import RemoteContext
-from luigi_sshjob.errors import LoginRefused
+from luigi_sshjob.errors import HostUnreachable, LoginRefused
 
 pytestmark = pytest.mark.needs_docker
 
@@ -37,3 +37,13 @@ def test_a_graphical_prompt_does_not_replace_the_password(password_host, monkeyp
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SSHPASS", "four words of it")
     assert RemoteContext(password_host.alias, sshpass=True).check_output(["echo in"]) == b"in\n"
+
+
+def test_maintenance_is_named_after_a_right_password_too(password_host, monkeypatch):
+    password_host.run("sh", "-c", "echo back at noon >/etc/nologin", user="root")
+    monkeypatch.setenv("SSHPASS", "four words of it")
+    before = password_host.log_text().count("Connection from")
+    with pytest.raises(HostUnreachable, match="does not let the account in at the moment: back at noon") as caught:
+        RemoteContext(password_host.alias, sshpass=True).check_output(["true"])
+    assert caught.value.code == "account-refused"
+    assert password_host.log_text().count("Connection from") - before == 1

@@ -11,7 +11,6 @@ import pytest
 from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.errors import HostUnreachable, LoginRefused
 
-from support import processes
 from support.settings import add_ssh_config, configure
 
 pytestmark = pytest.mark.needs_docker
@@ -64,32 +63,24 @@ def test_a_refusal_is_one_failed_login_and_names_its_cause(special_bench, luigi_
     assert host.log_text().count("Connection from") - before == 1
 
 
-def test_an_agent_with_many_keys_is_one_failed_login_and_key_file_helps(special_bench, tmp_path, monkeypatch):
+def test_an_agent_with_many_keys_is_one_failed_login_and_key_file_helps(special_bench, tmp_path, agent):
     host = special_bench().host
     host.configure_sshd("MaxAuthTries 3", first=True)
-    sock = tmp_path / "agent"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", sock], stdout=subprocess.DEVNULL)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(sock))
-    processes.wait_until(sock.exists, "the agent")
-    try:
-        for number in range(6):
-            key = tmp_path / f"key{number}"
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-            subprocess.run(["ssh-add", "-q", key], check=True, stdin=subprocess.DEVNULL)
-        path = tmp_path / "config"
-        path.write_text(host.ssh_config.read_text().replace("IdentitiesOnly yes", "IdentitiesOnly no"))
-        configure(ssh_config=path)
-        before = host.log_text().count("Connection from")
-        with pytest.raises(LoginRefused, match="too many keys were tried") as caught:
-            RemoteContext(host.alias).check_output(["true"])
-        assert caught.value.code == "too-many-keys"
-        assert "set key_file" in caught.value.next_step
-        assert host.log_text().count("Connection from") - before == 1
-        context = RemoteContext(host.alias, key_file=str(host.key_file))
-        assert context.check_output(["echo in"]) == b"in\n"
-    finally:
-        agent.terminate()
-        agent.wait()
+    for number in range(6):
+        key = tmp_path / f"key{number}"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        subprocess.run(["ssh-add", "-q", key], check=True, stdin=subprocess.DEVNULL)
+    path = tmp_path / "config"
+    path.write_text(host.ssh_config.read_text().replace("IdentitiesOnly yes", "IdentitiesOnly no"))
+    configure(ssh_config=path)
+    before = host.log_text().count("Connection from")
+    with pytest.raises(LoginRefused, match="too many keys were tried") as caught:
+        RemoteContext(host.alias).check_output(["true"])
+    assert caught.value.code == "too-many-keys"
+    assert "set key_file" in caught.value.next_step
+    assert host.log_text().count("Connection from") - before == 1
+    context = RemoteContext(host.alias, key_file=str(host.key_file))
+    assert context.check_output(["echo in"]) == b"in\n"
 
 
 def test_a_key_that_others_may_read_is_named(host, luigi_cfg, tmp_path):

@@ -186,7 +186,7 @@ CAUSES = (
     ),
     Cause(
         "account-refused",
-        "the key was accepted, and the connection then closed",
+        "the connection was closed in answer to a login",
         HostUnreachable,
         "the host does not let the account in at the moment",
         "wait, if the host is in maintenance, or ask the administrator of {hop}; jobs on the host keep running",

@@ -13,7 +13,11 @@ _DEBUG = re.compile(r"(?m)^(debug[123]: |OpenSSH_|Authenticated to ).*\n?")
 # a factor was accepted, and another one is required
 _PARTIAL = re.compile(r"(?m)^(?:debug1: )?Authenticated (?:using .* )?with partial success\.\r?\n?")
 FACTOR_MISSING = "the key was accepted, but another factor is required"
-ACCOUNT_REFUSED = "the key was accepted, and the connection then closed"
+ACCOUNT_REFUSED = "the connection was closed in answer to a login"
+_REFUSED = "debug1: Authentications that can continue"
+_ATTEMPT = re.compile(
+    r"(?m)^debug1: (?:Server accepts key: |Next authentication method: (?:password|keyboard-interactive|gssapi))"
+)
 # what a server sends before, or in place of, its version: HTML of a web server, the reason of an sshd that is busy
 _BANNER = re.compile(r"(?m)^debug1: kex_exchange_identification: banner line \d+: *(.*?)\r?$")
 _HOP = re.compile(r"(?m)^debug1: (?:Authenticating to (\S+):(\d+) as '([^']*)'|Connecting to (\S+) .*port (\d+))")
@@ -53,7 +57,8 @@ def read_login_log(log: str) -> LoginLog:
         hop, since = f"{user}@{host}:{port}" if host else f"{bare_host}:{bare_port}", match.end()
     if _PARTIAL.search(log[since:]) and "Permission denied" in words:
         told.append(FACTOR_MISSING)
-    if re.search(r"^debug1: Server accepts key: ", log[since:], re.MULTILINE) and "Connection closed by" in words:
+    answered = log[max(since, log.rfind(_REFUSED)) :]
+    if _ATTEMPT.search(answered) and "Connection closed by" in words:
         told.append(ACCOUNT_REFUSED)
     return LoginLog(words, "\n".join([*told, words]), hop, behind_proxy)
 

@@ -61,6 +61,17 @@ def test_a_certificate_file_of_the_configuration_is_used(certified_host, authori
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
 
 
+def test_a_certificate_that_only_the_agent_holds_is_used(certified_host, authority, agent, tmp_path):
+    host = certified_host
+    sign(authority, host.key_file, "job", "-V", "+1h")
+    subprocess.run(["ssh-add", "-q", host.key_file], check=True, stdin=subprocess.DEVNULL)
+    path = tmp_path / "config"
+    path.write_text(host.ssh_config.read_text().replace(str(host.key_file), "/no/key").replace("sOnly yes", "sOnly no"))
+    configure(ssh_config=path)
+    (host.root / f"{host.key_file.name}-cert.pub").unlink()
+    assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
+
+
 def test_a_host_certificate_is_trusted_or_the_error_says_that_paramiko_cannot(
     special_bench, authority, transport, tmp_path
 ):

@@ -79,18 +79,6 @@ def test_sshpass_responds_to_keyboard_interactive_prompts(password_host):
     assert RemoteContext(password_host.alias, sshpass=True).check_output(["id -un"]) == b"job\n"
 
 
-@pytest.fixture
-def agent(tmp_path, monkeypatch):
-    """An ssh-agent of the test's own."""
-    path = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-    processes.wait_until(path.exists, "the agent")
-    yield
-    process.terminate()
-    process.wait()
-
-
 def new_key(host, path: Path, kind: str, passphrase: str = "") -> Path:
     """A key that the host accepts."""
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", path], check=True)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
-import re
 from pathlib import Path
 
 from luigi_sshjob.config import Settings
-
-_SYSTEMS = "/etc/ssh/ssh_config"
-_INCLUDE = re.compile(r"(\s*include\b\s*=?\s*)(.*)", re.IGNORECASE)
+from luigi_sshjob.ssh.transports.config_files import INCLUDE, SYSTEMS, config_files, include_patterns
 
 
-def config_files(settings: Settings) -> list[str]:
-    """The files that ssh reads, in its order: `ssh_config`, or else that of the account and that of the system."""
-    if settings.ssh_config:
-        return [os.path.abspath(os.path.expanduser(settings.ssh_config))]
-    # not $HOME, which ssh does not follow
-    return [os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".ssh", "config"), _SYSTEMS]
+def account_home() -> str:
+    """The home directory for ssh, which does not follow $HOME."""
+    return pwd.getpwuid(os.getuid()).pw_dir
 
 
 def login_config(settings: Settings, *, password: bool = False, by_hand: bool = False) -> str:
@@ -36,7 +31,7 @@ def login_config(settings: Settings, *, password: bool = False, by_hand: bool = 
         # nothing else is to run when the login has been made
         "PermitLocalCommand no",
     ]
-    return "\n".join([*lines, *map(_text, config_files(settings))]) + "\n"
+    return "\n".join([*lines, *map(_text, config_files(settings.ssh_config, account_home()))]) + "\n"
 
 
 def _text(path: str) -> str:
@@ -45,21 +40,17 @@ def _text(path: str) -> str:
     except OSError:
         # ssh -G has complained before, if it matters
         return ""
-    if path == _SYSTEMS:
+    if path == SYSTEMS:
+        # in another file it would be below ~/.ssh
         text = "\n".join(map(_absolute_include, text.splitlines()))
     # each file begins outside of any Host
     return f"Host *\n{text}"
 
 
 def _absolute_include(line: str) -> str:
-    """A relative Include of the system's file is below its directory, that of a user's file below ~/.ssh."""
-    match = _INCLUDE.fullmatch(line)
-    if not match:
-        return line
-    words = [word if word.lstrip('"').startswith(("/", "~")) else _below_etc(word) for word in match[2].split()]
-    return match[1] + " ".join(words)
-
-
-def _below_etc(word: str) -> str:
-    quote = '"' if word.startswith('"') else ""
-    return f"{quote}{os.path.dirname(_SYSTEMS)}/{word.removeprefix(quote)}"
+    if match := INCLUDE.fullmatch(line):
+        # ssh -G has complained before
+        with contextlib.suppress(ValueError):
+            patterns = include_patterns(match[2], SYSTEMS, account_home())
+            return match[1] + " ".join(f'"{pattern}"' for pattern in patterns)
+    return line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.runtime_dir import private_opener
+from luigi_sshjob.ssh.transports.config_files import INCLUDE, config_files, include_patterns
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 from luigi_sshjob.ssh.transports.openssh.command_line import address_options
-from luigi_sshjob.ssh.transports.openssh.login_config import config_files
+from luigi_sshjob.ssh.transports.openssh.login_config import account_home
 from luigi_sshjob.ssh.transports.session_process import spawn
 
 _READ = re.compile(r"(?m)^debug1: Reading configuration data (.*?)\r?$")
-_NO_MATCH = re.compile(r"(?m)^debug1: .* line \d+: include (.*) matched no files\r?$")
+# what ssh expands in an Include
+_TOKEN = re.compile(r"%.|\$\{\w+\}")
 
 
 def resolved_config(destination: Destination, settings: Settings) -> dict[str, str]:
@@ -57,7 +60,7 @@ def config_fingerprint(destination: Destination, settings: Settings, directory: 
 def _known_fingerprint(path: Path) -> str | None:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         known = json.loads(path.read_text("utf-8"))
-        if known["files"] == _state(known["files"]):
+        if known["files"] == _state(known["files"]) and known["includes"] == _matches(known["includes"]):
             return str(known["fingerprint"])
     return None
 
@@ -65,9 +68,11 @@ def _known_fingerprint(path: Path) -> str | None:
 def _new_fingerprint(destination: Destination, settings: Settings, path: Path) -> str:
     output, log = _run_ssh(destination, settings, "-v")
     fingerprint = hashlib.sha256(output.encode("utf-8", "surrogateescape")).hexdigest()
-    content = json.dumps({"files": _state(_files(log, settings)), "fingerprint": fingerprint})
+    # also a file that is missing now may matter later
+    files = {*_READ.findall(log), *config_files(settings.ssh_config, account_home())}
+    known = {"files": _state(files), "includes": _matches(_patterns(files)), "fingerprint": fingerprint}
     with open(path, "w", encoding="utf-8", opener=private_opener) as file:
-        file.write(content)
+        json.dump(known, file)
     return fingerprint
 
 
@@ -111,11 +116,17 @@ def _run_ssh(destination: Destination, settings: Settings, *options: str) -> tup
     return output, log
 
 
-def _files(log: str, settings: Settings) -> set[str]:
-    """The files that were read, and the directories in which an Include may find another one."""
-    # also a file that is missing now may matter later
-    files = {*_READ.findall(log), *config_files(settings)}
-    return files | {os.path.dirname(path) for path in [*files, *_NO_MATCH.findall(log)]}
+def _patterns(files: Iterable[str]) -> Iterator[str]:
+    """Of the files' Include lines: a new file that one matches may change the configuration."""
+    for path in files:
+        with contextlib.suppress(OSError, ValueError):
+            for line in Path(path).read_text("utf-8", "surrogateescape").splitlines():
+                if match := INCLUDE.fullmatch(line):
+                    yield from include_patterns(_TOKEN.sub("*", match[2]), path, account_home())
+
+
+def _matches(patterns: Iterable[str]) -> dict[str, list[str]]:
+    return {pattern: sorted(glob.glob(pattern)) for pattern in patterns}
 
 
 def _state(files: Iterable[str]) -> dict[str, Any]:
@@ -124,7 +135,7 @@ def _state(files: Iterable[str]) -> dict[str, Any]:
 
 def _stat(path: str) -> list[int] | None:
     try:
-        status = os.stat(os.path.expanduser(path) or ".")
+        status = os.stat(path)
     except OSError:
         return None
     return [status.st_ino, status.st_mtime_ns, status.st_size]

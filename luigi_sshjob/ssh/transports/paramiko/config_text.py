@@ -6,14 +6,12 @@ import dataclasses
 import glob
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.ssh.transports.config_files import INCLUDE, SYSTEMS, config_files, include_patterns
 
-_USERS, _SYSTEMS = "~/.ssh/config", "/etc/ssh/ssh_config"
-_INCLUDE = re.compile(r"\s*include\b\s*=?(.*)", re.IGNORECASE)
 _BLOCK = re.compile(r"\s*(?:host|match)\b\s*=?\s*(.*)", re.IGNORECASE)
 # ssh_config(5): readconf.c has the same limit
 _DEPTH = 16
@@ -23,12 +21,13 @@ _FOR_ALL = "Host *"
 def read_config_text(ssh_config: str, host: str, *, system: bool = True) -> str:
     """The text of `ssh_config`, or of the files that ssh reads by default. Raises `ConfigurationError`."""
     lines: list[str] = []
-    for name in [ssh_config] if ssh_config else [_USERS, _SYSTEMS][: 1 + system]:
-        path = os.path.expanduser(name)
-        # a relative Include of the user's file is there, wherever that file is
-        folder = os.path.dirname(os.path.expanduser(_SYSTEMS if name == _SYSTEMS else _USERS))
+    # an account without an entry in the user database has HOME alone
+    home = os.path.expanduser("~")
+    for path in config_files(ssh_config, home):
+        if path == SYSTEMS and not system:
+            continue
         try:
-            lines += [_FOR_ALL, *_Files(folder, host).read(path)]
+            lines += [_FOR_ALL, *_Files(path, home, host).read(path)]
         except FileNotFoundError as error:
             if ssh_config or error.filename != path:
                 raise invalid_config(f"{error.filename}: file not found", host) from error
@@ -41,7 +40,8 @@ def read_config_text(ssh_config: str, host: str, *, system: bool = True) -> str:
 class _Files:
     """A file and those it includes."""
 
-    folder: str
+    first: str
+    home: str
     host: str
 
     def read(self, path: str, depth: int = _DEPTH, enclosing: str = _FOR_ALL) -> Iterator[str]:
@@ -54,8 +54,8 @@ class _Files:
                     problem = f"{path} has a Host or Match, but its Include is in one; paramiko cannot combine them"
                     raise invalid_config(problem, self.host)
                 block = _FOR_ALL if match[1].strip().lower() in ("*", "all") else line
-            if match := _INCLUDE.match(line):
-                for included in self._included(match[1]):
+            if match := INCLUDE.fullmatch(line):
+                for included in self._included(match[2]):
                     yield from self.read(included, depth - 1, block)
                     # what follows belongs to the block in which the Include is
                     yield block
@@ -63,11 +63,11 @@ class _Files:
                 yield line
 
     def _included(self, words: str) -> Iterator[str]:
-        for word in shlex.split(words):
-            if "%" in word or "$" in word:
-                problem = f"Include {word}: paramiko does not expand it, so write the path in full"
-                raise invalid_config(problem, self.host)
-            yield from sorted(glob.glob(os.path.join(self.folder, os.path.expanduser(word))))
+        if "%" in words or "$" in words:
+            problem = f"Include {words}: paramiko does not expand it, so write the path in full"
+            raise invalid_config(problem, self.host)
+        for pattern in include_patterns(words, self.first, self.home):
+            yield from sorted(glob.glob(pattern))
 
 
 def invalid_config(problem: str, host: str) -> ConfigurationError:
