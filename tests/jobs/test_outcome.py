@@ -106,7 +106,7 @@ def test_a_time_limit_is_not_over_because_somebody_ended_a_sleep(bench):
 def test_a_time_limit_is_enforced_without_a_connection(bench):
     job = bench.submit("exec sleep 300", time_limit=2, kill_grace=1).job
     bench.client._connection.transport.close()
-    processes.wait_until(lambda: not bench.running("supervise.sh"), "the end of the job")
+    bench.wait_for_file(f"{job.directory}/exit_record")
     assert not bench.running("sleep 300")
     outcome = bench.client.status(job).outcome
     assert (outcome.state, outcome.signal) == ("timed_out", "TERM")

@@ -41,6 +41,7 @@ def test_a_graphical_prompt_does_not_replace_the_password(password_host, monkeyp
 
 def test_maintenance_is_named_after_a_right_password_too(password_host, monkeypatch):
     password_host.run("sh", "-c", "echo back at noon >/etc/nologin", user="root")
+    password_host.configure_sshd("KbdInteractiveAuthentication no", first=True)
     monkeypatch.setenv("SSHPASS", "four words of it")
     before = password_host.log_text().count("Connection from")
     with pytest.raises(HostUnreachable, match="does not let the account in at the moment: back at noon") as caught:
