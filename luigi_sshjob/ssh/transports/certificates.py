@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 
+from luigi_sshjob.ssh.local.starting import starting
+
 # the path of a key; its certificate is next to it, or is that file itself (CertificateFile)
 _OFFERED = re.compile(r"(?m)^debug1: Offering public key: (.+) [A-Z0-9-]+-CERT SHA256:")
 _VALID = re.compile(r"(?m)^\s+Valid: .*\bto (\S+)$")
@@ -30,7 +32,11 @@ def expired(path: str) -> str:
 def _valid_until(path: str) -> str:
     argv = ["ssh-keygen", "-L", "-f", path]
     try:
-        shown = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout
+        with starting:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        shown, _ = process.communicate()
     except FileNotFoundError:
         return ""
     match = _VALID.search(shown.decode("utf-8", "replace"))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.local.starting import starting
 from luigi_sshjob.ssh.transports.error_mapping import program_missing
 
 AnyProcess = TypeVar("AnyProcess", bound="subprocess.Popen[Any]")
@@ -49,7 +50,7 @@ def spawn(destination: Destination, kind: type[AnyProcess], argv: list[str], **k
     (spotify/luigi#2349).
     """
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    with translate_os_errors(f"starting {argv[0]}", host=str(destination)):
+    with translate_os_errors(f"starting {argv[0]}", host=str(destination)), starting:
         try:
             return kind(argv, **kwargs)
         except FileNotFoundError as error:

@@ -1,0 +1,44 @@
+"""Programs are started by one thread while another one forks, as Luigi's worker does for each task."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+
+from luigi_sshjob.destination import Destination
+from luigi_sshjob.ssh.transports.session_process import spawn
+
+
+def test_a_process_that_is_forked_meanwhile_does_not_delay_the_start_of_a_program():
+    count = 300
+    started: list[int] = []
+
+    def start() -> None:
+        for _ in range(count):
+            with spawn(Destination("host"), subprocess.Popen, ["true"]) as process:
+                started.append(process.wait())
+
+    starter = threading.Thread(target=start, daemon=True)
+    waiting, release = os.pipe()
+    children = []
+    starter.start()
+    try:
+        while starter.is_alive() and len(children) < count:
+            pid = os.fork()
+            if pid == 0:
+                # as a task that waits for its host
+                os.close(release)
+                os.read(waiting, 1)
+                os._exit(0)
+            children.append(pid)
+        starter.join(30)
+        assert started == [0] * count
+    finally:
+        os.close(release)
+        for pid in children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        os.close(waiting)
+        starter.join(10)
