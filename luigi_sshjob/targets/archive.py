@@ -14,6 +14,7 @@ from typing import Any
 from luigi_sshjob.errors import LocalFileError
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.local.starting import start
 from luigi_sshjob.ssh.transports.error_mapping import program_missing
 from luigi_sshjob.targets.progress import Progress
 from luigi_sshjob.targets.streams import CHUNK, RemoteReader, RemoteWriter, enlarge_pipe
@@ -72,7 +73,8 @@ def _tar(
     environment = {name: value for name, value in os.environ.items() if name != "TAR_OPTIONS"}
     with tempfile.TemporaryFile() as errors:
         try:
-            process = subprocess.Popen(["tar", *arguments], stdin=stdin, stdout=stdout, stderr=errors, env=environment)
+            options: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": errors, "env": environment}
+            process = start(subprocess.Popen, ["tar", *arguments], **options)
         except FileNotFoundError as error:
             raise program_missing("tar", host) from error
         with process:

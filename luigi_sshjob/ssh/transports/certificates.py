@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 
-from luigi_sshjob.ssh.local.starting import starting
+from luigi_sshjob.ssh.local.starting import start
 
 # the path of a key; its certificate is next to it, or is that file itself (CertificateFile)
 _OFFERED = re.compile(r"(?m)^debug1: Offering public key: (.+) [A-Z0-9-]+-CERT SHA256:")
@@ -32,11 +32,8 @@ def expired(path: str) -> str:
 def _valid_until(path: str) -> str:
     argv = ["ssh-keygen", "-L", "-f", path]
     try:
-        with starting:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-        shown, _ = process.communicate()
+        silent = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        shown, _ = start(subprocess.Popen, argv, stdout=subprocess.PIPE, **silent).communicate()
     except FileNotFoundError:
         return ""
     match = _VALID.search(shown.decode("utf-8", "replace"))

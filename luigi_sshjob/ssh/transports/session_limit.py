@@ -7,8 +7,10 @@ itself cannot, as ssh closes every inherited descriptor (closefrom(3) in its mai
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from luigi_sshjob.errors import HostUnreachable
@@ -62,6 +64,16 @@ class SessionLimiter:
             host=host,
             next_step="try again, or raise max_sessions in [sshjob] if the server's MaxSessions allows it",
         )
+
+    @contextlib.contextmanager
+    def slot(self, *, deadline: float, host: str) -> Iterator[FileLock]:
+        """A slot, as `acquire`, for the session that the block opens; given back if the block raises."""
+        slot = self.acquire(deadline=deadline, host=host)
+        try:
+            yield slot
+        except BaseException:
+            slot.release(remove=True)
+            raise
 
     def learn_limit(self) -> None:
         """Take the number of slots in use as the server's limit; call it after the refused one was released."""

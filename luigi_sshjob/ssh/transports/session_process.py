@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any, TypeVar
+from typing import Any
 
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.ssh.local.file_lock import FileLock
-from luigi_sshjob.ssh.local.starting import starting
+from luigi_sshjob.ssh.local.starting import AnyProcess, start
 from luigi_sshjob.ssh.transports.error_mapping import program_missing
-
-AnyProcess = TypeVar("AnyProcess", bound="subprocess.Popen[Any]")
 
 
 class SessionProcess(subprocess.Popen[Any]):
@@ -50,8 +48,8 @@ def spawn(destination: Destination, kind: type[AnyProcess], argv: list[str], **k
     (spotify/luigi#2349).
     """
     kwargs.setdefault("stdin", subprocess.DEVNULL)
-    with translate_os_errors(f"starting {argv[0]}", host=str(destination)), starting:
+    with translate_os_errors(f"starting {argv[0]}", host=str(destination)):
         try:
-            return kind(argv, **kwargs)
+            return start(kind, argv, **kwargs)
         except FileNotFoundError as error:
             raise program_missing(argv[0], str(destination)) from error

@@ -55,15 +55,11 @@ class LocalTransport:
     ) -> LocalSession:
         """Start the account's login shell. Raises `HostUnreachable` if no session is free until `deadline`."""
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
-        slot = (session_limiter or self.session_limiter).acquire(deadline=until, host=str(self.destination))
         # a session does not depend on the process that opens it
         kwargs |= {"env": login_environment(), "cwd": home() if os.path.isdir(home()) else "/"}
         kwargs |= {"executable": login_shell(), "umask": _UMASK, "start_new_session": True}
-        try:
+        with (session_limiter or self.session_limiter).slot(deadline=until, host=str(self.destination)) as slot:
             session = spawn(self.destination, LocalSession, login_argv(" ".join(command)), **kwargs)
-        except BaseException:
-            slot.release(remove=True)
-            raise
         session.slot = slot
         return session
 

@@ -70,16 +70,12 @@ class OpenSSHTransport:
         """A client of the shared connection. Raises `HostUnreachable` if no session is free until `deadline`."""
         self.master.connect()
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
-        slot = (session_limiter or self.session_limiter).acquire(deadline=until, host=str(self.destination))
-        master = self.master.identity()
-        try:
+        with (session_limiter or self.session_limiter).slot(deadline=until, host=str(self.destination)) as slot:
+            master = self.master.identity()
             log = slot.path.with_name(f"{slot.path.name}.log")
             # that of a killed process, whose client may still write to it
             log.unlink(missing_ok=True)
             client = spawn(self.destination, MuxClient, self._client_argv(command, log), **kwargs)
-        except BaseException:
-            slot.release(remove=True)
-            raise
         client.slot, client.master, client.log_path = slot, master, log
         return client
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 
-from luigi_sshjob.ssh.local.starting import starting
+from luigi_sshjob.ssh.local.starting import start
 from luigi_sshjob.ssh.transports.paramiko.host_config import HostConfig
 
 
@@ -40,14 +40,14 @@ class ProxyCommand:
         with remote_end, contextlib.ExitStack() as on_failure:
             on_failure.callback(self.socket.close)
             self._stderr = on_failure.enter_context(tempfile.TemporaryFile())
-            with starting:
-                # shell text of the user's configuration
-                self._process = subprocess.Popen(
-                    ["/bin/sh", "-c", f"exec {command}"],
-                    stdin=remote_end.fileno(),
-                    stdout=remote_end.fileno(),
-                    stderr=self._stderr,
-                )
+            # shell text of the user's configuration
+            self._process = start(
+                subprocess.Popen,
+                ["/bin/sh", "-c", f"exec {command}"],
+                stdin=remote_end.fileno(),
+                stdout=remote_end.fileno(),
+                stderr=self._stderr,
+            )
             on_failure.pop_all()
 
     def stderr_text(self) -> str:

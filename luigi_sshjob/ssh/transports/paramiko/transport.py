@@ -73,13 +73,9 @@ class ParamikoTransport:
         streams = Streams(**kwargs)
         until = time.monotonic() + self.settings.request_timeout if deadline is None else deadline
         self._connected()
-        slot = (session_limiter or self.session_limiter).acquire(deadline=until, host=str(self.destination))
-        try:
+        with (session_limiter or self.session_limiter).slot(deadline=until, host=str(self.destination)) as slot:
             connection, channel = self._open_session(until)
             return ChannelProcess(connection, channel, command, slot, streams, deadline=until, tty=self.destination.tty)
-        except BaseException:
-            slot.release(remove=True)
-            raise
 
     def argv(self, command: Sequence[str]) -> list[str]:  # noqa: ARG002  # see Transport
         """There is no such command."""
