@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +14,13 @@ from support.error_catalogue import rows
 
 
 class ErrorRecorder:
-    """pytest plugin: fails the run where a test does not raise the errors that docs/errors.rst names it for."""
+    """pytest plugin: fails the run where a test does not raise the errors that docs/errors.rst names it for.
+
+    The process that runs a test adds what was raised to its report; pytest-xdist's controller judges.
+    """
 
     def __init__(self) -> None:
-        self._expected: Counter[str] = Counter()
+        self._selected: Counter[str] = Counter()
         self._passed: Counter[str] = Counter()
         self._errors: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
         self._current: set[tuple[str, str]] = set()
@@ -30,22 +34,35 @@ class ErrorRecorder:
         setattr(SSHJobError, "__init__", init)  # noqa: B010
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        self._expected.update(map(_test_name, items))
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self._selected = Counter(map(_test_name, items))
+        if hasattr(config, "workeroutput"):
+            config.workeroutput["selected"] = dict(self._selected)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        # each worker collects all tests
+        self._selected |= Counter(getattr(node, "workeroutput", {}).get("selected", {}))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self._current.clear()
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        report = yield
+        report.raised = sorted(self._current)
+        return report
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
             name = _test_name(report)
             self._passed[name] += report.passed
-            self._errors[name] |= self._current
+            self._errors[name].update(map(tuple, report.raised))
 
     def missing(self, arguments: list[str]) -> list[str]:
         """Return a message for each error that its test did not raise; only for tests that passed completely."""
-        whole = {name for name, count in self._passed.items() if count == self._expected[name]}
+        whole = {name for name, count in self._passed.items() if 0 < count == self._selected[name]}
         return [
             f"docs/errors.rst names {row.test} for this {row.kind}, but the test did not raise it: {row.sentence}"
             for row in (rows() if not any("[" in argument for argument in arguments) else ())
@@ -57,7 +74,7 @@ class ErrorRecorder:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.missing(session.config.args):
+        if not hasattr(session.config, "workeroutput") and self.missing(session.config.args):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
