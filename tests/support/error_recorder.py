@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +16,14 @@ from support.error_catalogue import rows
 class ErrorRecorder:
     """pytest plugin: fails the run where a test does not raise the errors that docs/errors.rst names it for.
 
-    The process that runs a test adds what was raised to its report; pytest-xdist's controller judges.
+    The process that runs a test adds to its report what it has seen; with pytest-xdist the controller judges.
     """
 
     def __init__(self) -> None:
-        self._selected: Counter[str] = Counter()
+        self._collected: Counter[str] = Counter()
+        self._selected: dict[str, int] = {}
         self._passed: Counter[str] = Counter()
-        self._errors: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._raised: set[tuple[str, str, str]] = set()
         self._current: set[tuple[str, str]] = set()
         original = SSHJobError.__init__
         recorder = self
@@ -34,47 +35,47 @@ class ErrorRecorder:
         setattr(SSHJobError, "__init__", init)  # noqa: B010
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        self._selected = Counter(map(_test_name, items))
-        if hasattr(config, "workeroutput"):
-            config.workeroutput["selected"] = dict(self._selected)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        # each worker collects all tests
-        self._selected |= Counter(getattr(node, "workeroutput", {}).get("selected", {}))
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self._collected.update(map(_test_name, items))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self._current.clear()
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report = yield
-        report.raised = sorted(self._current)
+        if call.when == "call":
+            name = _test_name(item)
+            report.selected = self._collected[name]
+            # not the problems, which may contain characters that pytest-xdist cannot send
+            report.raised = [
+                (row.kind, row.sentence)
+                for row in rows()
+                if row.test == name
+                and any(kind == row.kind and problem.startswith(row.sentence) for kind, problem in self._current)
+            ]
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
             name = _test_name(report)
+            self._selected[name] = report.selected
             self._passed[name] += report.passed
-            self._errors[name].update(map(tuple, report.raised))
+            self._raised.update((name, kind, sentence) for kind, sentence in report.raised)
 
     def missing(self, arguments: list[str]) -> list[str]:
         """Return a message for each error that its test did not raise; only for tests that passed completely."""
-        whole = {name for name, count in self._passed.items() if 0 < count == self._selected[name]}
+        whole = {name for name, selected in self._selected.items() if self._passed[name] == selected}
         return [
             f"docs/errors.rst names {row.test} for this {row.kind}, but the test did not raise it: {row.sentence}"
             for row in (rows() if not any("[" in argument for argument in arguments) else ())
-            if row.test in whole
-            and not any(
-                kind == row.kind and problem.startswith(row.sentence) for kind, problem in self._errors[row.test]
-            )
+            if row.test in whole and (row.test, row.kind, row.sentence) not in self._raised
         ]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if not hasattr(session.config, "workeroutput") and self.missing(session.config.args):
+        if self.missing(session.config.args):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
