@@ -52,11 +52,11 @@ class SSHJobError(Exception):
 
     def __reduce__(self) -> Any:
         # unpickling would call the constructor of a second base
-        return _rebuild, (type(self), self._state())
+        return rebuild, (type(self), self._state())
 
     def copy_for(self: Error, *, job: str | None = None, doing: str = "") -> Error:
         """Returns a copy for another caller, with that caller's `job` and `doing`."""
-        error: Error = _rebuild(type(self), self._state())
+        error: Error = rebuild(type(self), self._state())
         error.job, error.doing = job, doing
         return error
 
@@ -66,7 +66,8 @@ class SSHJobError(Exception):
         return {**self.__dict__, **own}
 
 
-def _rebuild(kind: type[Error], state: dict[str, Any]) -> Error:
+def rebuild(kind: type[Error], state: dict[str, Any]) -> Error:
+    """Returns an error of that class with the attributes in `state`, for errors that come from another process."""
     error = kind.__new__(kind)
     Exception.__init__(error, state["problem"])
     for name, value in state.items():

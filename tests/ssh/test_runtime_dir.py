@@ -16,7 +16,7 @@ from support.settings import configure
 
 
 def test_a_runtime_directory_replaced_by_another_account_is_not_trusted(host, luigi_cfg):
-    """A socket there could send pickles in the name of the leader."""
+    """A socket there could respond in the name of the leader."""
     files = RemoteFileSystem(host.alias)
     assert files.exists("/")
     close_shells()
@@ -49,6 +49,45 @@ def test_a_runtime_directory_open_to_others_is_refused(host, luigi_cfg, tmp_path
             RemoteContext(host.alias).check_output(["true"])
     finally:
         shared.rmdir()
+
+
+def test_a_link_in_place_of_the_runtime_directory_is_refused(host, luigi_cfg, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(luigi_cfg.runtime_dir)
+    configure(runtime_dir=link)
+    with pytest.raises(ConfigurationError, match=rf"is a symbolic link: {link}\n.*{luigi_cfg.runtime_dir}"):
+        RemoteContext(host.alias).check_output(["true"])
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_runtime_directory_that_another_account_can_replace_is_refused(host, luigi_cfg, through_link):
+    above = luigi_cfg.runtime_dir.parent
+    shared = above / "shared"
+    shared.mkdir()
+    try:
+        (shared / "r").mkdir(mode=0o700)
+        shared.chmod(0o1777)
+        entrance = above / "in" if through_link else shared
+        if through_link:
+            entrance.symlink_to(shared)
+        configure(runtime_dir=entrance / "r")
+        RemoteContext(host.alias).check_output(["true"])
+        RemoteContext(host.alias).close()
+        # without the sticky bit anybody can rename what is in it
+        shared.chmod(0o777)
+        configure(runtime_dir=f"{entrance}/./r")
+        with pytest.raises(ConfigurationError, match=f"its parent {shared} can be written by other accounts"):
+            RemoteContext(host.alias).check_output(["true"])
+        if os.geteuid() == 0:
+            shared.chmod(0o755)
+            os.chown(shared, 54321, -1)
+            configure(runtime_dir=f"{entrance}/././r")
+            with pytest.raises(ConfigurationError, match=f"its parent {shared} belongs to another account"):
+                RemoteContext(host.alias).check_output(["true"])
+    finally:
+        close_shells()
+        (above / "in").unlink(missing_ok=True)
+        shutil.rmtree(shared)
 
 
 def test_a_path_too_long_for_a_socket_is_refused(host, luigi_cfg, tmp_path):

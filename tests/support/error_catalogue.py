@@ -71,6 +71,7 @@ NOT_FOR_USERS = frozenset(
         *(
             "LeaderGone",
             "LeaderClosing",
+            "InvalidMessage",
             "Terminated",
             "AuthenticationFailed",
             "HostKeyRefused",

@@ -10,16 +10,17 @@ import time
 import weakref
 
 from luigi_sshjob.error_context import translate_os_errors
-from luigi_sshjob.errors import ConnectionLost
+from luigi_sshjob.errors import ConfigurationError, ConnectionLost
 from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.leader.link import HEARTBEAT_TIMEOUT, LeaderGone, LeaderLink
 from luigi_sshjob.ssh.leader.server import Leader
 from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.local.peer import is_own_account
 from luigi_sshjob.ssh.local.runtime_dir import check_private, socket_path
 from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.ssh.transports.base import Transport
 
-_PROTOCOL_VERSION = 4  # of the messages; also counts the modules whose classes are pickled in them
+_PROTOCOL_VERSION = 5  # of the messages
 
 
 class LeaderClient:
@@ -124,6 +125,7 @@ class LeaderClient:
             connection.settimeout(HEARTBEAT_TIMEOUT)
             try:
                 connection.connect(self._address)
+                self._assert_own(connection)
                 return LeaderLink(connection, leader)
             except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BlockingIOError, TimeoutError):
                 connection.close()
@@ -134,6 +136,13 @@ class LeaderClient:
             if time.monotonic() - since > HEARTBEAT_TIMEOUT:
                 self._depose(leader)
             time.sleep(jitter(0.002, 0.02))
+
+    def _assert_own(self, connection: socket.socket) -> None:
+        if not is_own_account(connection):
+            raise ConfigurationError(
+                f"a process of another account listens at a socket of the runtime directory: {self._address}",
+                next_step="find out how it got there, then remove the directory, or set runtime_dir in [sshjob]",
+            )
 
     def _try_become_leader(self) -> None:
         with self._lock:

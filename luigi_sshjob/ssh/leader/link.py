@@ -6,9 +6,12 @@ import select
 import socket
 from collections.abc import Iterator
 
-from luigi_sshjob.ssh.leader.framing import Decoder, encode
+from luigi_sshjob.errors import UnsafeValue
+from luigi_sshjob.ssh.leader.framing import MAX_REQUEST, MAX_RESPONSE, Decoder, InvalidMessage
+from luigi_sshjob.ssh.leader.messages import decode_reply, encode_request
 from luigi_sshjob.ssh.leader.server import HEARTBEAT
 from luigi_sshjob.ssh.shell.remote_shell import Response
+from luigi_sshjob.text import format_size
 
 HEARTBEAT_TIMEOUT = 5 * HEARTBEAT  # seconds without a message after which a leader counts as stuck (or stopped)
 
@@ -29,16 +32,22 @@ class LeaderLink:
     def __init__(self, connection: socket.socket, leader: int | None):
         self._socket = connection
         self._socket.settimeout(HEARTBEAT_TIMEOUT)
-        self._decoder = Decoder()
+        self._decoder = Decoder(MAX_RESPONSE)
         self._count = 0
         self.leader = leader
         """The inode of the leader's lock file."""
 
     def send(self, kind: str, *details: object) -> int:
-        """Sends a message and returns its number. Raises `LeaderGone`."""
+        """Sends a message and returns its number. Raises `LeaderGone`, or `UnsafeValue` for one that is too large."""
         self._count += 1
+        message = encode_request(kind, self._count, *details)
+        if len(message) > MAX_REQUEST:
+            raise UnsafeValue(
+                f"a request is too large: {format_size(len(message))} (at most {format_size(MAX_REQUEST)})",
+                next_step="put large data in a file on the host, and pass its path to the command",
+            )
         try:
-            self._socket.sendall(encode((kind, self._count, *details)))
+            self._socket.sendall(message)
         except TimeoutError:
             raise LeaderGone(stuck=True) from None
         except OSError:
@@ -87,4 +96,8 @@ class LeaderLink:
             data = b""
         if not data:
             raise LeaderGone
-        return self._decoder.feed(data)
+        try:
+            return iter([decode_reply(*message) for message in self._decoder.feed(data)])
+        except InvalidMessage:
+            # another one takes its place
+            raise LeaderGone(stuck=True) from None

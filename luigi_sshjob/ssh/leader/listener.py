@@ -9,7 +9,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from luigi_sshjob.ssh.leader.framing import Decoder, encode
+from luigi_sshjob.ssh.leader.framing import MAX_REQUEST, MAX_RESPONSE, Decoder, InvalidMessage
+from luigi_sshjob.ssh.leader.messages import decode_request, encode_reply
+from luigi_sshjob.ssh.local.peer import is_own_account
+from luigi_sshjob.ssh.shell.remote_shell import Response
+
+_MAX_UNSENT = 2 * MAX_RESPONSE  # bytes for a client that does not read; it is disconnected above that
 
 
 class Peer:
@@ -17,7 +22,7 @@ class Peer:
 
     def __init__(self, connection: socket.socket):
         self.socket = connection
-        self.decoder = Decoder()
+        self.decoder = Decoder(MAX_REQUEST)
         self.unsent = bytearray()
         self.pending: set[int] = set()
 
@@ -54,12 +59,14 @@ class Listener:
         """Whether all messages were written to the sockets."""
         return not any(peer.unsent for peer in self._peers)
 
-    def send(self, peer: Peer, kind: str, number: int, content: object) -> None:
+    def send(self, peer: Peer, kind: str, number: int, content: Response | Exception | None) -> None:
         """Replies to request `number`, if the client is still connected."""
         if peer in self._peers:
             peer.pending.discard(number)
-            peer.unsent += encode((kind, number, content))
+            peer.unsent += encode_reply(kind, number, content)
             self._flush(peer)
+            if len(peer.unsent) > _MAX_UNSENT:
+                self._remove(peer)
 
     def send_heartbeats(self) -> None:
         """Sends a heartbeat to each client that waits for a response."""
@@ -80,6 +87,9 @@ class Listener:
 
     def _accept(self, _: int) -> None:
         connection, _address = self._socket.accept()
+        if not is_own_account(connection):
+            connection.close()
+            return
         connection.setblocking(False)
         peer = Peer(connection)
         self._peers.add(peer)
@@ -97,13 +107,13 @@ class Listener:
         except OSError:
             data = b""
         try:
-            messages = list(peer.decoder.feed(data)) if data else None
-        except Exception:  # noqa: BLE001  # whatever unpickling raises for bytes that are not a message
+            messages = [decode_request(*message) for message in peer.decoder.feed(data)] if data else None
+        except InvalidMessage:
             messages = None
         if messages is None:
             self._remove(peer)
             return
-        for kind, number, *details in messages:
+        for kind, number, details in messages:
             peer.pending.add(number)
             self._on_message(peer, kind, number, details)
 

@@ -78,7 +78,7 @@ class SubscriptionTable:
         """Removes the subscriptions of a client that left."""
         self._remove([subscription for subscription in self._by_id.values() if subscription.peer is peer])
 
-    def reset(self, kind: str, content: object) -> None:
+    def reset(self, kind: str, content: Exception | None) -> None:
         """Forgets all subscriptions, as the host does with its shell, and notifies the clients with `content`."""
         subscriptions, self._by_id = self._by_id, {}
         self._by_topic.clear()
@@ -105,7 +105,7 @@ class SubscriptionTable:
             if identity in self._by_id:
                 self._notify(self._by_id[identity], "response", Response(0, b"", tuple(parts)))
 
-    def _notify(self, subscription: Subscription, kind: str, content: object) -> None:
+    def _notify(self, subscription: Subscription, kind: str, content: Response | Exception | None) -> None:
         if subscription.number is not None:
             number, subscription.number = subscription.number, None
             self._listener.send(subscription.peer, kind, number, content)

@@ -87,7 +87,7 @@ class FileLock:
 
     def _open(self) -> int:
         check_private(self.path.parent)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             return os.open(self.path, flags, 0o600)
         except FileNotFoundError:

@@ -17,7 +17,8 @@ _SOCKET_PATH_LIMIT = 104 - 17 - 1
 def runtime_dir(configured: str = "") -> Path:
     """The directory, created with mode 0700 if it is missing.
 
-    Raises `ConfigurationError` if it cannot be created, belongs to another account or is open to others.
+    Raises `ConfigurationError` if it cannot be created, is a link, belongs to another account or is open to others, or
+    if another account could replace it.
     """
     # not $XDG_RUNTIME_DIR or $TMPDIR: they are set in a login, not in cron, and both must use the same connection
     path = Path(configured or f"/tmp/luigi-sshjob-{os.geteuid()}")  # noqa: S108  # its owner and mode are checked
@@ -31,24 +32,53 @@ def runtime_dir(configured: str = "") -> Path:
             next_step="fix the reason, or set runtime_dir in [sshjob] to another directory",
         ) from error
     _check(path, status)
+    _check_parents(path)
     return path
 
 
 def check_private(path: Path) -> None:
     """Raise `ConfigurationError` if the directory was removed, and created again by another account.
 
-    Call it before trusting a file in it: leader and peers send each other pickles.
+    Call it before trusting a file in it, such as the socket of a leader.
     """
     with contextlib.suppress(FileNotFoundError):
         _check(path, os.lstat(path))
 
 
 def _check(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise ConfigurationError(
+            f"the runtime directory is a symbolic link: {path}",
+            next_step=f"remove it, or set runtime_dir in [sshjob] to the directory itself: {os.path.realpath(path)}",
+        )
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigurationError(
             f"the runtime directory is not private to this account: {path}",
             next_step=f"chmod 700 it (its mode is {status.st_mode & 0o777:o}), or set runtime_dir in [sshjob]",
         )
+
+
+def _check_parents(path: Path) -> None:
+    """Checks the directories above the path, and above what a link among them leads to."""
+    real = Path(os.path.realpath(path))
+    for parent in dict.fromkeys([*Path(os.path.abspath(path)).parents, *real.parents]):
+        status = os.stat(parent)
+        # what is in a sticky directory can be replaced by its owner only
+        writable = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        if writable or status.st_uid not in (0, os.geteuid(), _unmapped_uid()):
+            reason = "can be written by other accounts" if writable else "belongs to another account"
+            raise ConfigurationError(
+                f"another account can replace the runtime directory: {path}: its parent {parent} {reason}",
+                next_step="set runtime_dir in [sshjob] to a directory below your home directory, or change the parent",
+            )
+
+
+def _unmapped_uid() -> int:
+    """The owner that files of root seem to have in a user namespace without root (user_namespaces(7)); or -1."""
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return -1
 
 
 def socket_path(directory: Path, name: str) -> str:
