@@ -35,12 +35,17 @@ def error_context(doing: str = "", *, host: str | None = None, job: str | None =
 
 @contextlib.contextmanager
 def translate_os_errors(doing: str = "", *, host: str | None = None, job: str | None = None) -> Iterator[None]:
-    """Like `error_context`; also raises `LocalResourceError` in place of an `OSError`."""
+    """Like `error_context`; also raises `LocalResourceError` for an `OSError`, and for a thread that cannot start."""
     with error_context(doing, host=host, job=job):
         try:
             yield
         except SSHJobError:
             raise
+        except RuntimeError as error:
+            # a library's thread; CPython has no class for it
+            if "start new thread" not in str(error):
+                raise
+            raise no_thread() from error
         except OSError as error:
             named = f" ({_file_names(error)})" if _file_names(error) else ""
             raise LocalResourceError(
@@ -103,6 +108,11 @@ def no_such_file(path: str) -> FileMissing:
     return FileMissing(
         f"no such file on the host: {path}", path=path, next_step="correct the path, or create the file first"
     )
+
+
+def no_thread() -> LocalResourceError:
+    """Returns the error for a thread that cannot be started on this machine."""
+    return LocalResourceError("no thread can be started on this machine", next_step=_NEXT_STEPS[errno.EAGAIN])
 
 
 def is_local(error: BaseException) -> bool:

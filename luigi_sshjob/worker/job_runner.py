@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import cached_property, partial
 
-from luigi_sshjob.errors import HostUnreachable, SSHJobError
+from luigi_sshjob.errors import HostUnreachable, LocalResourceError, SSHJobError
 from luigi_sshjob.jobs.actions import Action
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.watcher import WatchedJob
@@ -90,7 +90,11 @@ class JobRunner:
             finally:
                 on_done()
 
-        self._threads.pool.submit(cancel, urgent=True)
+        try:
+            self._threads.pool.submit(cancel, urgent=True)
+        except LocalResourceError as error:
+            logger.warning("the job was not cancelled: %s", error)
+            on_done()
 
     def wait_for_step(self, timeout: float) -> bool:
         """Waits for the step in progress; returns whether it has ended."""
@@ -100,7 +104,11 @@ class JobRunner:
         return True
 
     def _enqueue(self, step: Callable[[], None], *, urgent: bool = False) -> None:
-        self._threads.pool.submit(partial(self._run_step, step), urgent=urgent)
+        try:
+            self._threads.pool.submit(partial(self._run_step, step), urgent=urgent)
+        except LocalResourceError as error:
+            # also in the thread that watches the other jobs; the next run of this task attaches to its job
+            self._fail(error)
 
     def _run_step(self, step: Callable[[], None]) -> None:
         with self._step_lock:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 
-from luigi_sshjob.errors import SSHJobError
+from luigi_sshjob.errors import LocalResourceError, SSHJobError
 from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.worker.job_runner import JobRunner
 
 logger = logging.getLogger("luigi-interface")
@@ -27,9 +27,12 @@ def cancel_all(runners: Sequence[JobRunner], timeout: float) -> bool:
         if _cancel_on_host(connection, runners, deadline):
             done.append(connection)
 
-    threads = [threading.Thread(target=cancel, args=host, daemon=True) for host in by_connection.items()]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for host in by_connection.items():
+        try:
+            threads.append(start_thread(cancel, *host))
+        except LocalResourceError:
+            cancel(*host)
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     return len(done) == len(by_connection)

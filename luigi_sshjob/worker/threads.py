@@ -11,8 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from luigi_sshjob.errors import LocalResourceError
 from luigi_sshjob.retry import HostOutage, SharedRetry
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.worker.job_watcher import JobWatcherThread
 
 logger = logging.getLogger("luigi-interface")
@@ -38,14 +40,21 @@ class PriorityThreadPool:
         self._closed = False
 
     def submit(self, call: Callable[[], None], *, urgent: bool = False) -> None:
-        """Has a thread run `call`; an exception is logged."""
+        """Has a thread run `call`; an exception is logged. Raises `LocalResourceError` if no thread can be started."""
         with self._changed:
             (self._urgent if urgent else self._normal).append(call)
             if self._idle >= len(self._urgent) + len(self._normal):
                 self._changed.notify()
             elif self._threads < self._max_threads:
                 self._threads += 1
-                threading.Thread(target=self._run, name=f"sshjob {self._name}", daemon=True).start()
+                try:
+                    start_thread(self._run, name=f"sshjob {self._name}")
+                except LocalResourceError:
+                    self._threads -= 1
+                    # one of the other threads runs the call later
+                    if not self._threads:
+                        (self._urgent if urgent else self._normal).pop()
+                        raise
 
     def close(self) -> None:
         """Drops the calls that no thread has started."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,9 @@ import luigi.scheduler
 import luigi.worker
 from luigi.task_register import load_task
 
-from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.errors import ConfigurationError, LocalResourceError
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.tasks.signals import Terminated, TerminationSignals
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import log_locks, shutdown
@@ -188,11 +189,10 @@ class RemoteJobWorker(luigi.worker.Worker):
 
     def _close_shells(self) -> None:
         # the exit handler would wait for one unreachable host after the other, and longer
-        closing = [
-            threading.Thread(target=connection.close_shell, args=(0.5,), daemon=True)
-            for connection in self._host_threads
-        ]
-        for thread in closing:
-            thread.start()
+        closing = []
+        for connection in self._host_threads:
+            # the end of the process closes the others
+            with contextlib.suppress(LocalResourceError):
+                closing.append(start_thread(connection.close_shell, 0.5))
         for thread in closing:
             thread.join(1)

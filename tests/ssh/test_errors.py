@@ -6,7 +6,7 @@ import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefused
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LocalResourceError, LoginRefused
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 from luigi_sshjob.ssh.transports.login import LoginFailures
 
@@ -30,12 +30,16 @@ from support.settings import both_transports, configure
         ("Connection closed by UNKNOWN port 65535", "proxy-failed", HostUnreachable),
         ("ssh: connect to host box port 22: Connection refused", "connection-refused", HostUnreachable),
         ("ssh: connect to host box port 22: Connection timed out", "no-response", HostUnreachable),
+        ("ssh: fork: Resource temporarily unavailable", "no-local-process", LocalResourceError),
+        ("socket: Too many open files", "no-local-descriptor", LocalResourceError),
         ("", "connection-failed", HostUnreachable),
     ],
 )
 def test_the_stderr_of_ssh_determines_the_code_and_class_of_an_error(tmp_path, stderr, code, kind):
     error = login_error(stderr, Destination("box"))
     assert (error.code, type(error)) == (code, kind)
+    if kind is LocalResourceError:
+        return
     # other processes get the same error
     failures = LoginFailures(tmp_path / "box.failed", "box")
     failures.record(error)

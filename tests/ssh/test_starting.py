@@ -7,8 +7,14 @@ import os
 import subprocess
 import threading
 
+import pytest
+
 from luigi_sshjob.destination import Destination
+from luigi_sshjob.errors import LocalResourceError
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.ssh.transports.session_process import spawn
+
+from support.process_limit import process_limit
 
 
 def test_a_process_that_is_forked_meanwhile_does_not_delay_the_start_of_a_program():
@@ -42,3 +48,10 @@ def test_a_process_that_is_forked_meanwhile_does_not_delay_the_start_of_a_progra
                 os.waitpid(pid, 0)
         os.close(waiting)
         starter.join(10)
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_with_the_limit():
+    with process_limit() as limit, limit.around_this_process():
+        limit.set(limit.count())
+        with pytest.raises(LocalResourceError, match=r"no thread can be started on this machine\n.*ulimit -u"):
+            start_thread(print)

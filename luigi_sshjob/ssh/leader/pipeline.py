@@ -6,11 +6,13 @@ import contextlib
 import dataclasses
 import os
 import selectors
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from luigi_sshjob.error_context import translate_os_errors
+from luigi_sshjob.errors import LocalResourceError
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in
 from luigi_sshjob.ssh.transports.base import Transport
 from luigi_sshjob.ssh.transports.error_mapping import response_timeout
@@ -74,8 +76,11 @@ class Pipeline:
             self._unsent.append(request)
             if not self._opening:
                 self._opening = True
-                name = f"sshjob login {self._transport.destination}"
-                threading.Thread(target=self._open, name=name, daemon=True).start()
+                try:
+                    start_thread(self._open, name=f"sshjob login {self._transport.destination}")
+                except LocalResourceError as error:
+                    self._opened.append(error)
+                    self._wake()
             return
         if not self._sent:
             self._last_progress = time.monotonic()
@@ -119,9 +124,10 @@ class Pipeline:
 
     def _open(self) -> None:
         try:
-            # a login has timeouts of its own, longer than that of a request
-            self._transport.connect()
-            self._opened.append(RemoteShell(self._transport, deadline=deadline_in(self._timeout)))
+            with translate_os_errors():
+                # a login has timeouts of its own, longer than that of a request
+                self._transport.connect()
+                self._opened.append(RemoteShell(self._transport, deadline=deadline_in(self._timeout)))
         except Exception as error:  # noqa: BLE001  # each request that waits for the shell gets it
             self._opened.append(error)
         if self._closed:

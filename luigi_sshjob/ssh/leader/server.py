@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import time
 from typing import Any
 
@@ -19,6 +18,7 @@ from luigi_sshjob.ssh.leader.listener import Listener, Peer
 from luigi_sshjob.ssh.leader.pipeline import LeaderClosing, Pipeline, Request
 from luigi_sshjob.ssh.leader.subscription_table import SubscriptionTable
 from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.ssh.transports.base import Transport
 
@@ -45,9 +45,11 @@ class Leader:
         self._closing = self._deposed = False
         self.failure: OSError | None = None
         """The local error that ended this leader."""
-        name = f"sshjob {transport.destination}"
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread = start_thread(self._serve, name=f"sshjob {transport.destination}")
+        except BaseException:
+            self._release()
+            raise
 
     @property
     def alive(self) -> bool:

@@ -1,11 +1,14 @@
-"""Starts programs while no other thread forks."""
+"""Starts programs while no other thread forks, and threads."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import threading
+from collections.abc import Callable
 from typing import Any, TypeVar
+
+from luigi_sshjob.error_context import no_thread
 
 AnyProcess = TypeVar("AnyProcess", bound="subprocess.Popen[Any]")
 
@@ -20,3 +23,13 @@ def start(kind: type[AnyProcess], argv: list[str], **kwargs: Any) -> AnyProcess:
     """Return `kind(argv, **kwargs)`, a kind of `subprocess.Popen`."""
     with _starting:
         return kind(argv, **kwargs)
+
+
+def start_thread(target: Callable[..., object], *args: object, name: str | None = None) -> threading.Thread:
+    """Start a daemon thread. Raises `LocalResourceError` if the limit on processes or memory does not allow it."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise no_thread() from error
+    return thread

@@ -13,6 +13,7 @@ from luigi_sshjob.errors import (
     ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
+    LocalResourceError,
     LoginNeeded,
     SessionRefused,
     SSHJobError,
@@ -42,6 +43,14 @@ def session_error(output: str, destination: Destination, ssh_config: str = "") -
     if not cause.ends_sessions:
         return None
     return _cause_error(cause, LoginLog(output, output), destination, ssh_config, "opening a session")
+
+
+def local_limit(output: str, destination: Destination) -> SSHJobError | None:
+    """The error for a process of this machine that a limit has ended, from what it printed; None for another reason."""
+    cause = find_cause(output)
+    if cause.kind is not LocalResourceError:
+        return None
+    return _cause_error(cause, LoginLog(output, output), destination, "", "opening a session")
 
 
 def _cause_error(cause: Cause, seen: LoginLog, destination: Destination, ssh_config: str, doing: str) -> SSHJobError:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import ConnectionFailed, HostUnreachable, LoginNeeded, LoginRefused, SSHJobError
+from luigi_sshjob.errors import (
+    ConnectionFailed,
+    HostUnreachable,
+    LocalResourceError,
+    LoginNeeded,
+    LoginRefused,
+    SSHJobError,
+)
 from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.local.file_lock import FileLock, WaitLogger
 from luigi_sshjob.ssh.local.runtime_dir import private_opener
@@ -120,7 +127,9 @@ class LoginFailures:
         self._host = host
 
     def record(self, error: SSHJobError) -> None:
-        """Store the error of one more failed login."""
+        """Store the error of one more failed login, unless only this process could not log in."""
+        if isinstance(error, LocalResourceError):
+            return
         last = self._read()
         count = last.count + 1 if last else 1
         failure = _Failure(type(error).__name__, error.problem, error.next_step, error.code, count)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginNeeded, LoginRefused, SSHJobError
+from luigi_sshjob.errors import (
+    ConfigurationError,
+    HostUnreachable,
+    LocalResourceError,
+    LoginNeeded,
+    LoginRefused,
+    SSHJobError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +33,20 @@ class Cause:
 
 # The first that matches counts. The last matches everything.
 CAUSES = (
+    Cause(
+        "no-local-process",
+        r"can't start new thread|BlockingIOError|cannot fork|(fork|daemon\(\) failed|exec): (retry: )?Resource temp",
+        LocalResourceError,
+        "no process or thread can be started on this machine",
+        "raise the limit on processes (ulimit -u), or run fewer workers",
+    ),
+    Cause(
+        "no-local-descriptor",
+        "Too many open files",
+        LocalResourceError,
+        "no file can be opened on this machine",
+        "raise the limit on open files (ulimit -n), or run fewer workers",
+    ),
     Cause(
         "host-key-changed",
         "REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",

@@ -10,6 +10,9 @@ import threading
 import weakref
 from collections.abc import Iterator
 
+from luigi_sshjob.errors import LocalResourceError
+from luigi_sshjob.ssh.local.starting import start_thread
+
 _CHUNK = 1 << 16  # bytes
 
 
@@ -17,7 +20,7 @@ _CHUNK = 1 << 16  # bytes
 def forward(local_port: int, remote: tuple[str, int]) -> Iterator[int]:
     """Forward 127.0.0.1:`local_port` (0: a free port) to `remote` while the block runs. Raises `OSError`."""
     with _Server(local_port, remote) as server:
-        threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        start_thread(server.serve_forever, 0.1)
         try:
             yield int(server.server_address[1])
         finally:
@@ -71,15 +74,14 @@ class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         # as sshd does, close the connection if there is nothing to connect to
         with (
-            contextlib.suppress(OSError),
+            contextlib.suppress(OSError, LocalResourceError),
             socket.create_connection(self.server.remote) as remote,
             self.server.registered(self.request, remote) as is_open,
         ):
             if not is_open:
                 return
             # both directions at once, because each may wait for its receiver
-            back = threading.Thread(target=_copy, args=(remote, self.request), daemon=True)
-            back.start()
+            back = start_thread(_copy, remote, self.request)
             _copy(self.request, remote)
             back.join()
 

@@ -13,7 +13,7 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
 from luigi_sshjob.ssh.local.runtime_dir import runtime_dir
 from luigi_sshjob.ssh.transports.base import Process
-from luigi_sshjob.ssh.transports.error_mapping import connection_lost, tunnel_failed
+from luigi_sshjob.ssh.transports.error_mapping import connection_lost, local_limit, tunnel_failed
 from luigi_sshjob.ssh.transports.local.forwarder import forward
 from luigi_sshjob.ssh.transports.local.session import LocalSession, home, login_argv, login_environment, login_shell
 from luigi_sshjob.ssh.transports.login_info import LoginInfo
@@ -84,7 +84,7 @@ class LocalTransport:
 
     def connection_error(self, process: Process, stderr: str) -> SSHJobError:  # noqa: ARG002  # of the interface
         """The error for a session that ended too early."""
-        return connection_lost(stderr, self.destination)
+        return local_limit(stderr, self.destination) or connection_lost(stderr, self.destination)
 
     def route(self) -> None:
         """There is no way to go."""

@@ -16,6 +16,7 @@ import paramiko
 
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.local.file_lock import FileLock
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.ssh.transports.paramiko.connection import ParamikoConnection, close_quietly
 from luigi_sshjob.ssh.transports.paramiko.pipes import FdSet, Streams, write_all
 
@@ -98,12 +99,10 @@ class ChannelProcess:
                 output[name] = pipe.read()
 
         readers = [
-            threading.Thread(target=read, args=(name, pipe), daemon=True)
+            start_thread(read, name, pipe)
             for name, pipe in (("stdout", self.stdout), ("stderr", self.stderr))
             if pipe and not pipe.closed
         ]
-        for reader in readers:
-            reader.start()
         if self.stdin and not self.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 if input:
@@ -162,7 +161,7 @@ class ChannelProcess:
             timer.cancel()
 
     def _start_thread(self, target: Callable[..., Any], *args: Any) -> None:
-        threading.Thread(target=target, args=args, name=f"sshjob {target.__name__}", daemon=True).start()
+        start_thread(target, *args, name=f"sshjob {target.__name__}")
 
     def _pump_input(self, source: int) -> None:
         # if the command no longer reads, or the connection broke, the exit status shows it

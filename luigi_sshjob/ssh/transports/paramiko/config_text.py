@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from luigi_sshjob.error_context import is_local
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.ssh.transports.config_files import INCLUDE, SYSTEMS, config_files, include_patterns
 
@@ -32,6 +33,8 @@ def read_config_text(ssh_config: str, host: str, *, system: bool = True) -> str:
             if ssh_config or error.filename != path:
                 raise invalid_config(f"{error.filename}: file not found", host) from error
         except (OSError, ValueError) as error:
+            if is_local(error):
+                raise
             raise invalid_config(f"{path}: {error}", host) from error
     return "\n".join(lines) + "\n"
 

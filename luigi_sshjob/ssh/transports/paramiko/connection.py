@@ -16,6 +16,7 @@ import paramiko
 from luigi_sshjob.config import Settings
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConnectionLost
+from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.ssh.transports.error_mapping import connection_lost, session_refused
 from luigi_sshjob.ssh.transports.login_info import LoginInfo
 from luigi_sshjob.ssh.transports.paramiko.host_keys import fingerprint
@@ -70,7 +71,7 @@ class ParamikoConnection:
         self._idle_since = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        threading.Thread(target=self._watch, name=f"sshjob watch {destination}", daemon=True).start()
+        start_thread(self._watch, name=f"sshjob watch {destination}")
 
     @property
     def alive(self) -> bool:
