@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import ResponsePart
 from luigi_sshjob.ssh.transports.login_info import LoginInfo
 
@@ -85,6 +86,14 @@ class BaseDirectory:
     location: DirectoryFacts
     mode: str = ""
     own: bool = True
+    danger: str = ""
+    """Why jobs are refused there, as other accounts could control them."""
+    danger_code: str = ""
+    """The code of that refusal."""
+    writable_parents: tuple[str, ...] = ()
+    """Directories above it that other accounts can write, and that are not sticky."""
+    foreign_parents: tuple[str, ...] = ()
+    """Directories above it that belong to another account than root."""
 
     @property
     def exists(self) -> bool:
@@ -150,13 +159,23 @@ def parse_account(parts: Iterable[ResponsePart]) -> Account:
     parts = list(parts)
     facts = _values(parts)
     user = facts.get("user", "")
+    danger = next((part for part in parts if part.kind == "danger"), None)
     return Account(
         shell=facts.get("shell", ""),
         user=user,
         home=facts.get("home", ""),
         system=facts.get("system", ""),
         sh=facts.get("sh", ""),
-        base=BaseDirectory(facts["base"], _directory(facts), facts.get("mode", ""), facts.get("own", "yes") == "yes"),
+        base=BaseDirectory(
+            facts["base"],
+            _directory(facts),
+            facts.get("mode", ""),
+            facts.get("own", "yes") == "yes",
+            danger=quoting.decode(danger.content)[:-1] if danger else "",
+            danger_code=danger.value if danger else "",
+            writable_parents=_each(parts, "writable_parent"),
+            foreign_parents=_each(parts, "foreign_parent"),
+        ),
         measures_memory=bool(facts["timer"]) if "timer" in facts else None,
         missing=tuple(part.value for part in parts if part.kind == "missing"),
         scope=facts.get("scope", ""),
@@ -205,6 +224,10 @@ def _values(parts: Iterable[ResponsePart]) -> dict[str, str]:
     for part in parts:
         values.setdefault(part.kind, part.value)
     return values
+
+
+def _each(parts: Iterable[ResponsePart], kind: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.value for part in parts if part.kind == kind))
 
 
 def _directory(facts: dict[str, str]) -> DirectoryFacts:

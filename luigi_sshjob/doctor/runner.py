@@ -207,6 +207,7 @@ def _check(facts: Facts, transport: DiagnosableTransport, base_dir: str) -> Iter
     yield session.check_sessions(facts.sessions, settings.max_sessions, existing_master=existing_master)
     yield session.check_clock(facts.latency)
     yield storage.check_base_dir(account.base, base_dir)
+    yield from storage.check_parents(account.base)
     yield storage.check_space(account.base)
     yield storage.check_noexec(account.base)
     yield from system.check_tools(account)

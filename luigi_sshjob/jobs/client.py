@@ -38,6 +38,9 @@ _DOING = {
     "job_tail": "reading the end of its log",
 }
 
+# codes of refusals whose next step is better than a general one about the base directory
+_OWN_STEPS = ("attempt-still-running", "link-in-base", "writable-by-others", "directory-not-checked")
+
 
 def client_identity() -> str:
     """The account, machine and process of this client, for records that people read."""
@@ -100,7 +103,8 @@ class JobClient:
         Returns the error of the last launch, if there is one.
         """
         verb, *words = action_request(job, action)
-        parts = self._check(job, verb, *words).parts
+        with error_context(_DOING[verb], job=job.id):
+            parts = self._installed(verb, *words)
         return quoting.decode(parts[0].content)[:-1] if parts else ""
 
     def status(self, job: JobRef, offset: int | None = None) -> JobStatus:
@@ -167,11 +171,7 @@ class JobClient:
             spec.environment_text(),
         )
         with error_context("submitting it", job=spec.key):
-            parts = self._request_in_base("job_submit", *words).parts
-            if parts[0].kind == "uninstalled":
-                files = [word for item in scripts.supervisor().items() for word in item]
-                self._request_in_base("install_supervisor", self._base, scripts.supervisor_hash(), *files)
-                parts = self._request_in_base("job_submit", *words).parts
+            parts = self._installed("job_submit", *words)
         if parts[0].kind == "unchecked":
             self._assert_not_scheduled(spec, parts[0])
             return self._claim(spec, known, [*checked, parts[0].index])
@@ -203,11 +203,21 @@ class JobClient:
     def _send(self, words: tuple[str, ...]) -> Response:
         return self._connection.request(*words)
 
+    def _installed(self, verb: str, *words: str) -> Sequence[ResponsePart]:
+        """The parts of the response; the supervisor's scripts are installed first if they are missing or damaged."""
+        request = self._request_in_base if verb == "job_submit" else self._connection.request
+        parts = request(verb, *words).parts
+        if parts and parts[0].kind == "uninstalled":
+            files = [word for item in scripts.supervisor().items() for word in item]
+            self._request_in_base("install_supervisor", self._base, scripts.supervisor_hash(), *files)
+            parts = request(verb, *words).parts
+        return parts
+
     def _request_in_base(self, verb: str, *words: str) -> Response:
         try:
             return self._connection.request(verb, *words)
         except RemoteCommandFailed as error:
-            if error.code != "attempt-still-running":
+            if error.code not in _OWN_STEPS:
                 error.next_step = (
                     f"make {self._base} a directory that the account on {self._connection.host} owns and can write, "
                     "or set base_dir"

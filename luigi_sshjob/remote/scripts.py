@@ -21,7 +21,7 @@ _COMMON = (
 # In the order in which they are loaded.
 _SERVER = (
     *_COMMON,
-    *("common/paths.sh", "server/serve.sh", "server/within.sh"),
+    *("common/paths.sh", "server/serve.sh", "server/directories.sh", "server/within.sh"),
     *("scheduler/commands.sh", "scheduler/submit.sh", "scheduler/state.sh"),
     *(
         "server/submit.sh",
@@ -52,8 +52,21 @@ def script(name: str) -> str:
 
 @cache
 def server() -> str:
-    """Return the functions that a remote shell loads once, as one text."""
-    return "".join(map(script, _SERVER))
+    """Return the functions that a remote shell loads once, and what it must find installed, as one text."""
+    return "".join([*map(script, _SERVER), _manifest()])
+
+
+def _manifest() -> str:
+    """Names, checksums and sizes of the supervisor's files, see `has_scripts` in server/directories.sh."""
+    # each is written with a newline after its end
+    data = {name: f"{text}\n".encode() for name, text in supervisor().items()}
+    values = {
+        "LIBRARY": supervisor_hash(),
+        "SCRIPTS": " ".join(data),
+        "SHA256": "".join(f"{hashlib.sha256(content).hexdigest()} {name} " for name, content in data.items()),
+        "SIZES": "".join(f"{len(content)} {name} " for name, content in data.items()),
+    }
+    return "".join(f"SJ_{name}={quote(value)}\n" for name, value in values.items())
 
 
 def server_command() -> str:

@@ -12,7 +12,6 @@ import pytest
 
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import JobLost, SSHJobError
-from luigi_sshjob.remote import scripts
 
 from support import processes
 from support.error_producers import assert_complete
@@ -20,16 +19,13 @@ from support.error_producers import assert_complete
 
 @pytest.mark.needs_docker
 def test_an_unwritable_job_directory_is_named(env, bench):
-    lib = f"{bench.folder}/lib/{scripts.supervisor_hash()}"
-    env.host.run("sh", "-c", f"mkdir -m 700 -p {bench.folder}/lib")
-    home = env.host.home
-    env.host.run("sh", "-c", f"mkdir {home}/{lib} && touch {home}/{lib}/supervise.sh", user="root")
+    env.host.run("sh", "-c", f"mkdir -m 700 -p {bench.folder} && mkdir -m 500 {bench.folder}/lib")
     said = []
     try:
         bench.submit("true")
     except SSHJobError as error:
         said.append(error)
-    env.host.run("rm", "-r", f"{home}/{lib}", user="root")
+    env.host.run("chmod", "700", f"{bench.folder}/lib")
     env.host.run("sh", "-c", f"mkdir -p {bench.folder}/jobs/Task && chmod 500 {bench.folder}/jobs/Task")
     try:
         bench.submit("true")
@@ -38,6 +34,7 @@ def test_an_unwritable_job_directory_is_named(env, bench):
     env.host.run("chmod", "700", f"{bench.folder}/jobs/Task")
     scripts_refused, place = said
     assert_complete(scripts_refused, "cannot install the scripts of luigi_sshjob")
+    assert scripts_refused.problem.endswith(": Permission denied")
     assert_complete(place, "cannot move the job directory to its path")
     assert (place.job, place.doing) == ("Task", "submitting it")
     assert place.next_step.endswith("nothing was submitted")

@@ -194,7 +194,7 @@ def test_a_job_is_not_dead_while_its_command_runs_however_it_hides(bench, how):
     command = hide(bench, how if how in HIDING else "no disguise")
     if how not in HIDING:
         bench.host.run("sh", "-c", f"mkdir {bench.folder} && ln -s {bench.folder} {bench.folder}-link")
-        bench.base = f"{bench.base}-link"
+        bench.base = f"{bench.base}-link/below"
     job = bench.submit(command).job
     bench.wait_until_running(bench.go)
     if how not in HIDING:

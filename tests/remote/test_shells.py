@@ -199,11 +199,10 @@ def test_a_host_without_proc_identifies_a_supervisor_with_ps(far_side, monkeypat
     def without_proc(text: str) -> str:
         return text.replace("/proc/", "/no-proc/").replace("ps -o lstart", f"{ps} -o lstart")
 
-    files, server = (
-        {name: without_proc(text) for name, text in scripts.supervisor().items()},
-        without_proc(scripts.server()),
-    )
+    files = {name: without_proc(text) for name, text in scripts.supervisor().items()}
     monkeypatch.setattr(scripts, "supervisor", lambda: files)
+    # with the checksums of those files
+    server = without_proc(scripts.server.__wrapped__())
     monkeypatch.setattr(scripts, "server", lambda: server)
     directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
     start = shlex.join([*far_side.argv, f"{far_side.library}/supervise.sh", directory, "0022"])

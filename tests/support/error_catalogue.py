@@ -216,7 +216,9 @@ def refusals() -> list[Refusal]:
     found = []
     for path in sorted((PACKAGE / "remote").rglob("*.sh")):
         script = re.sub(r"^ *#.*", "", path.read_text(), flags=re.MULTILINE)
-        for code, text in re.findall(r'\brefuse (?:([a-z-]+) (?:\\\n *)?"([^"]+)")?', script):
+        # not those that pass on what `distrust` was called with
+        calls = r'\b(?:refuse|distrust) (?!"\$(?:base_)?danger_code")(?:([a-z-]+) (?:\\\n *)?"([^"]+)")?'
+        for code, text in re.findall(calls, script):
             # the caller makes a FileMissing of it, with a sentence of its own
             kind = commands.ERRORS.get(code, FileMissing if code == "no-such-file" else RemoteCommandFailed).__name__
             found.append(Refusal(code, re.split(r" \(|:? ?\$", text)[0].rstrip(" :("), kind, path.name))

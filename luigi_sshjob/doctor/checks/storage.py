@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+
 from luigi_sshjob.doctor.facts import BaseDirectory
 from luigi_sshjob.doctor.report import CheckResult, Status
+from luigi_sshjob.ssh.shell.errors import NEXT_STEPS
 from luigi_sshjob.text import format_size
 
 MIN_FREE = 1 << 30  # bytes
@@ -20,6 +24,9 @@ def check_base_dir(base: BaseDirectory, setting: str) -> CheckResult:
     if base.exists and not base.own:
         remedy = f"give the directory to the account, {alternative}; jobs need a directory of their own account"
         return CheckResult("base_dir", Status.FAIL, f"{name} belongs to another account", remedy, measured)
+    if base.danger:
+        text, remedy = f"jobs are refused: {base.danger}", NEXT_STEPS[base.danger_code]
+        return CheckResult("base_dir", Status.FAIL, text, remedy, measured)
     if not base.location.writable:
         parent = "" if base.exists else f", to be created in {base.location.path},"
         fix = "free some space there" if is_full(base) else "give the account write permission there"
@@ -35,6 +42,27 @@ def check_base_dir(base: BaseDirectory, setting: str) -> CheckResult:
         return CheckResult("base_dir", Status.NOTE, text, remedy, measured)
     privacy = "and private" if base.mode else "but its mode is unknown"
     return CheckResult("base_dir", Status.OK, f"{name} is writable {privacy}", measured=measured)
+
+
+def check_parents(base: BaseDirectory) -> Iterator[CheckResult]:
+    """Report directories above it in which another account can put another directory in its place.
+
+    That is no error, because projects share directories whose members trust each other.
+    """
+    risks = [(path, "can be written by other accounts") for path in base.writable_parents]
+    risks += [(path, "belongs to another account") for path in base.foreign_parents]
+    if not risks:
+        return
+    text = ", ".join(f"{path} {how}" for path, how in risks)
+    paths = " ".join(map(shlex.quote, base.writable_parents))
+    chmod = f"`chmod +t {paths}` or `chmod go-w {paths}`, or " if paths else ""
+    yield CheckResult(
+        "parents",
+        Status.NOTE,
+        f"other accounts can replace {base.path}, and read and control its jobs: {text}",
+        f"{chmod}set base_dir to a directory below your home, unless you trust them",
+        {"writable": list(base.writable_parents), "foreign": list(base.foreign_parents)},
+    )
 
 
 def check_space(base: BaseDirectory) -> CheckResult:

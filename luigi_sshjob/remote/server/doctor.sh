@@ -41,6 +41,8 @@ doctor_directory() {
   done
   fact base "$1"
   fact place "$place"
+  is_private "$1" || { part danger 0 "$danger_code" && emit "$danger"; }
+  doctor_parents "$1"
   if [ "$place" = "$1" ]; then
     listed=$(ls -ldL "$place/." 2>/dev/null)
     fact mode "${listed%% *}"
@@ -52,6 +54,34 @@ doctor_directory() {
   fi
   doctor_room "$place"
   doctor_try "$place"
+}
+
+# doctor_parents PATH: facts about the directories above it in which others can rename what is below: those that belong to
+# another account than root, and those that others can write, unless they are sticky. Also about the directories above
+# the physical path, to which a link may lead.
+doctor_parents() {
+  above=$1 physical=$(cd -P -- "$place" 2>/dev/null && pwd)
+  [ "$place" != "$1" ] || physical=${physical%/*}
+  set --
+  while [ "$above" != "${above%/*}" ]; do
+    above=${above%/*}
+    [ ! -d "$above/" ] || set -- "$@" "$above/."
+  done
+  above=$physical/x
+  while [ "$above" != "${above%/*}" ]; do
+    above=${above%/*}
+    set -- "$@" "$above/."
+  done
+  find "$@" -prune ! -user 0 ! -user "$(id -u)" -print 2>/dev/null | doctor_list foreign_parent
+  find "$@" -prune \( -perm -020 -o -perm -002 \) ! -perm -1000 -print 2>/dev/null | doctor_list writable_parent
+}
+
+# doctor_list NAME: a fact for each path, without the dot at its end.
+doctor_list() {
+  while IFS= read -r above; do
+    above=${above%/.}
+    fact "$1" "${above:-/}"
+  done
 }
 
 # doctor_room DIRECTORY: size and free space in KiB, file system, and free inodes.

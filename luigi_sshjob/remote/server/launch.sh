@@ -5,9 +5,13 @@ SJ_DETACH='' SJ_COUNTED=''
 
 # job_relaunch BASE HASH DIR [NUMBER [BATCH]]: launches a claimed attempt again whose supervisor has not started; with a
 # scheduler only if NUMBER was the last submission, and from then on in arrays of at most BATCH jobs. Responds with a part
-# "unwritable" if no supervisor could.
+# "unwritable" if no supervisor could, or does nothing but respond with a part "uninstalled".
 job_relaunch() {
   library=$1/lib/$2 SJ_HASH=$2 SJ_SUBMIT_COUNT=$((SJ_SUBMIT_COUNT + 1))
+  has_scripts "$library" || {
+    part uninstalled 0
+    return 0
+  }
   [ -z "${5-}" ] || {
     read_launch "$3"
     [ "$launch_batch" = "$5" ] || emit "batch: $5" >>"$3/$SJ_LAUNCH"

@@ -42,6 +42,7 @@ trap 'leave' EXIT
 # another boot, which may be another machine, when they are a day old. This session may then create files there.
 sweep() {
   case $SJ_SWEPT in *"$newline$1$newline"*) return 0 ;; esac
+  is_private "$1" || return 0
   SJ_SWEPT=$SJ_SWEPT$1$newline
   for leftover in "$1"/lib/.stage.* "$1"/lib/.look.*; do
     owner=${leftover##*/.stage.} owner=${owner##*/.look.}
@@ -68,7 +69,7 @@ serve() {
   request=$1
   shift
   [ -z "$SJ_TO_SUBMIT$SJ_SUBMITTER" ] || submit_waiting
-  "$@" </dev/null 2>&1
+  { assert_safe "$@" && "$@"; } </dev/null 2>&1
   emit "$SJ_MARK end $request $?"
 }
 

@@ -48,7 +48,9 @@ job_tail() {
 # of the supervisor if it runs on this machine, see process_start.
 job_state() {
   job_reason='' job_began='' job_command='' command_root=none
-  if ended "$1"; then
+  if ! is_trusted "$1"; then
+    job_state=unknown job_reason=$danger
+  elif ended "$1"; then
     job_state=ended
   elif [ -s "$1/$SJ_LAUNCH" ]; then
     scheduled_state "$1"

@@ -11,19 +11,34 @@ install_files() {
   base=$1 hash=$2
   shift 2
   own_directory "$base" && own_directory "$base/lib" || return 1
-  stage=$base/lib/.stage.$SJ_SELF
-  mkdir -p "$stage/$hash" || return 1
+  library=$base/lib/$hash stage=$base/lib/.stage.$SJ_SELF
+  write_scripts "$@" && move_scripts
+  rm -rf "$stage"
+  has_scripts "$library" && return
+  unwritable "$base/lib"
+  refuse scripts-not-installed "cannot install the scripts of luigi_sshjob: $library${why:+: $why}"
+}
+
+# write_scripts [NAME TEXT]...: writes them to the stage.
+write_scripts() {
+  mkdir -p "$stage/$hash" || return
   while [ $# -ge 2 ]; do
-    emit "$2" >"$stage/$hash/$1" || return 1
+    emit "$2" >"$stage/$hash/$1" || return
     shift 2
   done
   find_timer "$stage/usage"
   emit "$timer" >"$stage/$hash/timer"
-  # fails if another client was faster, which is fine
-  mv "$stage/$hash" "$base/lib/" 2>/dev/null
-  rm -rf "$stage"
-  [ -O "$base/lib/$hash/supervise.sh" ] ||
-    refuse scripts-not-installed "cannot install the scripts of luigi_sshjob: $base/lib"
+}
+
+# move_scripts: from the stage. If there is a damaged directory, or another client was faster, the files replace those one
+# by one, so that none is missing at any moment: a supervisor may be starting.
+move_scripts() {
+  mv "$stage/$hash" "$base/lib/" 2>/dev/null && return
+  for script in "$stage/$hash"/*; do
+    installed=$library/${script##*/}
+    if [ -h "$installed" ] || [ -d "$installed" ]; then rm -rf "$installed"; fi
+  done
+  mv -f "$stage/$hash"/* "$library/"
 }
 
 # find_timer FILE: sets $timer to a time(1) that reports peak memory and signals (GNU, busybox), or to nothing. It
@@ -37,8 +52,10 @@ find_timer() {
 
 # own_directory PATH: creates it if it does not exist; refuses one of another account.
 own_directory() {
-  [ -d "$1" ] || mkdir -p "$1" || return 1
-  [ -O "$1" ] || refuse foreign-directory "a directory belongs to another account: $1"
+  # with a mode, because a default ACL of the parent has precedence over the umask
+  # shellcheck disable=SC2174  # its parents get the umask
+  [ -d "$1" ] || mkdir -p -m 700 "$1" || return 1
+  is_own "$1" || refuse "$danger_code" "$danger"
 }
 
 # latest_attempt JOBS: sets $latest to the highest number there, or 0.
@@ -60,8 +77,7 @@ latest_attempt() {
 job_submit() {
   base=$1 jobs=$1/jobs/$2 launch=$3 SJ_HASH=$4 library=$1/lib/$4 known_attempt=$5 checked=$6
   shift 6
-  # scripts of another account are not run, and get no secrets
-  [ -O "$library/supervise.sh" ] || {
+  has_scripts "$library" || {
     part uninstalled 0
     return 0
   }
@@ -84,6 +100,8 @@ find_or_claim() {
   while :; do
     latest_attempt "$jobs"
     dir=$jobs/$latest
+    # attaching to what another account has put there would make its outcome ours
+    assert_trusted "$dir" || return 1
     # Each is looked at once, because another worker may collect the attempt at any moment. The mark comes last: the
     # files are removed only after it was made.
     has_files='' has_mark=''
@@ -202,7 +220,7 @@ claim() {
 # write_attempt DIGESTS SPEC COMMAND ENVIRONMENT: with builtins, so that no secret is an argument of a process.
 write_attempt() {
   mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" &&
-    [ -O "$jobs" ] &&
+    is_own "$jobs" &&
     emit "$1" >"$stage/$latest/$SJ_DIGESTS" &&
     emit "$2" >"$stage/$latest/$SJ_SPEC" &&
     emit "$3" >"$stage/$latest/$SJ_COMMAND" &&

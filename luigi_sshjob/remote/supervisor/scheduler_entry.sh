@@ -11,7 +11,10 @@ unset SSHJOB_LIMITED
 export SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS SSHJOB_SIGNALS
 shift 6
 shift "$index"
-# shellcheck source=/dev/null
-. "$library/layout.sh"
-exec 2>>"$1/$SJ_DIAGNOSTICS"
+# by its literal name: all that can be said if the scripts are missing
+exec 2>>"$1/supervisor.log"
+[ -r "$library/supervise.sh" ] || {
+  echo "luigi_sshjob: a script is missing on $(uname -n): $library/supervise.sh" >&2
+  exit 1
+}
 exec /bin/sh ${BASH_VERSION+-p} "$library/supervise.sh" "$1" "$user_umask"

@@ -17,6 +17,10 @@ exec 5>&-
 unset SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS SSHJOB_SIGNALS
 lib=${0%/*}
 for script in start layout util identity hardware processes retry claim deadline outputs exit_status exit_record; do
+  [ -r "$lib/$script.sh" ] || {
+    echo "luigi_sshjob: a script is missing on $(uname -n): $lib/$script.sh" >&2
+    exit 1
+  }
   # shellcheck source=/dev/null
   . "$lib/$script.sh"
 done

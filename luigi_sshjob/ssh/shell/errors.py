@@ -9,6 +9,7 @@ _OWN = "make it a directory that the account owns and can write, or change base_
 
 NEXT_STEPS = {
     "attempt-still-running": "end it with `luigi-sshjob kill`, then run the task again",
+    "directory-not-checked": "check that `find` works on the host, then try again",
     "directory-not-created": _OWN,
     "directory-not-searchable": "grant the account search permission (chmod +x), or use another account",
     "directory-not-writable": _OWN,
@@ -18,6 +19,7 @@ NEXT_STEPS = {
     "is-a-directory": "use recursive=True to remove it with its content",
     "job-can-be-ended": "end it with `luigi-sshjob kill`",
     "job-not-collected": "nothing was removed; cancel the job, or run its task, first",
+    "link-in-base": "set base_dir to the directory itself, or replace the link by a directory of the account",
     "mark-not-written": "free disk space on the host, then run the task again",
     "no-checksum-program": "install one on the host, or omit checksum",
     "no-log": "none: the log was removed, by cleanup or by a person",
@@ -28,6 +30,7 @@ NEXT_STEPS = {
     "not-listed": "grant the account the permission that the message names, or list another directory",
     "record-not-written": "make the directory readable and writable, with free space, then try again",
     "scripts-not-installed": _OWN,
+    "writable-by-others": "check what others may have put there, then run `chmod -R go-w` on it, or change base_dir",
 }
 
 
