@@ -103,6 +103,11 @@ class Settings:
         3, "Login attempts when the server drops connections immediately (MaxStartups).", above=0
     )
     request_timeout: float = _seconds(60.0, "Timeout of one request.", above=0)
+    path_timeout: float = _seconds(
+        20.0,
+        "Time limit on the host for a question about a path, such as `exists`; at most half of request_timeout.",
+        above=0,
+    )
     keepalive_interval: int = _seconds(15, "As ssh's ServerAliveInterval; 0 never gives up a silent connection.")
     keepalive_count: int = _setting(3, "As ssh's ServerAliveCountMax.", above=0)
     control_persist: int = _seconds(600, "Close an unused connection after this time.", above=0)

@@ -28,6 +28,7 @@ from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
 # the action in an error
 _DOING = {
+    "fs_missing": "collecting its outcome",
     "job_collect": "collecting its outcome",
     "job_give_up": "giving it up",
     "job_adopt": "noting its id",
@@ -122,9 +123,12 @@ class JobClient:
 
         Returns the paths of `outputs` that the host does not have; then the outcome is not marked.
         """
-        paths = [quoting.quote_path(quoting.below_home(output.path)) for output in outputs]
-        parts = self._check(job, "job_collect", job.directory, client_identity(), *paths).parts
-        return [outputs[part.index].path for part in parts]
+        if outputs:
+            paths = [quoting.quote_path(quoting.below_home(output.path)) for output in outputs]
+            if missing := self._check(job, "fs_missing", *paths).parts:
+                return [outputs[part.index].path for part in missing]
+        self._check(job, "job_collect", job.directory, client_identity())
+        return []
 
     def give_up(self, job: JobRef, status: JobStatus) -> None:
         """Write the exit record of a job that is lost according to a person; it may still run on another machine.

@@ -22,6 +22,7 @@ _COMMON = (
 _SERVER = (
     *_COMMON,
     *("common/paths.sh", "server/serve.sh", "server/directories.sh", "server/within.sh"),
+    *("server/limited.sh", "server/bounded.sh"),
     *("scheduler/commands.sh", "scheduler/submit.sh", "scheduler/state.sh"),
     *(
         "server/submit.sh",

@@ -20,7 +20,7 @@ from luigi_sshjob import config
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import ConnectionLost
-from luigi_sshjob.remote import scripts
+from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.leader.client import LeaderClient
 from luigi_sshjob.ssh.leader.subscriptions import Subscriptions
 from luigi_sshjob.ssh.shell.errors import refused
@@ -30,6 +30,9 @@ from luigi_sshjob.ssh.transports.registry import transport_to
 
 logger = logging.getLogger("luigi-interface")
 T = TypeVar("T")
+
+PATH_VERBS = ("fs_", "stuck_path")
+"""Beginnings of the verbs that look at users' paths, see remote/server/limited.sh."""
 
 
 class Connection:
@@ -60,14 +63,17 @@ class Connection:
 
         If the response is lost, an `idempotent` request is sent once more, on a new connection. The response must
         arrive within request_timeout, except in a `dedicated_session`: that is for requests that take longer and
-        would delay those of other tasks.
+        would delay those of other tasks. Verbs for users' paths have a time limit on the host, path_timeout, and a
+        session for themselves, so that a dead mount delays nothing else.
 
         Raises `RemoteCommandFailed` if the status is not 0 (unless `check` is false), and `ConnectionFailed` (see its
         subclasses) if there is no response.
         """
         self._send_deferred()
+        if dedicated_session and verb.startswith(PATH_VERBS):
+            self.reach(*(argument for argument in arguments if isinstance(argument, quoting.Word)))
         with translate_os_errors(host=self.host):
-            text = request_text(verb, *arguments)
+            text = self._text(verb, arguments, limited=not dedicated_session)
             if idempotent:
                 response = self.retry_once(lambda: self._request(text, idempotent, dedicated_session))
             else:
@@ -75,6 +81,14 @@ class Connection:
             if check and response.status != 0:
                 raise refused(verb, response, self.host)
             return response
+
+    def reach(self, *paths: quoting.Word) -> None:
+        """Looks at `paths` (also where nothing exists), before a session without a time limit does.
+
+        Raises `RemoteCommandFailed` (code path-not-responding) if their file system does not respond.
+        """
+        if paths:
+            self.request("fs_reach", *paths)
 
     def retry_once(self, operation: Callable[[], T]) -> T:
         """Calls `operation`, and if the connection breaks meanwhile once more, on a new connection."""
@@ -93,7 +107,7 @@ class Connection:
 
         For `__del__`, which may run at any moment and must not open a connection.
         """
-        self._deferred.append(request_text(verb, *arguments))
+        self._deferred.append(self._text(verb, arguments, limited=True))
 
     def subscriptions(self) -> Subscriptions:
         """Subscriptions to changes on the host, for one thread."""
@@ -131,6 +145,13 @@ class Connection:
     def detach_after_fork(self) -> None:
         """Lets a forked child drop the parent's sockets and sessions without touching them."""
         self._leader_client.detach_after_fork()
+
+    def _text(self, verb: str, arguments: Sequence[str | int | float], *, limited: bool) -> str:
+        if not limited or not verb.startswith(PATH_VERBS):
+            return request_text(verb, *arguments)
+        # the response must arrive before the leader gives the session up
+        limit = math.ceil(min(self.settings.path_timeout, self.settings.request_timeout / 2))
+        return request_text("limited", limit, quoting.Word(verb), *arguments)
 
     def _send_deferred(self) -> None:
         while self._deferred:

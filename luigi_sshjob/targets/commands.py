@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+from collections.abc import Sequence
 
 from luigi_sshjob.error_context import error_context, no_such_file
 from luigi_sshjob.errors import ParentDirectoryMissing, PathExists, PathIsNotDirectory, RemoteCommandFailed, SSHJobError
@@ -96,6 +97,31 @@ class FileCommands:
                     raise
                 kind = ERRORS[error.code]
                 raise kind(error.problem, host=error.host, next_step=error.next_step, code=error.code) from None
+
+    def exist(self, paths: Sequence[str]) -> tuple[list[str], RemoteCommandFailed | None]:
+        """Returns yes, no, unknown or stuck for each path, and the error for the first that is stuck."""
+        words = [self.quote(path) for path in paths]
+        values: list[str] = []
+        stuck: RemoteCommandFailed | None = None
+        while len(values) < len(paths):
+            response = self.connection.request("fs_exists_many", *words[len(values) :], check=False)
+            answered = [part.value for part in response.parts if part.kind == "exists"]
+            if "stuck" in answered and not stuck:
+                stuck = self._stuck(words[len(values) + answered.index("stuck")])
+            values += answered
+            if response.status != 0:
+                if not response.refusal or response.refusal[0] != "path-not-responding":
+                    raise refused("fs_exists_many", response, self.connection.host)
+                # the host has stopped at this one; the others follow
+                error = self._stuck(words[len(values)]) or refused("fs_exists_many", response, self.connection.host)
+                stuck = stuck or error
+                values.append("stuck")
+        return values, stuck
+
+    def _stuck(self, word: quoting.Word) -> RemoteCommandFailed | None:
+        """Has the host find the directory that does not respond, which takes seconds, and returns its error."""
+        response = self.connection.request("stuck_path", word, check=False)
+        return refused("stuck_path", response, self.connection.host) if response.status != 0 else None
 
     def create_parent(self, path: str) -> None:
         """Creates the parent directory of `path`, and removes old temporary files from it."""

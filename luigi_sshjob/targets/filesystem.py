@@ -49,13 +49,19 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def exists_many(self, paths: Sequence[str]) -> list[bool]:
         """Whether each of `paths` exists, in one round trip; raises like `exists`."""
+        known, stuck = self.exists_where_known(paths)
+        if stuck:
+            raise stuck
+        return [value is True for value in known]
+
+    def exists_where_known(self, paths: Sequence[str]) -> tuple[list[bool | None], RemoteCommandFailed | None]:
+        """Like `exists_many`, but None for paths whose file system does not respond, with the error for the first."""
         with error_context(f"looking for {len(paths)} paths"):
-            response = self._connection.request("fs_exists_many", *map(self._commands.quote, paths))
-        values = [part.value for part in response.parts]
+            values, stuck = self._commands.exist(paths)
         if "unknown" in values:
             # raises an error that names the directory
             self.exists(paths[values.index("unknown")])
-        return [value == "yes" for value in values]
+        return [None if value == "stuck" else value == "yes" for value in values], stuck
 
     def isdir(self, path: str) -> bool:
         """Whether `path` is a directory."""

@@ -72,6 +72,7 @@ class RemoteReader(_RemoteStream):
         word = quoting.quote_path(self.path)
         words = ("send_tree", word) if tree else ("send_file", word, str(offset + 1))
         line = scripts.stream_command(*words)
+        self._connection.reach(word)
         self._connection.retry_once(lambda: self._start(line))
 
     def _start(self, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,12 +12,15 @@ from luigi.task import flatten
 from luigi_sshjob.targets.filesystem import RemoteFileSystem
 from luigi_sshjob.targets.target import RemoteTarget
 
+logger = logging.getLogger("luigi-interface")
+
 
 class RemoteBulkComplete:
     """Mixin for tasks with remote outputs that makes ranges of them (`luigi.tools.range`) fast.
 
-    List it before the task class. A task is complete if all targets of its `output()` exist, remote or not. Raises the
-    errors of `RemoteFileSystem.exists_many`.
+    List it before the task class. A task is complete if all targets of its `output()` exist, remote or not. One with a
+    path whose file system does not respond is not; a warning names the path. Raises the other errors of
+    `RemoteFileSystem.exists_many`.
     """
 
     output: Any
@@ -51,6 +55,9 @@ def _existing(targets: list[Target]) -> set[int]:
         elif target.exists():
             existing.add(id(target))
     for filesystem, on_host in by_host.values():
-        found = filesystem.exists_many([target.path for target in on_host])
+        found, stuck = filesystem.exists_where_known([target.path for target in on_host])
+        if stuck:
+            # these tasks count as incomplete; their own complete() raises the error before any of them runs
+            logger.warning("%s\n%d paths were not checked.", stuck, found.count(None))
         existing |= {id(target) for target, exists in zip(on_host, found, strict=True) if exists}
     return existing

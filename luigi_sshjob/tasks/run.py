@@ -178,6 +178,9 @@ class JobRun:
                     return missing
                 time.sleep(jitter(1, 2))
         except RemoteCommandFailed as error:
+            if error.code == "path-not-responding":
+                # whether the outputs exist is unknown; the next run of the task collects the outcome
+                raise
             # the outcome matters more than the mark; the next run finds and reports it again
             logger.warning("%s was not marked as collected: %s", job.id, error)
             return []

@@ -52,11 +52,13 @@ scheduled_facts() {
   [ "$restarts" = 0 ] || facts="$facts${newline}restarts: $restarts"
   [ ! -e "$1/$SJ_UNSETTLED" ] || facts="$facts${newline}unsettled: yes"
   if [ -e "$1/$SJ_CANCEL" ]; then
-    read -r by <"$1/$SJ_CANCEL"
+    bounded "$1/$SJ_CANCEL"
+    read -r by <"$bounded"
     facts="$facts${newline}cancelled: $by"
   fi
   if [ ! -e "$1/$SJ_STARTED" ] && [ -s "$1/$SJ_DIAGNOSTICS" ]; then
-    while read -r diagnostic || [ -n "$diagnostic" ]; do last_diagnostic=$diagnostic; done <"$1/$SJ_DIAGNOSTICS"
+    bounded "$1/$SJ_DIAGNOSTICS"
+    while read -r diagnostic || [ -n "$diagnostic" ]; do last_diagnostic=$diagnostic; done <"$bounded"
     facts="$facts${newline}diagnostic: $last_diagnostic"
   fi
 }

@@ -40,13 +40,14 @@ read_launch() {
 read_submission() {
   submission_number=0 submission_status='' submission_id=''
   [ -s "$1/$SJ_SUBMISSION" ] || return 0
+  bounded "$1/$SJ_SUBMISSION"
   while read -r field value; do
     case $field in
       number:) submission_number=$value ;;
       id:) submission_id=$value ;;
       status:) submission_status=$value ;;
     esac
-  done <"$1/$SJ_SUBMISSION"
+  done <"$bounded"
 }
 
 # schedule DIR NUMBER: queues it for submission in a process of its own, unless it was submitted after that number.

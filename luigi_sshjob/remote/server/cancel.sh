@@ -6,6 +6,7 @@
 job_cancel() { privately cancel_job "$@"; }
 
 cancel_job() {
+  measure "$1"
   job_state "$1"
   cancelling=$job_state
   case $cancelling in
@@ -33,10 +34,11 @@ cancel_running() {
   [ -s "$1/$SJ_CANCEL" ] || { mkdir -p "$1" && emit "$3$newline$seconds" >"$1/$SJ_CANCEL"; }
   kill -s TERM "$job_pid"
   kill -s CONT "$job_pid"
+  bounded "$1/$SJ_CANCEL"
   {
     read -r cancelled_by
     read -r requested_at
-  } <"$1/$SJ_CANCEL"
+  } <"$bounded"
   [ -n "$requested_at" ] || emit "$cancelled_by$newline$seconds" >"$1/$SJ_CANCEL"
   [ "$seconds" -ge $((${requested_at:-$seconds} + $2 + 20)) ] || return 0
   # a supervisor whose command has ended may be busy with the outputs

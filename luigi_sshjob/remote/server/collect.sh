@@ -1,21 +1,10 @@
 # shellcheck shell=sh disable=SC2154
 # Marks outcomes as collected, and removes collected attempts.
 
-# job_collect DIR BY [OUTPUT]...: marks the outcome as collected; the next submission is a new attempt. If outputs are
-# missing, responds with a part for each of them instead.
+# job_collect DIR BY: marks the outcome as collected; the next submission is a new attempt. The client has checked the
+# outputs, see fs_missing.
 job_collect() {
-  collected_directory=$1 collected_by=$2
-  shift 2
-  missing='' output_index=0
-  for output; do
-    if [ ! -e "$output" ]; then
-      refresh_directory "${output%/*}"
-      [ -e "$output" ] || { missing=yes && part missing "$output_index"; }
-    fi
-    output_index=$((output_index + 1))
-  done
-  [ -n "$missing" ] || [ ! -d "$collected_directory" ] || [ -e "$collected_directory/$SJ_COLLECTED" ] ||
-    privately mark_collected "$collected_directory" "$collected_by"
+  [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
 }
 
 # mark_collected DIR BY: the mark contains the exit record, too, for clients that still watch when the rest is removed.

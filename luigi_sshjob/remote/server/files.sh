@@ -13,16 +13,35 @@ absent_status() {
   return 2
 }
 
-# fs_exists_many PATH...: a part for each: yes, no or unknown.
+# fs_exists_many PATH...: a part for each: yes, no, unknown, or stuck if its file system does not respond, see limited.sh.
 fs_exists_many() {
   path_index=0
   for path; do
-    path_exists=yes
-    ! is_absent "$path" || path_exists=no
+    path_exists=yes unsearchable=
+    if is_stuck "$path"; then
+      path_exists=stuck
+    elif is_absent "$path"; then
+      path_exists=no
+    fi
     [ -z "$unsearchable" ] || path_exists=unknown
     part exists "$path_index" "$path_exists"
     path_index=$((path_index + 1))
   done
+}
+
+# fs_missing PATH...: a part for each that does not exist.
+fs_missing() {
+  path_index=0
+  for path; do
+    [ -e "$path" ] || { refresh_directory "${path%/*}" && [ -e "$path" ]; } || part missing "$path_index"
+    path_index=$((path_index + 1))
+  done
+}
+
+# fs_reach PATH...: looks at each; before a request without a time limit.
+fs_reach() {
+  for path; do [ -e "$path" ]; done
+  return 0
 }
 
 # fs_stat PATH: size in bytes, modification time in seconds since 1970, mode, allocated blocks of 512 bytes, then device

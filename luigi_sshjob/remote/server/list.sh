@@ -4,6 +4,7 @@
 # job_survey BASE: status and last lines of each attempt, and the times of all.
 job_survey() {
   job_index=0
+  measure_listed "$1/jobs"
   for listed in "$1"/jobs/*/[0-9]*; do
     [ -d "$listed" ] || continue
     survey_job "$listed" 500
@@ -52,6 +53,7 @@ write_times() {
 # job_show DIR: everything about an attempt except its environment, and the end of its log.
 job_show() {
   job_index=0
+  measure "$1"
   survey_job "$1" 5000
   [ ! -r "$1/$SJ_SPEC" ] || (show_spec "$1")
   for shown_file in "$SJ_COMMAND" "$SJ_DIAGNOSTICS"; do

@@ -6,6 +6,7 @@
 read_identity() {
   job_pid='' job_start='' job_machine='' job_boot='' job_booted='' job_hardware='' job_oom_kills='' job_scheduled=''
   job_command=''
+  bounded "$1"
   while read -r field value; do
     case $field in
       pid:) job_pid=$value ;;
@@ -18,7 +19,7 @@ read_identity() {
       scheduler_id:) job_scheduled=$value ;;
       command:) job_command=$value ;;
     esac
-  done <"$1"
+  done <"$bounded"
 }
 
 # compare_machines: sets $relation of the machine of the identity to this one: same, restarted (it is this machine,

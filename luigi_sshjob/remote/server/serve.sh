@@ -56,6 +56,7 @@ remove_old() { find "$1" -prune -mtime +0 -exec rm -rf -- {} \;; }
 
 # leave: removes all files of this session.
 leave() {
+  end_limited
   while [ "$SJ_SWEPT" != "$newline" ]; do
     SJ_SWEPT=${SJ_SWEPT#"$newline"}
     swept=${SJ_SWEPT%%"$newline"*}
@@ -95,7 +96,8 @@ privately() {
 
 # show FILE: prints its lines with builtins only.
 show() {
-  while IFS= read -r shown || [ -n "$shown" ]; do emit "$shown"; done <"$1"
+  bounded "$1"
+  while IFS= read -r shown || [ -n "$shown" ]; do emit "$shown"; done <"$bounded"
 }
 
 # echo_back TEXT: for a client that checks whether the server responds.

@@ -5,6 +5,7 @@
 # on, or no log for "-". The client counts the blocks, because numbers end at 2 GiB in mksh.
 job_status() {
   job_index=0
+  measure "$1"
   job_state "$1"
   write_status "$1" "$2"
 }
@@ -20,8 +21,9 @@ write_status() {
   ! seconds_since "$job_began" || part seconds "$job_index" "$passed"
   if [ -s "$1/$SJ_PROGRESS" ]; then
     part progress "$job_index"
-    read -r progress <"$1/$SJ_PROGRESS" || [ -n "$progress" ]
-    emit "$progress"
+    # written by the job
+    progress=$(dd if="$1/$SJ_PROGRESS" bs=4096 count=1 2>/dev/null)
+    emit "${progress%%"$newline"*}"
   fi
   if [ "$2" != - ] && [ -s "$1/$SJ_LOG" ]; then
     # whole blocks, because POSIX dd can skip nothing else; the client drops the bytes that it has
@@ -33,7 +35,8 @@ write_status() {
 # read_record FILE: sets $record to its lines up to a blank one: what follows was reserved for the record and not needed.
 read_record() {
   record=
-  while IFS= read -r shown && [ -n "$shown" ]; do record=$record${record:+"$newline"}$shown; done <"$1"
+  bounded "$1"
+  while IFS= read -r shown && [ -n "$shown" ]; do record=$record${record:+"$newline"}$shown; done <"$bounded"
   return 0
 }
 
@@ -91,7 +94,8 @@ absent_state() {
 unstarted_state() {
   job_state=claimed
   if [ -s "$1/$SJ_DIAGNOSTICS" ]; then
-    while read -r diagnostic || [ -n "$diagnostic" ]; do job_reason=$diagnostic; done <"$1/$SJ_DIAGNOSTICS"
+    bounded "$1/$SJ_DIAGNOSTICS"
+    while read -r diagnostic || [ -n "$diagnostic" ]; do job_reason=$diagnostic; done <"$bounded"
   fi
 }
 
@@ -108,7 +112,8 @@ unidentified_state() {
   if [ -s "$1/$SJ_STARTED" ]; then
     # claimed by a client that cancelled it, and has died before it wrote the record or is about to write the same
     cancelled_by=
-    [ ! -e "$1/$SJ_CANCEL" ] || read -r cancelled_by <"$1/$SJ_CANCEL"
+    bounded "$1/$SJ_CANCEL"
+    [ ! -e "$1/$SJ_CANCEL" ] || read -r cancelled_by <"$bounded"
     privately record_cancelled "$1" "$cancelled_by"
   fi
   ! ended "$1" || job_state=ended

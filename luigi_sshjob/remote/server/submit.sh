@@ -161,9 +161,10 @@ next_number() {
 is_recorded() {
   [ ! -s "$1/$SJ_RECORD" ] || return 0
   [ -s "$1/$SJ_COLLECTED" ] || return 1
+  bounded "$1/$SJ_COLLECTED"
   while read -r shown; do
     case $shown in 'outcome: '*) return 0 ;; esac
-  done <"$1/$SJ_COLLECTED"
+  done <"$bounded"
   return 1
 }
 
@@ -234,7 +235,9 @@ write_attempt() {
 found_attempt() {
   found_digests=
   # without the file the command is taken for the same, because only one may run
-  [ ! -s "$dir/$SJ_DIGESTS" ] || read -r found_digests <"$dir/$SJ_DIGESTS"
+  measure "$dir"
+  bounded "$dir/$SJ_DIGESTS"
+  [ ! -s "$dir/$SJ_DIGESTS" ] || read -r found_digests <"$bounded"
   found_digests=${found_digests:-$1}
   [ "$found_digests" != "$1" ] || launch_again "$dir" || return 1
   part found "$latest"

@@ -34,7 +34,7 @@ unsubscribe() {
     eval "set -- \"\${seen_log_$dropped-}\" \"\${seen_progress_$dropped-}\""
     [ -z "$1$2" ] || rm -f "$1" "$2"
     for variable in dir base block known subscribed log progress seen_log seen_progress pid start command version was why \
-      reason; do
+      reason measured; do
       unset "${variable}_$dropped"
     done
   done
@@ -145,6 +145,8 @@ watched_state() {
     eval "job_state=\$was_$number job_reason=\$why_$number job_began="
     return
   fi
+  eval "measured=\${measured_$number- }"
+  is_measured "$1" || measure_subscribed
   job_state "$1"
   eval "was_$number=\$job_state why_$number=\$job_reason"
   [ -z "$version" ] || eval "version_$number=\${cacheable:+\$version}"

@@ -25,7 +25,8 @@ within() {
   while process_start "$within_pid"; do
     [ "$within_pauses" -gt 0 ] || {
       kill_job "$within_mark" "$within_pid" 1 ''
-      wait "$within_pid" 2>/dev/null
+      # one that waits in the kernel, for a dead mount, does not end
+      process_start "$within_pid" || wait "$within_pid" 2>/dev/null
       return 124
     }
     pause

@@ -61,6 +61,11 @@ class Pipeline:
         """When the host last sent anything (`time.monotonic()`)."""
 
     @property
+    def unused(self) -> float:
+        """Seconds since the host last sent anything."""
+        return time.monotonic() - self.last_used
+
+    @property
     def is_open(self) -> bool:
         """Whether there is a shell."""
         return self._shell is not None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import time
 from typing import Any
 
 from luigi_sshjob.ssh.leader.event_loop import EventLoop, Timer
@@ -39,6 +38,9 @@ class Leader:
         self._loop = EventLoop()
         self._listener = Listener(address, self._loop.selector, self._on_message, self._on_disconnect)
         self._pipeline = Pipeline(transport, self._loop.selector, self._loop.wake, self._on_shell_lost)
+        # a session of its own for questions about paths: one on a dead mount delays no news of jobs
+        self._paths = Pipeline(transport, self._loop.selector, self._loop.wake, lambda _: None)
+        self._one_session = False
         self._subscriptions = SubscriptionTable(self._pipeline, self._listener)
         self._heartbeat = Timer(HEARTBEAT)
         self._lease_check = Timer(_LEASE_CHECK)
@@ -56,6 +58,14 @@ class Leader:
         """Whether the leader's thread is running."""
         return self._thread.is_alive()
 
+    @property
+    def _pipelines(self) -> tuple[Pipeline, Pipeline]:
+        return self._pipeline, self._paths
+
+    @property
+    def _busy(self) -> bool:
+        return any(pipeline.busy for pipeline in self._pipelines)
+
     def close(self, timeout: float = 5.0) -> None:
         """Waits up to `timeout` seconds for pending responses; clients send their next requests to another leader."""
         self._closing = True
@@ -65,12 +75,13 @@ class Leader:
     def detach_after_fork(self) -> None:
         """Lets a forked child drop the parent's sockets and shell without touching them."""
         self._listener.close()
-        self._pipeline.detach_after_fork()
+        for pipeline in self._pipelines:
+            pipeline.detach_after_fork()
         self._loop.close()
 
     def _serve(self) -> None:
         try:
-            while not (self._deposed or (self._closing and not self._pipeline.busy and self._listener.flushed)):
+            while not (self._deposed or (self._closing and not self._busy and self._listener.flushed)):
                 self._loop.run_until(self._next_timer())
                 self._run_due_timers()
         except OSError as error:
@@ -92,7 +103,8 @@ class Leader:
                     os.unlink(path)
         self._lock.release()
         self._listener.close()
-        self._pipeline.close()
+        for pipeline in self._pipelines:
+            pipeline.close()
         with contextlib.suppress(OSError):
             self._transport.session_limiter.sweep()
         self._loop.close()
@@ -104,7 +116,8 @@ class Leader:
         return min(timers)
 
     def _run_due_timers(self) -> None:
-        self._pipeline.check()
+        for pipeline in self._pipelines:
+            pipeline.check()
         if self._closing:
             self._reject_unsent()
         self._subscriptions.look_if_due()
@@ -119,14 +132,17 @@ class Leader:
         if self._pipeline.is_open and not self._pipeline.busy:
             # if the server allows one session, subscriptions have to pause while a file is transferred
             idle = not self._subscriptions.active or session_limiter.limit == 1
-            unused = time.monotonic() - self._pipeline.last_used
-            if unused > _IDLE_CLOSE or (idle and session_limiter.has_waiters()):
+            if self._pipeline.unused > _IDLE_CLOSE or (idle and session_limiter.has_waiters()):
                 self._pipeline.close_shell()
                 self._subscriptions.reset("rejected", None)
+        paths_idle = self._paths.is_open and not self._paths.busy
+        if paths_idle and (self._paths.unused > _IDLE_CLOSE or session_limiter.has_waiters()):
+            self._paths.close_shell()
 
     def _reject_unsent(self) -> None:
         self._listener.stop_accepting()
-        self._pipeline.reject_unsent()
+        for pipeline in self._pipelines:
+            pipeline.reject_unsent()
         self._subscriptions.reset("rejected", None)
 
     def _on_message(self, peer: Peer, kind: str, number: int, details: list[Any]) -> None:
@@ -147,7 +163,12 @@ class Leader:
         def on_error(error: Exception) -> None:
             self._listener.send(peer, "rejected" if isinstance(error, LeaderClosing) else "error", number, error)
 
-        self._pipeline.send(Request(text, on_response, on_error))
+        self._pipeline_for(text).send(Request(text, on_response, on_error))
+
+    def _pipeline_for(self, text: str) -> Pipeline:
+        # a server that allows one session does so for all requests
+        self._one_session = self._one_session or self._transport.session_limiter.limit == 1
+        return self._paths if text.startswith("limited ") and not self._one_session else self._pipeline
 
     def _on_disconnect(self, peer: Peer) -> None:
         self._subscriptions.unsubscribe_all(peer)

@@ -28,6 +28,7 @@ NEXT_STEPS = {
     "not-a-directory": "remove it first, or use another path",
     "not-a-job-directory": "nothing was removed; check what is at that path",
     "not-listed": "grant the account the permission that the message names, or list another directory",
+    "path-not-responding": "check the mount on the host (its server, the network); it is asked again when it responds",
     "record-not-written": "make the directory readable and writable, with free space, then try again",
     "scripts-not-installed": _OWN,
     "writable-by-others": "check what others may have put there, then run `chmod -R go-w` on it, or change base_dir",

@@ -1,0 +1,75 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# Bounded reads of the small files of a job, which the job itself or a person may have damaged: `read` takes a system
+# call for each byte, and 40 MB without a newline would stall all jobs for half a minute. Their size takes a process, so
+# it is looked at once, for many files together.
+
+SJ_OVERSIZED=$newline
+SJ_SMALL_FILES="$SJ_IDENTITY $SJ_RECORD $SJ_COLLECTED $SJ_CANCEL $SJ_SUBMISSION $SJ_DIAGNOSTICS $SJ_UNSETTLED $SJ_DIGESTS"
+
+# bounded FILE: sets $bounded to the file, or to a copy of its first 8 KiB if it is known to be larger.
+bounded() {
+  bounded=$1
+  case $SJ_OVERSIZED in *"$newline$1$newline"*) ;; *) return 0 ;; esac
+  bounded=${1%/jobs/*}/lib/.look.$SJ_SELF.bounded
+  privately dd if="$1" of="$bounded" bs=8192 count=1 2>/dev/null || bounded=/dev/null
+}
+
+# is_measured DIR: whether the sizes of the files in $measured, and no others, are known.
+is_measured() {
+  for measured_file in $SJ_SMALL_FILES; do
+    case $measured in *" $measured_file "*) ;; *) [ ! -s "$1/$measured_file" ] || return ;; esac
+  done
+}
+
+# measure DIR: finds out which of its small files are too large.
+measure() {
+  measured_directory=$1
+  set --
+  for measured_file in $SJ_SMALL_FILES; do
+    [ ! -s "$measured_directory/$measured_file" ] || set -- "$@" "$measured_directory/$measured_file"
+  done
+  [ $# -eq 0 ] || measure_files "$@"
+}
+
+# measure_subscribed: does that for all files of subscribed jobs that were not measured.
+measure_subscribed() {
+  set --
+  for measured_number in $SJ_SUBSCRIPTIONS; do
+    # the others are measured when they are needed
+    [ $# -lt 400 ] || break
+    eval "measured_directory=\$dir_$measured_number measured=\${measured_$measured_number- }"
+    for measured_file in $SJ_SMALL_FILES; do
+      case $measured in *" $measured_file "*) continue ;; esac
+      [ -s "$measured_directory/$measured_file" ] || continue
+      measured="$measured$measured_file "
+      set -- "$@" "$measured_directory/$measured_file"
+    done
+    eval "measured_$measured_number=\$measured"
+  done
+  [ $# -eq 0 ] || measure_files "$@"
+}
+
+# measure_listed JOBS: does that for all attempts there, for a listing.
+measure_listed() {
+  [ -d "$1" ] || return 0
+  oversized=$(
+    cd "$1" || exit
+    for measured_directory in */[0-9]*; do
+      # xargs interprets quotes; names of this package have none
+      case $measured_directory in *[!A-Za-z0-9_./-]*) continue ;; esac
+      for measured_file in "$SJ_IDENTITY" "$SJ_RECORD" "$SJ_COLLECTED"; do
+        [ ! -s "$measured_directory/$measured_file" ] || emit "$measured_directory/$measured_file"
+      done
+    done | xargs -n 500 sh -c 'find -L "$@" -prune -size +15' sh 2>/dev/null
+  )
+  while [ -n "$oversized" ]; do
+    SJ_OVERSIZED=$SJ_OVERSIZED$1/${oversized%%"$newline"*}$newline
+    case $oversized in *"$newline"*) oversized=${oversized#*"$newline"} ;; *) oversized='' ;; esac
+  done
+}
+
+# more than 15 blocks of 512 bytes
+measure_files() {
+  oversized=$(find -L "$@" -prune -size +15 2>/dev/null)
+  [ -z "$oversized" ] || SJ_OVERSIZED=$SJ_OVERSIZED$oversized$newline
+}
