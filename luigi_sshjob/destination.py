@@ -85,12 +85,12 @@ class Destination:
         for option, value in (("-F", ssh_config), ("-p", self.port), ("-i", self.key_file)):
             if value:
                 words += option, shlex.quote(str(value))
-        return " ".join([*words, self.reference])
+        return " ".join([*words, shlex.quote(self.reference)])
 
     @property
     def login_command(self) -> str:
         """The command of this package with which a person logs in."""
-        words = ["luigi-sshjob", "login", str(self)]
+        words = ["luigi-sshjob", "login", shlex.quote(str(self))]
         for option, value in (("--key-file", self.key_file), ("--transport", self.transport)):
             if value:
                 words += option, shlex.quote(value)

@@ -3,6 +3,7 @@
 There is one class for each decision that a caller may make: correct the declaration (`ConfigurationError`), have a
 person fix the login (`LoginRefused`), wait (`HostUnreachable`), or look at the job (`JobFailed` and related classes).
 
+What a host has sent cannot act on a terminal: the message spells out control characters.
 Each message begins with fixed words, so that it can be found in docs/errors.rst, which lists all of them.
 """
 
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 from luigi.contrib.ssh import RemoteCalledProcessError
 from luigi.target import FileAlreadyExists, MissingParentDirectory, NotADirectory
+
+from luigi_sshjob.text import printable_line, visible
 
 Error = TypeVar("Error", bound="SSHJobError")
 
@@ -37,18 +40,20 @@ class SSHJobError(Exception):
     ):
         # not super(): the second base of some subclasses has a constructor with other arguments
         Exception.__init__(self, problem)
-        self.problem = problem
+        self.problem = visible(problem)
         self.host = host
         self.job = job
         self.doing = doing
-        self.next_step = next_step
+        self.next_step = visible(next_step)
         self.code = code
 
     def __str__(self) -> str:
         known = (("host", self.host), ("job", self.job), ("while", self.doing))
-        where = ", ".join(f"{word} {value}" for word, value in known if value)
+        where = ", ".join(f"{word} {printable_line(value, len(value))}" for word, value in known if value)
         text = f"{where}: {self.problem}" if where else self.problem
-        return f"{text}\nNext: {self.next_step}" if self.next_step else text
+        # a next step in the words of the host is not one of this package
+        text = visible(text).replace("\nNext:", "\n Next:")
+        return f"{text}\nNext: {printable_line(self.next_step, len(self.next_step))}" if self.next_step else text
 
     def __reduce__(self) -> Any:
         # unpickling would call the constructor of a second base
@@ -109,6 +114,10 @@ class LoginNeeded(HostUnreachable):
 
 class ConnectionLost(HostUnreachable):
     """No complete response arrived: the connection broke, or the host did not respond in time."""
+
+
+class InvalidResponse(ConnectionFailed):
+    """The host sent something that is not a valid response: damaged, or without an end. A retry would not help."""
 
 
 class SessionRefused(HostUnreachable):

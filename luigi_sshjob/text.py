@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import codecs
 import html
 import re
 
-# control sequences (such as colours), control strings and other escape sequences of ECMA-48
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P^_X].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])")
+# control sequences of ECMA-48 such as colours, without those that may contain quotes: a command is to stay quoted
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[@-~]|\([0AB])")
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_PART_OF_COLOUR = re.compile(r"\x1b(?:\[[0-9;:]{0,40})?$")
 # other control characters, surrogates, Unicode line separators, and characters that change the direction of text
-_INVISIBLE = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_HIDDEN = "\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_INVISIBLE = re.compile(f"[{_HIDDEN}]")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _REFERENCE = re.compile(r"&[^\s<&;]{1,32};?")
 _WORD_JOINER = "\u2060"
 
 
+def visible(text: str) -> str:
+    """Removes colours and spells out all other control characters but tabs and line breaks.
+
+    For text that may come from a host: it can neither act on a terminal nor look like other text.
+    """
+    return text if text.isprintable() else _INVISIBLE.sub(_spell_out, _SEQUENCE.sub("", text))
+
+
+def json_text(text: str) -> str:
+    """The same JSON, with control characters and lone surrogates escaped."""
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+class TerminalLog:
+    """Decodes the bytes of a log for a terminal, which is to show colours and carriage returns, and do nothing else."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def feed(self, data: bytes, *, final: bool = False) -> str:
+        """The text of the next bytes; an incomplete colour is held until the next call."""
+        text = self._held + self._decoder.decode(data, final)
+        part = None if final else _PART_OF_COLOUR.search(text)
+        text, self._held = (text[: part.start()], text[part.start() :]) if part else (text, "")
+        shown, end = [], 0
+        for colour in _COLOUR.finditer(text):
+            shown += [self._spell_out(text[end : colour.start()]), colour[0]]
+            end = colour.end()
+        return "".join([*shown, self._spell_out(text[end:])])
+
+    @staticmethod
+    def _spell_out(text: str) -> str:
+        return _INVISIBLE.sub(lambda match: match[0] if match[0] == "\r" else _spell_out(match), text)
+
+
 def printable_line(line: str, width: int) -> str:
     """Removes colours, spells out other control characters, and cuts the line after `width` characters."""
-    line = _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), _SEQUENCE.sub("", line))
+    line = visible(line).replace("\n", "\\n")
     return line if len(line) <= width else f"{line[:width]} … ({len(line) - width} more characters)"
 
 
@@ -59,6 +99,10 @@ def format_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def _spell_out(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def _break_reference(match: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 from collections.abc import Sequence
 
 from luigi_sshjob import config
@@ -48,7 +49,7 @@ def find_jobs(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple
                 "there is no such job",
                 host=hosts[0].host,
                 job=name,
-                next_step=f"list the jobs with `luigi-sshjob ls -a {hosts[0].host}`",
+                next_step=f"list the jobs with `luigi-sshjob ls -a {shlex.quote(hosts[0].host)}`",
             )
         found.append(match)
     return found

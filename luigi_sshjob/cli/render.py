@@ -12,7 +12,7 @@ from rich.text import Text
 
 from luigi_sshjob.jobs.listing import JobSummary
 from luigi_sshjob.jobs.model import JobStatus
-from luigi_sshjob.text import format_duration, printable_line
+from luigi_sshjob.text import format_duration, json_text, printable_line
 
 _STYLES = {
     "running": "cyan",
@@ -50,12 +50,12 @@ def print_rich(renderable: RenderableType) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_text(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def styled(status_word: str, details: str = "") -> Text:
     """Return a status word in its colour, followed by details."""
-    return Text.assemble((status_word, _STYLES.get(status_word, "red")), strip_escapes(details))
+    return Text.assemble((strip_escapes(status_word), _STYLES.get(status_word, "red")), strip_escapes(details))
 
 
 def strip_escapes(text: str) -> str:

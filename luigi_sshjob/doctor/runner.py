@@ -31,6 +31,7 @@ from luigi_sshjob.doctor.recommendations import is_unsuitable, recommend_setting
 from luigi_sshjob.doctor.report import CheckResult, Report, Status
 from luigi_sshjob.errors import RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
+from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, deadline_in, request_text
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.base import DiagnosableTransport
@@ -53,7 +54,8 @@ def run_checks(
     transport = context.connection.transport
     try:
         base_dir = base_dir or transport.settings.base_dir
-        facts = _measure(transport, login_info, base_dir, progress)
+        with reading_response("the doctor", host):
+            facts = _measure(transport, login_info, base_dir, progress)
     except SSHJobError as error:
         no_session = CheckResult("session", Status.FAIL, error.problem, error.next_step)
         return Report(host, (*results, no_session, _skipped("the host did not respond")), reachable=False)
@@ -190,7 +192,7 @@ def _measure_latency(shell: RemoteShell, timeout: float) -> Latency:
     clock = first_value(shell.call("doctor_clock", deadline=deadline_in(timeout)).parts, "clock")
     took = time.time() - began
     latency = Latency(statistics.median(times), max(times))
-    if not clock.isdigit():
+    if not (clock.isdecimal() and len(clock) < 20):
         return latency
     # the clock has whole seconds, and was read at some moment of the round trip
     return Latency(latency.median, latency.longest, int(clock) + 0.5 - (began + took / 2), 0.5 + took / 2)

@@ -18,6 +18,7 @@ from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.retry import jitter
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.remote_shell import Response, request_text
 
 Send = Callable[[str, Sequence[tuple[str, ...]]], list[Response]]
@@ -43,7 +44,8 @@ def cancel_jobs(connection: Connection, jobs: Sequence[tuple[JobRef, float]], de
             return send_all([request_text(verb, *words) for words in calls])
 
         interval = connection.settings.scheduler_interval
-        statuses = Canceller(jobs, send, interval).run(deadline)
+        with reading_response("job_cancel", connection.host):
+            statuses = Canceller(jobs, send, interval).run(deadline)
     return [job for job, _ in jobs if job not in statuses or not statuses[job].outcome]
 
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shlex
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
 from luigi_sshjob.jobs.actions import Action
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.launchers.registry import SCHEDULERS
-from luigi_sshjob.jobs.launchers.scheduler import Phase, Submitted
 from luigi_sshjob.jobs.model import JobRef, JobStatus, checked_base_dir
 from luigi_sshjob.jobs.protocol import offset_word, status_of
-from luigi_sshjob.jobs.scheduled.facts import parse_submitted
-from luigi_sshjob.jobs.scheduled.once import listed_after, look
+from luigi_sshjob.jobs.scheduled.once import assert_not_scheduled, look
 from luigi_sshjob.jobs.scheduled.requests import action_request
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import local_username
+from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
 # the action in an error
@@ -84,7 +84,8 @@ class JobClient:
         """
         known = 0
         while True:
-            kind, job, digests = self._claim(spec, known)
+            with self._reading("job_submit"):
+                kind, job, digests = self._claim(spec, known)
             if kind == "claimed":
                 return Submission(job)
             if kind == "collected":
@@ -106,17 +107,19 @@ class JobClient:
         verb, *words = action_request(job, action)
         with error_context(_DOING[verb], job=job.id):
             parts = self._installed(verb, *words)
-        return quoting.decode(parts[0].content)[:-1] if parts else ""
+        with self._reading(verb, job):
+            return quoting.decode(parts[0].content)[:-1] if parts else ""
 
     def status(self, job: JobRef, offset: int | None = None) -> JobStatus:
         """Return the status of the job, with its log from `offset` (bytes) on, or without any log."""
-        with error_context("reading its status", job=job.id):
+        with error_context("reading its status", job=job.id), self._reading("job_status", job):
             status = status_of(self._connection.request("job_status", job.directory, offset_word(offset)), offset)
             return look(Schedulers(self._connection.settings.scheduler_interval), {job: status}, self._send)[job]
 
     def tail(self, job: JobRef, lines: int, limit: int) -> bytes:
         """The last lines of the log so far, from at most `limit` bytes."""
-        return self._check(job, "job_tail", job.directory, str(limit), str(lines)).parts[0].content
+        with self._reading("job_tail", job):
+            return self._check(job, "job_tail", job.directory, str(limit), str(lines)).parts[0].content
 
     def collect(self, job: JobRef, outputs: Sequence[Output] = ()) -> list[str]:
         """Mark the outcome as collected; the next `submit` starts a new attempt.
@@ -125,8 +128,10 @@ class JobClient:
         """
         if outputs:
             paths = [quoting.quote_path(quoting.below_home(output.path)) for output in outputs]
-            if missing := self._check(job, "fs_missing", *paths).parts:
-                return [outputs[part.index].path for part in missing]
+            missing = self._check(job, "fs_missing", *paths).parts
+            with self._reading("fs_missing", job):
+                if missing:
+                    return [outputs[part.index].path for part in missing]
         self._check(job, "job_collect", job.directory, client_identity())
         return []
 
@@ -143,9 +148,10 @@ class JobClient:
 
     def find(self, key: str, attempt: int | None = None) -> JobRef | None:
         """An attempt of a task in any state, by default the newest one."""
-        with error_context("looking for the job", job=key if attempt is None else f"{key}/{attempt}"):
+        name = key if attempt is None else f"{key}/{attempt}"
+        with error_context("looking for the job", job=name), self._reading("job_find"):
             parts = self._connection.request("job_find", self._base, key, str(attempt or "")).parts
-        return self._ref(key, parts[0]) if parts else None
+            return self._ref(key, parts[0]) if parts else None
 
     def command_line(self, verb: str, job: JobRef) -> str:
         """The `luigi-sshjob` command line for the job."""
@@ -159,7 +165,12 @@ class JobClient:
             words += "--key-file", shlex.quote(destination.key_file)
         if destination.sshpass:
             words.append("--sshpass")
-        return " ".join([*words, job.host, job.id])
+        return " ".join([*words, shlex.quote(job.host), shlex.quote(job.id)])
+
+    @contextlib.contextmanager
+    def _reading(self, verb: str, job: JobRef | None = None) -> Iterator[None]:
+        with error_context(job=job.id if job else None), reading_response(verb, self._connection.host):
+            yield
 
     def _claim(self, spec: JobSpec, known: int, checked: Sequence[int] = ()) -> tuple[str, JobRef, str]:
         words = (
@@ -174,35 +185,16 @@ class JobClient:
             spec.command,
             spec.environment_text(),
         )
-        with error_context("submitting it", job=spec.key):
+        with error_context("submitting it", job=spec.key), self._reading("job_submit"):
             parts = self._installed("job_submit", *words)
-        if parts[0].kind == "unchecked":
-            self._assert_not_scheduled(spec, parts[0])
-            return self._claim(spec, known, [*checked, parts[0].index])
-        digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
-        return parts[0].kind, self._ref(spec.key, parts[0]), digests
-
-    def _assert_not_scheduled(self, spec: JobSpec, part: ResponsePart) -> None:
-        """Raises `RemoteCommandFailed` while the scheduler may have an attempt whose directory was deleted."""
-        scheduler = SCHEDULERS[self._launcher.name]
-        directory, _, note = quoting.decode(part.content).partition("\n")
-        job = JobRef(self._connection.host, spec.key, part.index, directory)
-        # without a note it was never submitted, or the note was deleted, too
-        submitted = parse_submitted(note) or Submitted(job.id, directory, "")
-        moment, interval = int(part.value), self._connection.settings.scheduler_interval
-        view = listed_after(moment, scheduler, job.base_directory, interval, self._send)
-        row = view.find(submitted)
-        if view.listed_at > moment and (row is None or row.phase is Phase.OVER):
-            return
-        silence = f"{scheduler.title} does not respond: {view.error or 'no listing yet'}"
-        what = f"{scheduler.title} job {row.id}" if row else silence
-        raise RemoteCommandFailed(
-            f"an attempt whose directory was deleted may still be scheduled: {job.directory} ({what})",
-            code="attempt-still-scheduled",
-            host=self._connection.host,
-            job=job.id,
-            next_step="cancel that job on the host, then run the task again; nothing was submitted",
-        )
+            if parts[0].kind == "unchecked":
+                directory, _, note = quoting.decode(parts[0].content).partition("\n")
+                job = JobRef(self._connection.host, spec.key, parts[0].index, directory)
+                scheduler, interval = SCHEDULERS[self._launcher.name], self._connection.settings.scheduler_interval
+                assert_not_scheduled(job, note, int(parts[0].value), scheduler, interval, self._send)
+                return self._claim(spec, known, [*checked, parts[0].index])
+            digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
+            return parts[0].kind, self._ref(spec.key, parts[0]), digests
 
     def _send(self, words: tuple[str, ...]) -> Response:
         return self._connection.request(*words)
@@ -237,7 +229,8 @@ class JobClient:
         return JobRef(self._connection.host, key, part.index, quoting.decode(part.content)[:-1])
 
     def _mismatch(self, job: JobRef, running: str, submitted: str) -> JobMismatch:
-        command, rest = (a != b for a, b in zip(running.split(), submitted.split(), strict=True))
+        with self._reading("job_submit", job):
+            command, rest = (a != b for a, b in zip(running.split(), submitted.split(), strict=True))
         what = " and ".join(["command"] * command + ["environment, working directory or outputs"] * rest)
         return JobMismatch(
             f"it is running with another {what} (running: {_short(running)}, submitted: {_short(submitted)})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -14,6 +15,7 @@ from luigi_sshjob.jobs.scheduled.once import SendOne, look
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.errors import refused
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
 
@@ -96,11 +98,16 @@ class JobListing:
         (response,) = send([request_text("job_survey", self._base)])
         if response.status != 0:
             raise refused("job_survey", response, self._connection.host)
-        return self._judged(self._summaries(response.parts), lambda words: send([request_text(*words)])[0])
+        with reading_response("job_survey", self._connection.host):
+            return self._judged(self._summaries(response.parts), lambda words: send([request_text(*words)])[0])
 
     def details(self, job: JobRef) -> JobDetails:
         """All details of an attempt."""
-        parts = self._connection.request("job_show", job.directory).parts
+        response = self._connection.request("job_show", job.directory)
+        with reading_response("job_show", self._connection.host):
+            return self._details(response.parts)
+
+    def _details(self, parts: Sequence[ResponsePart]) -> JobDetails:
         found = {part.kind: quoting.decode(part.content).removesuffix("\n") for part in parts}
         values = {part.kind: part.value for part in parts}
         layout = scripts.layout()
@@ -195,5 +202,6 @@ def _not_removed(job: JobRef, error: RemoteCommandFailed) -> JobError:
         f"the attempt was not removed: {error.problem}",
         host=job.host,
         job=job.id,
-        next_step=f"see `luigi-sshjob show {job.host} {job.id}`; the attempts before it have been removed",
+        next_step=f"see `{shlex.join(['luigi-sshjob', 'show', job.host, job.id])}`; the attempts before it have been "
+        "removed",
     )

@@ -14,6 +14,7 @@ from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.tracker import LAUNCHES, JobTracker, Limits, stuck_error
 from luigi_sshjob.jobs.watcher import JobWatcher, WatchedJob
 from luigi_sshjob.retry import HostOutage, Retry, SharedRetry
+from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
 
@@ -111,7 +112,8 @@ class JobMonitor:
         with error_context("cancelling the job", job=job.id):
             interval = self._client.connection.settings.scheduler_interval
             canceller = Canceller([(job, grace)], send, interval, fail)
-            status = canceller.run(since + self._retry.timeout + grace)[job]
+            with reading_response("job_cancel", job.host):
+                status = canceller.run(since + self._retry.timeout + grace)[job]
         if status.outcome:
             return status.outcome
         raise stuck_error(

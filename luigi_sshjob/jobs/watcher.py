@@ -17,6 +17,7 @@ from luigi_sshjob.jobs.tracker import JobTracker
 from luigi_sshjob.retry import HostOutage, SharedRetry
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.leader.link import LeaderGone
+from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.remote_shell import Response, request_text
 
 logger = logging.getLogger("luigi-interface")
@@ -126,7 +127,9 @@ class JobWatcher:
             if topic in self._jobs:
                 self._update([self._jobs[topic]], content)
             else:
-                self._update(self._watched(self._schedulers.update(topic, content)), None)
+                with reading_response("scheduler_answers", self._host):
+                    concerned = self._schedulers.update(topic, content)
+                self._update(self._watched(concerned), None)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + self._tick
             self._update(list(self._jobs.values()), None)
@@ -139,8 +142,9 @@ class JobWatcher:
         for job in jobs:
             tracker = job.tracker
             try:
-                status = protocol.status_of(response, tracker.offset) if response else None
-                verdict = self._schedulers.judge(tracker.job, status)
+                with reading_response("subscribe", self._host):
+                    status = protocol.status_of(response, tracker.offset) if response else None
+                    verdict = self._schedulers.judge(tracker.job, status)
                 outcome = tracker.update(verdict.status if verdict else status)
                 if outcome:
                     self.remove(job)

@@ -10,6 +10,7 @@ from luigi_sshjob.error_context import error_context, no_such_file
 from luigi_sshjob.errors import ParentDirectoryMissing, PathExists, PathIsNotDirectory, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.shell.bounds import invalid, reading_response
 from luigi_sshjob.ssh.shell.errors import refused
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
@@ -105,7 +106,9 @@ class FileCommands:
         stuck: RemoteCommandFailed | None = None
         while len(values) < len(paths):
             response = self.connection.request("fs_exists_many", *words[len(values) :], check=False)
-            answered = [part.value for part in response.parts if part.kind == "exists"]
+            answered = [part.value for part in response.parts if part.kind == "exists"][: len(paths) - len(values)]
+            if not answered and response.status == 0:
+                raise invalid(self.connection.host, "fs_exists_many", "no path is in it")
             if "stuck" in answered and not stuck:
                 stuck = self._stuck(words[len(values) + answered.index("stuck")])
             values += answered
@@ -130,10 +133,12 @@ class FileCommands:
 
     def stat(self, path: str) -> FileStat:
         """Returns the attributes of a file or directory. Raises `FileMissing`."""
-        size, mtime, mode, blocks, version = self.request("fs_stat", path).text.split(maxsplit=4)
-        if mtime == "-":
-            return FileStat(int(size), None, None, False, version)
-        return FileStat(int(size), int(mtime), int(mode, 8), int(blocks) * 512 < int(size), version)
+        text = self.request("fs_stat", path).text
+        with reading_response("fs_stat", self.connection.host):
+            size, mtime, mode, blocks, version = text.split(maxsplit=4)
+            if mtime == "-":
+                return FileStat(int(size), None, None, False, version)
+            return FileStat(int(size), int(mtime), int(mode, 8), int(blocks) * 512 < int(size), version)
 
     def check_sha256(self, path: str, digest: str) -> None:
         """Raises `RemoteCommandFailed` if the sha256 of the file is not `digest`."""
@@ -141,7 +146,7 @@ class FileCommands:
         text = self.connection.request("fs_sha256", self.quote(path), dedicated_session=True).text
         if digest not in text:
             raise RemoteCommandFailed(
-                f"checksum mismatch after the copy: {path}: sha256 is {text.split()[0]} on the host, {digest} here",
+                f"checksum mismatch after the copy: {path}: sha256 is {text[:64].strip()} on the host, {digest} here",
                 host=self.connection.host,
                 next_step="copy it again; if that does not help, check the disks and memory of both machines",
             )

@@ -19,6 +19,7 @@ from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection, connection_to
 from luigi_sshjob.ssh.shell.session import retry_refused_session
 from luigi_sshjob.ssh.transports.base import Process
+from luigi_sshjob.text import visible
 
 _MAX_COMMAND = (1 << 17) - 1
 """Bytes. Linux limits each argument of a process (execve(2)), and sshd passes the command to the shell as one."""
@@ -92,7 +93,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
                 self.connection.transport, lambda: self._communicate(cmd), deadline
             )
         if process.returncode == 0:
-            sys.stderr.write(stderr)
+            sys.stderr.write(visible(stderr) if sys.stderr.isatty() else stderr)
             return output
         status = f"with exit status {process.returncode}" if process.has_exit_status else "by a signal"
         raise RemoteCommandFailed(

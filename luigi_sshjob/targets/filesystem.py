@@ -14,6 +14,7 @@ from luigi_sshjob.error_context import error_context, translate_local_file_error
 from luigi_sshjob.errors import PathIsDirectory, RemoteCommandFailed, UnsafeValue
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.targets.atomic_writer import AtomicRemoteFile
 from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.context import RemoteContext
@@ -61,7 +62,9 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         if "unknown" in values:
             # raises an error that names the directory
             self.exists(paths[values.index("unknown")])
-        return [None if value == "stuck" else value == "yes" for value in values], stuck
+        meaning = {"yes": True, "no": False, "stuck": None}
+        with reading_response("fs_exists_many", self._connection.host):
+            return [meaning[value] for _, value in zip(paths, values, strict=True)], stuck
 
     def isdir(self, path: str) -> bool:
         """Whether `path` is a directory."""
@@ -71,8 +74,10 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         """Lists all files below `path` recursively, as paths that begin with `path`."""
         self._commands.quote(path)
         stripped = quoting.path_text(path).rstrip("/") or "/"
-        (files,) = self._commands.request("fs_listdir", stripped, dedicated_session=True).parts
-        return [quoting.decode(name) for name in files.content.split(b"\0") if name]
+        response = self._commands.request("fs_listdir", stripped, dedicated_session=True)
+        with reading_response("fs_listdir", self._connection.host):
+            (files,) = response.parts
+            return [quoting.decode(name) for name in files.content.split(b"\0") if name]
 
     def remove(self, path: str, recursive: bool = True, skip_trash: bool = True) -> None:  # noqa: ARG002  # Luigi's
         """Removes a file or, if `recursive`, a directory; there is no trash, so `skip_trash` has no effect."""

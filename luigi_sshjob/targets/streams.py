@@ -14,9 +14,11 @@ from luigi_sshjob.error_context import describes, no_such_file
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.ssh.shell.bounds import too_large
 from luigi_sshjob.ssh.shell.session import Session
 
 CHUNK = 1 << 18  # bytes; each chunk has its own deadline, because a slow host is not an unreachable one
+_LONGEST_LINE = 1 << 16  # bytes
 _DRAIN_TIMEOUT = 200  # milliseconds
 
 
@@ -36,12 +38,15 @@ class _RemoteStream(io.RawIOBase):
 
     def _read_line(self) -> bytes:
         """The next line without its end; empty if the session ended before it."""
-        line = b""
+        line, deadline = b"", self._deadline()
         while not line.endswith(b"\n"):
             # byte by byte: the file's content follows, and another process may read it
-            byte = self._session.read(1, deadline=self._deadline())
+            byte = self._session.read(1, deadline=deadline)
             if not byte:
                 return b""
+            if len(line) > _LONGEST_LINE:
+                self._session.close()
+                raise too_large(self.host)
             line += byte
         return line[:-1]
 

@@ -7,14 +7,19 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from luigi_sshjob.text import visible
+
 _TAIL = 20
 _LONGEST_LINE = 2000
 _WINDOW = 60.0  # seconds
 
 
 def final_text(line: str) -> str:
-    """A line as a terminal shows it in the end, because a progress bar overwrites its line with carriage returns."""
-    return line.rstrip("\r").rpartition("\r")[2][:_LONGEST_LINE]
+    """A line as a terminal shows it in the end, because a progress bar overwrites its line with carriage returns.
+
+    Control characters are spelled out.
+    """
+    return visible(line.rstrip("\r").rpartition("\r")[2])[:_LONGEST_LINE]
 
 
 class LogLines:

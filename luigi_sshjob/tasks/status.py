@@ -131,7 +131,7 @@ class StatusReporter:
         level = logging.WARNING if status.hopeless or status.state is State.CLAIMED else logging.INFO
         act = "; it does not start until somebody changes that" if status.hopeless else ""
         where = f"[{self._job.id}] {status.state.value} on {self._job.host}"
-        logger.log(level, "%s: %s%s", where, status.reason, act)
+        logger.log(level, "%s: %s%s", where, text_module.printable_line(status.reason, 5 * _WIDTH), act)
 
     def _log_doubt(self, status: JobStatus, now: float) -> None:
         """Warn when it becomes doubtful what the job does, and every few minutes of that."""
@@ -139,7 +139,8 @@ class StatusReporter:
             self._doubt = None
         elif self._doubt is None or self._doubt[0] is not status.state or now - self._doubt[1] >= _REMINDER:
             self._doubt = (status.state, now)
-            logger.warning("[%s] %s on %s: %s", self._job.id, status.state.value, self._job.host, status.reason)
+            reason = text_module.printable_line(status.reason, 5 * _WIDTH)
+            logger.warning("[%s] %s on %s: %s", self._job.id, status.state.value, self._job.host, reason)
 
     def _report(self, kind: str, head: Callable[[], list[str]]) -> None:
         now = self._clock()

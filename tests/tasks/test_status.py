@@ -99,7 +99,9 @@ def test_a_host_that_is_unreachable_from_the_beginning_is_reported():
 
 def test_control_characters_and_tags_are_shown_not_executed():
     line = "\x1b[1;31mred\x1b[0m\x1b(B \x07 \u202egnp.exe \x9b \ud800 tab\there \x1b]8;;http://x\x1b\\link"
-    assert text_module.printable_line(line, 100) == r"red \x07 \u202egnp.exe \x9b \ud800 tab" + "\there link"
+    assert text_module.printable_line(line, 100) == (
+        r"red \x07 \u202egnp.exe \x9b \ud800 tab" + "\t" + r"here \x1b]8;;http://x\x1b\link"
+    )
     assert text_module.printable_line("x" * 300, 200) == "x" * 200 + " … (100 more characters)"
     assert text_module.escape_response("<b>&lt;\"'") == "&lt;b&gt;&amp;lt;\"'"
     # nothing is put into what is harmless

@@ -28,7 +28,7 @@ HOSTILE = (
 
 HARMLESS = [
     "reading /data/a & b",
-    "ok \N{REPLACEMENT CHARACTER}\\x00 ",
+    "ok \N{REPLACEMENT CHARACTER}\\x00 \\x1b]0;title\\x07",
     "  99%",
     "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">",
     "a &lt; b, https://x/?a=1&b=2",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 
 from rich.table import Table
+from rich.text import Text
 
 from luigi_sshjob import config
 from luigi_sshjob.cli.render import format_age, print_json, print_rich
@@ -24,12 +26,12 @@ def login(arguments: argparse.Namespace) -> int:
     master = _master(arguments)
     host, keep = arguments.host, int(arguments.keep)
     if not master.log_in_by_hand(keep):
-        print(f"there is a connection to {host} already; `luigi-sshjob logout {host}` ends it")
+        print(f"there is a connection to {host} already; `luigi-sshjob logout {shlex.quote(host)}` ends it")
         return 0
     # a last use now; each later one moves it
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + keep))
     print(f"logged in on {host}. The connection is kept until {until}, or for {format_age(keep)} after its last use;")
-    print(f"`luigi-sshjob logout {host}` ends it. Tasks that wait for it go on.")
+    print(f"`luigi-sshjob logout {shlex.quote(host)}` ends it. Tasks that wait for it go on.")
     return 0
 
 
@@ -65,7 +67,8 @@ def connections(arguments: argparse.Namespace) -> int:
     for heading in ("HOST", "OPEN FOR", "KEPT AFTER LAST USE", "SESSIONS"):
         table.add_column(heading)
     for host, age, keep, sessions in rows:
-        table.add_row(host, format_age(age), format_age(keep), str(sessions))
+        # not as a str, which rich would interpret as markup
+        table.add_row(Text(host), format_age(age), format_age(keep), str(sessions))
     print_rich(table)
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from luigi_sshjob.cli.hosts import find_hosts
-from luigi_sshjob.cli.render import format_age, print_json
+from luigi_sshjob.cli.render import format_age, print_json, strip_escapes
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.listing import JobSummary
 
@@ -25,7 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
         print_json([each.job.id for each in removed])
     else:
         for each in removed:
-            print(f"{each.job.id} {each.status_word}, collected {format_age(each.collected_ago)} ago")
+            print(
+                f"{strip_escapes(f'{each.job.id} {each.status_word}')}, collected {format_age(each.collected_ago)} ago"
+            )
     print(f"{len(removed)} {'would be removed' if arguments.dry_run else 'removed'}", file=sys.stderr)
     if uncollected:
         print(

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 
 from luigi_sshjob.cli.hosts import find_jobs
 from luigi_sshjob.cli.render import strip_escapes
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef, JobStatus
+from luigi_sshjob.text import TerminalLog
 
 _CHUNK = 1 << 16  # bytes
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the log byte for byte on stdout, and the outcome of a followed job on stderr."""
+    """Print the log byte for byte on stdout, and the outcome of a followed job on stderr.
+
+    On a terminal, control characters other than colours are spelled out.
+    """
     ((host, job),) = find_jobs(arguments, [arguments.job])
     offset = 0 if arguments.tail is None else _tail_offset(host, job, arguments.tail)
-    if arguments.follow:
-        outcome = host.monitor().wait(job, _show, offset=offset)
-        print(f"{job.id} {strip_escapes(str(outcome))}", file=sys.stderr)
-        return 0 if outcome.succeeded else 1
-    while chunk := host.client.status(job, offset).log:
-        _write(chunk)
-        offset += len(chunk)
-    return 0
+    with _open_stdout() as write:
+        if not arguments.follow:
+            while chunk := host.client.status(job, offset).log:
+                write(chunk)
+                offset += len(chunk)
+            return 0
+        outcome = host.monitor().wait(job, lambda status: _show(status, write), offset=offset)
+    print(f"{job.id} {strip_escapes(str(outcome))}", file=sys.stderr)
+    return 0 if outcome.succeeded else 1
 
 
-def _show(status: JobStatus) -> None:
+def _show(status: JobStatus, write: Callable[[bytes], None]) -> None:
     if status.truncated:
         print("luigi-sshjob: the command has truncated its log; from its beginning:", file=sys.stderr)
-    _write(status.log)
+    write(status.log)
+
+
+@contextlib.contextmanager
+def _open_stdout() -> Iterator[Callable[[bytes], None]]:
+    if not sys.stdout.isatty():
+        yield _write
+        return
+    log = TerminalLog()
+
+    def write(data: bytes) -> None:
+        sys.stdout.write(log.feed(data))
+        sys.stdout.flush()
+
+    try:
+        yield write
+    finally:
+        sys.stdout.write(f"{log.feed(b'', final=True)}\x1b[0m")
 
 
 def _write(log: bytes) -> None:

@@ -139,11 +139,11 @@ def _table(attempts: list[JobSummary]) -> RenderableType:
     table.add_column("LAST LINE", overflow="ellipsis", no_wrap=True)
     for each in attempts:
         cells: list[RenderableType] = [
-            Text(each.job.id),
+            Text(strip_escapes(each.job.id)),
             styled(each.status_word, status_details(each.status)),
             Text(format_age(each.since) + (" ago" if each.state.final and each.since is not None else "")),
             Text(strip_escapes(each.status.progress)),
             Text(strip_escapes(each.last_line)),
         ]
-        table.add_row(*([Text(each.job.host)] if several_hosts else []), *cells)
+        table.add_row(*([Text(strip_escapes(each.job.host))] if several_hosts else []), *cells)
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator
 
 from rich.table import Table
@@ -118,7 +119,7 @@ def _next_steps(host: HostJobs, job: JobRef, details: JobDetails) -> Iterator[st
         return
     yield f"see its log: {command('logs')}"
     if summary.collected:
-        yield f"remove it: {command('forget')}, or all old ones: luigi-sshjob gc {job.host}"
+        yield f"remove it: {command('forget')}, or all old ones: luigi-sshjob gc {shlex.quote(job.host)}"
         return
     yield "run the task: it collects this outcome and does not run the job again"
     yield f"or let the next run start a new attempt: {command('collect')}"

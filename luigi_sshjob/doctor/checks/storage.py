@@ -37,7 +37,7 @@ def check_base_dir(base: BaseDirectory, setting: str) -> CheckResult:
         text = f"{name} will be created when it is needed, private; {base.location.path} is writable"
         return CheckResult("base_dir", Status.OK, text, measured=measured)
     if base.mode[4:10].strip("-"):
-        remedy = f"chmod 700 {base.path}; the jobs in it are private in any case"
+        remedy = f"chmod 700 {shlex.quote(base.path)}; the jobs in it are private in any case"
         text = f"{name} is accessible to other accounts ({base.mode})"
         return CheckResult("base_dir", Status.NOTE, text, remedy, measured)
     privacy = "and private" if base.mode else "but its mode is unknown"

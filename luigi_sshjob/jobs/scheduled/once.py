@@ -6,8 +6,10 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
-from luigi_sshjob.jobs.launchers.scheduler import Scheduler
+from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.jobs.launchers.scheduler import Phase, Scheduler, Submitted
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.scheduled.facts import parse_submitted
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.jobs.scheduled.view import SchedulerView
 from luigi_sshjob.ssh.shell.remote_shell import Response
@@ -51,6 +53,30 @@ def _judged(schedulers: Schedulers, job: JobRef, status: JobStatus) -> JobStatus
     if schedulers.listed(status) or judged.state is State.CLAIMED:
         return judged
     return dataclasses.replace(judged, state=State.UNKNOWN)
+
+
+def assert_not_scheduled(
+    job: JobRef, note: str, moment: int, scheduler: Scheduler, interval: float, send: SendOne
+) -> None:
+    """Raises `RemoteCommandFailed` while the scheduler may have an attempt whose directory was deleted.
+
+    `note` says how it was submitted, `moment` is the time of the host after which it cannot be submitted again.
+    """
+    # without a note it was never submitted, or the note was deleted, too
+    submitted = parse_submitted(note) or Submitted(job.id, job.directory, "")
+    view = listed_after(moment, scheduler, job.base_directory, interval, send)
+    row = view.find(submitted)
+    if view.listed_at > moment and (row is None or row.phase is Phase.OVER):
+        return
+    silence = f"{scheduler.title} does not respond: {view.error or 'no listing yet'}"
+    what = f"{scheduler.title} job {row.id}" if row else silence
+    raise RemoteCommandFailed(
+        f"an attempt whose directory was deleted may still be scheduled: {job.directory} ({what})",
+        code="attempt-still-scheduled",
+        host=job.host,
+        job=job.id,
+        next_step="cancel that job on the host, then run the task again; nothing was submitted",
+    )
 
 
 def listed_after(moment: int, scheduler: Scheduler, base: str, interval: float, send: SendOne) -> SchedulerView:

@@ -80,7 +80,8 @@ class Schedulers:
         if queue is None or session != self._session:
             return []
         queue.view.update(response)
-        queue.next_request = time.monotonic() + max(_SOON / 2, float(due or _SOON))
+        # not later than without an answer, whatever the host says
+        queue.next_request = time.monotonic() + min(max(_SOON / 2, float(due or _SOON)), max(_SOON, self._interval))
         return list(queue.jobs)
 
     def answered(self) -> bool:

@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable
 
 from luigi_sshjob.error_context import translate_os_errors
-from luigi_sshjob.errors import LocalResourceError
+from luigi_sshjob.errors import InvalidResponse, LocalResourceError
 from luigi_sshjob.ssh.local.starting import start_thread
+from luigi_sshjob.ssh.shell.bounds import LONGEST_RESPONSE, invalid
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in
 from luigi_sshjob.ssh.transports.base import Transport
 from luigi_sshjob.ssh.transports.error_mapping import response_timeout
@@ -56,7 +57,7 @@ class Pipeline:
         self._unsent: deque[Request] = deque()
         self._sent: deque[Request] = deque()  # in the order of their responses
         self._outgoing = bytearray()
-        self._last_progress = 0.0
+        self._last_progress = self._first_began = 0.0
         self.last_used = 0.0
         """When the host last sent anything (`time.monotonic()`)."""
 
@@ -88,7 +89,7 @@ class Pipeline:
                     self._wake()
             return
         if not self._sent:
-            self._last_progress = time.monotonic()
+            self._last_progress = self._first_began = time.monotonic()
         self._sent.append(request)
         idle = not self._outgoing
         self._outgoing += self._shell.protocol.request(request.text)
@@ -99,7 +100,9 @@ class Pipeline:
         """Starts to use a shell that was opened meanwhile; gives up one whose responses have timed out."""
         if self._opened:
             self._use(self._opened.popleft())
-        if self._sent and time.monotonic() - self._last_progress > self._timeout:
+        now = time.monotonic()
+        late = now - self._last_progress > self._timeout or now - self._first_began > LONGEST_RESPONSE * self._timeout
+        if self._sent and late:
             self._fail(response_timeout(self._transport.destination))
 
     def reject_unsent(self) -> None:
@@ -186,8 +189,14 @@ class Pipeline:
             self._fail(self._shell.session.connection_error())
             return
         self._last_progress = self.last_used = time.monotonic()
-        for response in self._shell.protocol.feed(data):
-            self._sent.popleft().on_response(response)
+        try:
+            for response in self._shell.protocol.feed(data):
+                self._first_began = time.monotonic()
+                if not self._sent:
+                    raise invalid(self._shell.session.host, "no request", "a response without a request")
+                self._sent.popleft().on_response(response)
+        except InvalidResponse as error:
+            self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         """Fails all requests; their clients repeat those that are idempotent."""

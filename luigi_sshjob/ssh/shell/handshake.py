@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import select
 import subprocess
 import time
 
 from luigi_sshjob.errors import LoginRefused, SSHJobError
-from luigi_sshjob.ssh.transports.base import Transport
+from luigi_sshjob.ssh.transports.base import Process, Transport
 from luigi_sshjob.ssh.transports.error_mapping import session_error
 
 _TIMEOUT = 5.0  # seconds; this session must not wait as long as the one that has failed
+_SEEN = 1 << 16  # bytes
 _RC_FILES = "in the rc files of the account (~/.bashrc, ~/.zshenv, /etc/bash.bashrc, …)"
 
 
@@ -30,17 +33,40 @@ def find_rc_problem(transport: Transport) -> SSHJobError | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        try:
-            output, errors = (
-                data.decode("utf-8", "replace")
-                for data in process.communicate(f"echo {read}\n".encode(), timeout=timeout)
-            )
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        output, errors = (text.decode("utf-8", "replace") for text in _communicate(process, read, timeout))
         if transport.process_error(process, errors) is None:
             return _judge(transport, output, errors, ran, read, process.returncode)
     return None
+
+
+def _communicate(process: Process, word: str, timeout: float) -> tuple[bytes, bytes]:
+    """Sends the word and reads both outputs, without the rest of a long one. Raises `TimeoutExpired`."""
+    deadline = time.monotonic() + timeout
+    texts = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
+    pipes = list(texts)
+    poller = select.poll()
+    for pipe in pipes:
+        poller.register(pipe, select.POLLIN)
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(f"echo {word}\n".encode())
+            process.stdin.close()
+        ended: set[int] = set()
+        while len(ended) < len(pipes) and time.monotonic() < deadline:
+            for pipe, _ in poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                data = os.read(pipe, 1 << 16)
+                texts[pipe] = (texts[pipe] + data)[:_SEEN]
+                if not data:
+                    ended.add(pipe)
+                    poller.unregister(pipe)
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.stdout.close()
+        process.stderr.close()
+    return texts[pipes[0]], texts[pipes[1]]
 
 
 def _judge(transport: Transport, output: str, errors: str, ran: str, read: str, status: int) -> SSHJobError | None:

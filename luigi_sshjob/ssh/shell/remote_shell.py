@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from luigi_sshjob.remote import quoting, scripts
+from luigi_sshjob.ssh.shell.bounds import LARGEST_RESPONSE, reading_response, too_large
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.base import Transport
 
@@ -57,7 +58,8 @@ class ShellProtocol:
     of theirs can be mistaken for a mark.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "") -> None:
+        self._host = host
         self._token = secrets.token_hex(16)
         self._part_mark = re.compile(rb"(?:^|\n)%s part (\S+) (\d+) ([^\n]*)\n" % self._token.encode())
         self._requests = self._responses = 0
@@ -75,7 +77,9 @@ class ShellProtocol:
         return quoting.encode(f"{{ serve {self._requests} {text}\n}}\n")
 
     def feed(self, data: bytes) -> Iterator[Response]:
-        """Yield the responses that `data` completes, in the order of the requests."""
+        """Yield the responses that `data` completes, in the order of the requests. Raises `InvalidResponse`."""
+        if len(self._buffer) + len(data) > LARGEST_RESPONSE:
+            raise too_large(self._host)
         self._buffer += data
         while True:
             mark = b"\n%s end %d " % (self._token.encode(), self._responses)
@@ -85,12 +89,12 @@ class ShellProtocol:
                 # the last bytes may be the beginning of a mark
                 self._searched = max(0, len(self._buffer) - len(mark) - 8)
                 return
-            body = bytes(self._buffer[:found])
-            status = int(self._buffer[found + len(mark) : line_end])
+            with reading_response("a request", self._host):
+                response = self._parse(bytes(self._buffer[:found]), int(self._buffer[found + len(mark) : line_end]))
             del self._buffer[: line_end + 1]
             self._searched = 0
             self._responses += 1
-            yield self._parse(body, status)
+            yield response
 
     def _parse(self, body: bytes, status: int) -> Response:
         output, *marks = self._part_mark.split(body)
@@ -106,10 +110,14 @@ class RemoteShell:
     """The server of `remote/server/`, loaded in a session of its own."""
 
     def __init__(self, transport: Transport, *, deadline: float):
-        self.protocol = ShellProtocol()
+        self.protocol = ShellProtocol(str(transport.destination))
         self.session = Session(transport, scripts.server_command(), deadline=deadline)
-        self.session.write(self.protocol.opening(), deadline=deadline)
-        self._receive(deadline)
+        try:
+            self.session.write(self.protocol.opening(), deadline=deadline)
+            self._receive(deadline)
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, text: str, *, deadline: float) -> Response:
         """Send one request and wait for its response. Raises `ConnectionLost`; the shell is unusable then."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import secrets
 import select
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from luigi_sshjob.errors import ConnectionLost, SessionRefused, SSHJobError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.retry import jitter
+from luigi_sshjob.ssh.shell.bounds import LARGEST_PREAMBLE, StderrReader, ready, too_large
 from luigi_sshjob.ssh.shell.handshake import early_end, find_rc_problem
 from luigi_sshjob.ssh.transports.base import Process, Transport
 from luigi_sshjob.ssh.transports.error_mapping import response_timeout
@@ -36,7 +35,6 @@ class Session:
 
     def __init__(self, transport: Transport, line: str, *, deadline: float):
         self._transport = transport
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the session
         self._input = socket.socket()
         self.preamble = b""
         """The end of what rc files printed."""
@@ -59,7 +57,7 @@ class Session:
 
     def read(self, size: int, *, deadline: float) -> bytes:
         """Read at most `size` bytes, b"" at the end. Raises `ConnectionLost` at the deadline."""
-        if not _ready(self.stdout, select.POLLIN, deadline):
+        if not ready(self.stdout, select.POLLIN, deadline):
             raise self._timeout()
         return os.read(self.stdout, size)
 
@@ -68,7 +66,7 @@ class Session:
         view = memoryview(data)
         os.set_blocking(self.stdin, False)
         while view:
-            if not _ready(self.stdin, select.POLLOUT, deadline):
+            if not ready(self.stdin, select.POLLOUT, deadline):
                 raise self._timeout()
             try:
                 view = view[os.write(self.stdin, view[: 1 << 20]) :]
@@ -80,7 +78,7 @@ class Session:
     def send(self, source: int, offset: int, count: int, *, deadline: float) -> int:
         """Write at most `count` bytes of an open local file from `offset` on; return how many. Raises as `write`."""
         os.set_blocking(self.stdin, False)
-        while _ready(self.stdin, select.POLLOUT, deadline):
+        while ready(self.stdin, select.POLLOUT, deadline):
             try:
                 # a copy through this process would cost a second of CPU time for each gigabyte
                 return os.sendfile(self.stdin, source, offset, count)
@@ -96,7 +94,7 @@ class Session:
 
     def receive(self, target: int, count: int, *, deadline: float) -> int:
         """Read at most `count` bytes into an open local file at its position; return how many. Raises as `read`."""
-        if not _ready(self.stdout, select.POLLIN, deadline):
+        if not ready(self.stdout, select.POLLIN, deadline):
             raise self._timeout()
         try:
             return os.splice(self.stdout, target, count)
@@ -128,9 +126,11 @@ class Session:
         return self._transport.connection_error(self.process, self.stderr_text())
 
     def stderr_text(self) -> str:
-        """Return the standard error of the line so far."""
-        self._stderr.seek(0)
-        return self._stderr.read().decode("utf-8", "replace")
+        """Return the standard error of the line so far; of a long one the beginning and the end."""
+        if self.process.poll() is not None:
+            # all of it, although another process may hold a copy of the descriptor
+            self._stderr.close()
+        return self._stderr.text()
 
     def close(self) -> None:
         """Close the session without waiting for the line."""
@@ -144,12 +144,13 @@ class Session:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self._stderr.close()
 
     def detach_after_fork(self) -> None:
         """Close a forked child's copies of the descriptors; the parent's session stays open."""
-        for pipe in (self._input, self.process.stdout, self._stderr):
+        for close in (self._input.close, self.process.stdout.close, self._stderr.discard):
             with contextlib.suppress(OSError):
-                pipe.close()
+                close()
         self.process.returncode = 0  # a child of the parent cannot be waited for here
 
     def _open(self, line: str, deadline: float) -> Process:
@@ -157,7 +158,6 @@ class Session:
         request = quoting.encode(quoting.one_line(f"echo {token}; {line}")) + b"\n"
 
         def start() -> Process:
-            self._stderr.truncate(0)
             self._start(deadline)
             with self._closing_on_failure():
                 self.write(request, deadline=deadline)
@@ -175,19 +175,17 @@ class Session:
     def _start(self, deadline: float) -> None:
         self._input.close()
         self._input, remote_end = socket.socketpair()
+        self._stderr = StderrReader()
+        pipes = {"stdin": remote_end.fileno(), "stdout": subprocess.PIPE, "stderr": self._stderr.writer}
         with remote_end:
             try:
-                self.process = self._transport.popen(
-                    [quoting.BOOTSTRAP],
-                    deadline=deadline,
-                    stdin=remote_end.fileno(),
-                    stdout=subprocess.PIPE,
-                    stderr=self._stderr,
-                    bufsize=0,
-                )
+                self.process = self._transport.popen([quoting.BOOTSTRAP], deadline=deadline, bufsize=0, **pipes)
             except BaseException:
                 self._input.close()
+                self._stderr.discard()
                 raise
+        with self._closing_on_failure():
+            self._stderr.start()
 
     @contextlib.contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
@@ -198,13 +196,17 @@ class Session:
             raise
 
     def _await_handshake(self, token: bytes, deadline: float) -> None:
-        # byte by byte, because what follows is for the user of the descriptor
-        seen = b""
-        while not seen.endswith(token):
-            byte = self.read(1, deadline=deadline)
-            if not byte:
+        seen, count, missing = b"", 0, len(token)
+        while missing:
+            # never more than what the token still lacks: what follows it is for the user of the descriptor
+            data = self.read(missing, deadline=deadline)
+            if not data:
                 raise self._handshake_error(seen, deadline)
-            seen = (seen + byte)[-1000:]
+            count += len(data)
+            if count > LARGEST_PREAMBLE:
+                raise too_large(self.host, "opening a session")
+            seen = (seen + data)[-1000:]
+            missing = next(lack for lack in range(len(token) + 1) if seen.endswith(token[: len(token) - lack]))
         self.preamble = seen[: -len(token)]
 
     def _handshake_error(self, seen: bytes, deadline: float) -> SSHJobError:
@@ -234,13 +236,6 @@ def retry_refused_session(transport: Transport, start: Callable[[], T], deadline
             if time.monotonic() > deadline:
                 raise
             time.sleep(jitter(0.1, 0.5))
-
-
-def _ready(fd: int, event: int, deadline: float) -> bool:
-    # not select(), which knows no descriptor above 1023
-    poller = select.poll()
-    poller.register(fd, event)
-    return bool(poller.poll(None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def _fd(pipe: Any) -> int:

@@ -129,7 +129,8 @@ class ControlMaster:
     def _log_in(self) -> LoginInfo:
         info = self._login(self.control_persist).run()
         if not self.alive():
-            log = log_path(self.prefix).read_text("utf-8", "replace")
+            with log_path(self.prefix).open("rb") as file:
+                log = file.read(_LOG_SIZE).decode("utf-8", "replace")
             raise login_error(log, self.destination, self.settings.ssh_config)
         self._record(self.control_persist)
         return info

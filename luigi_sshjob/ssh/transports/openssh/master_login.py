@@ -28,12 +28,14 @@ from luigi_sshjob.ssh.transports.login_log import without_debug
 from luigi_sshjob.ssh.transports.openssh import command_line
 from luigi_sshjob.ssh.transports.openssh.login_config import login_config
 from luigi_sshjob.ssh.transports.session_process import spawn
+from luigi_sshjob.text import visible
 
 logger = logging.getLogger("luigi-interface")
 
 _LOGIN_WRAPPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "login_wrapper.py")
 _FOR_A_PERSON = 600  # seconds
 _SHOW_EVERY = 0.05  # seconds
+_LARGEST_LOG = 1 << 22  # bytes
 # ssh puts the name of the configuration into a command line for the shell, without quotes
 _SAFE = re.compile(r"[\w./-]+")
 
@@ -73,7 +75,11 @@ class MasterLogin:
         with self._log() as file, self._config() as config:
             # ConnectTimeout ends with the key exchange; a host that stops responding after it would block the login
             process = self._start([*password, *self._argv(config)], self._limit, file)
-            self._check(process.wait(), file)
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_SHOW_EVERY)
+                _limit_size(file)
+            self._check(process.returncode, file)
             return parse_login_log(_read(file), time.monotonic() - began)
 
     def run_in_terminal(self) -> None:
@@ -86,10 +92,11 @@ class MasterLogin:
                 # what is for the person: prompts are written to the terminal by ssh itself
                 text = _read(file)[shown:]
                 shown += len(text[: text.rfind("\n") + 1])
-                sys.stderr.write(without_debug(text[: text.rfind("\n") + 1]))
+                sys.stderr.write(visible(without_debug(text[: text.rfind("\n") + 1])))
                 sys.stderr.flush()
                 if ended:
                     break
+                _limit_size(file)
                 time.sleep(_SHOW_EVERY)
             self._check(process.returncode, file, prompted=True)
 
@@ -178,6 +185,12 @@ class MasterLogin:
         ]
 
 
+def _limit_size(file: IO[bytes]) -> None:
+    # the host may print without an end; the file is written at its end, so that it begins again
+    if os.fstat(file.fileno()).st_size > _LARGEST_LOG:
+        os.truncate(file.fileno(), 0)
+
+
 def _read(file: IO[bytes]) -> str:
     file.seek(0)
-    return file.read().decode("utf-8", "replace")
+    return file.read(2 * _LARGEST_LOG).decode("utf-8", "replace")
