@@ -37,6 +37,17 @@ def create_parser() -> argparse.ArgumentParser:
 
     ls_parser = command("ls", ls.run, "list attempts with state, progress and last log line", hosts="*")
     ls_parser.add_argument("-a", "--all", action="store_true", help="also list jobs collected more than a day ago")
+    ls_parser.add_argument(
+        "-l",
+        "--limit",
+        type=_count,
+        default=200,
+        metavar="N",
+        help="at most N attempts of a host: first those that have not ended, then the newest (default 200; 0: all)",
+    )
+    ls_parser.add_argument(
+        "--skip", type=_count, default=0, metavar="N", help="leave out the first N attempts of a host: the next page"
+    )
     ls_parser.add_argument("-w", "--watch", action="store_true", help="on a terminal: refresh in place until Ctrl-C")
     ls_parser.add_argument(
         "--interval", type=_duration, default=2.0, metavar="TIME", help="refresh interval (default 2s)"
@@ -131,5 +142,5 @@ def _duration(text: str) -> float:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"invalid number of lines: {text!r}")
+        raise argparse.ArgumentTypeError(f"invalid number: {text!r}")
     return int(text)

@@ -78,6 +78,16 @@ class Settings:
         "URL of a page about a job, linked from luigid's page, with {host}, {job} or {id}, {key}, {attempt}, "
         "{directory}, {task_id}: http://grafana/d/node?var-host={host}&job={id}.",
     )
+    accepts_messages: str = _setting(
+        "true",
+        "With false, messages from luigid's page, such as cancel, do nothing, and the page offers none.",
+        choices=("false", "true"),
+    )
+    send_messages: str = _setting(
+        "true",
+        "With false, luigid receives no status, log lines, progress or tracking URL of jobs.",
+        choices=("false", "true"),
+    )
     transport: str = _setting(
         "auto", "How to connect to the host; auto is local for localhost, and openssh otherwise.", choices=TRANSPORTS
     )

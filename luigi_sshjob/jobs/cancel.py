@@ -53,7 +53,8 @@ class Canceller:
     """Cancels jobs, each with its grace period in seconds, and collects those that were cancelled or lost.
 
     `interval` is the pause in seconds between two questions to a scheduler. Calls `on_uncancellable` with the reason
-    while a job runs on another machine, or its directory cannot be read.
+    while a job runs on another machine, or its directory cannot be read. `by` is who cancels, for the exit record; by
+    default this process.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Canceller:
         send: Send,
         interval: float,
         on_uncancellable: Callable[[JobRef, str], None] = lambda _job, _reason: None,
+        by: str = "",
     ):
+        self._by = " ".join(by.split()) or client_identity()
         self._graces = dict(jobs)
         self._send = send
         self._on_uncancellable = on_uncancellable
@@ -98,7 +101,7 @@ class Canceller:
 
     def _cancel(self, jobs: Sequence[JobRef]) -> None:
         """Sends the requests; notes why some of the jobs cannot be cancelled from this host."""
-        calls = [(job.directory, str(math.ceil(self._graces[job])), client_identity()) for job in jobs]
+        calls = [(job.directory, str(math.ceil(self._graces[job])), self._by) for job in jobs]
         self._refusals = {}
         scheduled = {}
         for job, response in zip(jobs, self._send("job_cancel", calls), strict=True):

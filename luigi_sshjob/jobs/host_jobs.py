@@ -72,9 +72,12 @@ class HostJobs:
             queue_timeout=self._queue_timeout,
         )
 
-    def cancel(self, job: JobRef, retry: Retry | None = None) -> Outcome:
-        """End the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it has ended."""
-        return self.monitor(retry).cancel(job, self.kill_grace)
+    def cancel(self, job: JobRef, retry: Retry | None = None, by: str = "") -> Outcome:
+        """End the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it has ended.
+
+        The exit record says `by`, by default this process.
+        """
+        return self.monitor(retry).cancel(job, self.kill_grace, by)
 
     def find(self, name: str) -> JobRef | None:
         """By KEY/ATTEMPT, or by KEY for the newest attempt."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.names import AttemptName, parse_names
 from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.jobs.scheduled.once import SendOne, look
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
@@ -19,6 +21,12 @@ from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.errors import refused
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
 
+T = TypeVar("T")
+
+BATCH = 200
+"""Attempts of one request: it takes a moment, and its response is below a MiB."""
+
+_TAIL = 500  # bytes
 _TIME = re.compile(r"(\d+) (\S+/\d+)/([^/\s]+)")
 
 
@@ -82,24 +90,40 @@ class JobListing:
         self._connection = connection
         self._base = quoting.directory_word(base_dir)
 
-    def session(self, deadline: float | None = None) -> AbstractContextManager[SendRequests]:
-        """A session of its own for `attempts`, so that no request of a task waits for it.
+    def session(self) -> AbstractContextManager[SendRequests]:
+        """A session of its own for the other methods, so that no request of a task waits for theirs.
 
-        The host remembers in it when it last queried a scheduler. `deadline` is in `time.monotonic()`, by default that
-        of one request.
+        The host remembers in it when it last queried a scheduler. Each response must arrive within request_timeout.
         """
-        return self._connection.dedicated_shell(self._connection.request_deadline() if deadline is None else deadline)
+        return self._connection.dedicated_shell()
 
-    def attempts(self, send: SendRequests | None = None) -> list[JobSummary]:
-        """Every attempt on the host, read in the session of `send` or in a new one."""
-        if send is None:
-            with self.session() as send:
-                return self.attempts(send)
-        (response,) = send([request_text("job_survey", self._base)])
-        if response.status != 0:
-            raise refused("job_survey", response, self._connection.host)
+    def names(self, send: SendRequests) -> list[AttemptName]:
+        """Every attempt on the host: first those that have not ended, then the others, the last changed first."""
+        response = self._ask(send, "job_names", self._base)
+        layout = scripts.layout()
+        with reading_response("job_names", self._connection.host):
+            (part,) = response.parts
+            return parse_names(
+                quoting.decode(part.content), _number(part.value) or 0, layout["SJ_RECORD"], layout["SJ_COLLECTED"]
+            )
+
+    def survey(self, names: Sequence[AttemptName], send: SendRequests, tail: int = _TAIL) -> list[JobSummary]:
+        """The status of these attempts, without those removed meanwhile, and `tail` bytes from the end of their logs.
+
+        Sends a request for each `BATCH` of them.
+        """
+        found = []
+        for batch in batches(names):
+            response = self._ask(send, "job_survey", self._base, tail, *(name.id for name in batch))
+            with reading_response("job_survey", self._connection.host):
+                found += self._summaries(response.parts)
         with reading_response("job_survey", self._connection.host):
-            return self._judged(self._summaries(response.parts), lambda words: send([request_text(*words)])[0])
+            return self._judged(found, lambda words: send([request_text(*words)])[0])
+
+    def attempts(self) -> list[JobSummary]:
+        """Every attempt on the host."""
+        with self.session() as send:
+            return self.survey(self.names(send), send)
 
     def details(self, job: JobRef) -> JobDetails:
         """All details of an attempt."""
@@ -129,13 +153,28 @@ class JobListing:
     def discard(self, jobs: Sequence[JobRef]) -> None:
         """Remove collected attempts with all their files except published outputs.
 
-        Raises `JobError` for an attempt that was not collected; those before it have been removed then.
+        Raises `JobError` for an attempt that was not removed; the others have been removed then.
         """
         with self.session() as send:
-            responses = send([request_text("job_discard", job.directory) for job in jobs])
-        for job, response in zip(jobs, responses, strict=True):
-            if response.status != 0:
-                raise _not_removed(job, refused("job_discard", response, self._connection.host))
+            for refusal in self.discard_each(jobs, send).values():
+                raise refusal
+
+    def discard_each(self, jobs: Sequence[JobRef], send: SendRequests) -> dict[JobRef, JobError]:
+        """As `discard`, but returns the errors."""
+        refusals = {}
+        for batch in batches(jobs):
+            requests = [request_text("job_set_aside", job.directory) for job in batch]
+            *responses, _ = send([*requests, "job_discard_aside"])
+            for job, response in zip(batch, responses, strict=True):
+                if response.status != 0:
+                    refusals[job] = _not_removed(job, refused("job_set_aside", response, self._connection.host))
+        return refusals
+
+    def _ask(self, send: SendRequests, verb: str, *words: str | int) -> Response:
+        (response,) = send([request_text(verb, *words)])
+        if response.status != 0:
+            raise refused(verb, response, self._connection.host)
+        return response
 
     def _judged(self, summaries: Sequence[JobSummary], send: SendOne) -> list[JobSummary]:
         """With what schedulers say about their jobs."""
@@ -178,6 +217,11 @@ class JobListing:
         )
 
 
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The items in pieces of at most `BATCH`."""
+    return (items[first : first + BATCH] for first in range(0, len(items), BATCH))
+
+
 def _times(text: str) -> dict[str, dict[str, int]]:
     """Modification times by KEY/ATTEMPT and file name."""
     times: dict[str, dict[str, int]] = {}
@@ -202,6 +246,5 @@ def _not_removed(job: JobRef, error: RemoteCommandFailed) -> JobError:
         f"the attempt was not removed: {error.problem}",
         host=job.host,
         job=job.id,
-        next_step=f"see `{shlex.join(['luigi-sshjob', 'show', job.host, job.id])}`; the attempts before it have been "
-        "removed",
+        next_step=f"see `{shlex.join(['luigi-sshjob', 'show', job.host, job.id])}`; the others have been removed",
     )

@@ -79,8 +79,10 @@ class JobMonitor:
         """A tracker for a job that is watched by other means than `wait`."""
         return JobTracker(job, observe, self._limits, self._client.command_line("forget --lost", job), offset)
 
-    def cancel(self, job: JobRef, grace: float) -> Outcome:
+    def cancel(self, job: JobRef, grace: float, by: str = "") -> Outcome:
         """Ends the job, with a grace period between SIGTERM and SIGKILL, and waits until it has ended.
+
+        The exit record says `by`, by default this process.
 
         Raises `JobError` if the host is not the machine that it runs on, or cannot read its directory, or if the job
         does not end within the grace period and the timeout for an unreachable host.
@@ -111,7 +113,7 @@ class JobMonitor:
         since = time.monotonic()
         with error_context("cancelling the job", job=job.id):
             interval = self._client.connection.settings.scheduler_interval
-            canceller = Canceller([(job, grace)], send, interval, fail)
+            canceller = Canceller([(job, grace)], send, interval, fail, by)
             with reading_response("job_cancel", job.host):
                 status = canceller.run(since + self._retry.timeout + grace)[job]
         if status.outcome:

@@ -122,15 +122,16 @@ class Connection:
             return Session(self.transport, line, deadline=self.request_deadline())
 
     @contextlib.contextmanager
-    def dedicated_shell(self, deadline: float) -> Iterator[Callable[[Sequence[str]], list[Response]]]:
+    def dedicated_shell(self, deadline: float | None = None) -> Iterator[Callable[[Sequence[str]], list[Response]]]:
         """A remote shell in a session of its own; yields a function that sends several requests at once.
 
-        All responses must arrive before `deadline` (`time.monotonic()`).
+        All responses must arrive before `deadline` (`time.monotonic()`), by default those of each call within
+        request_timeout.
         """
         with translate_os_errors("opening a session", host=self.host):
-            shell = RemoteShell(self.transport, deadline=deadline)
+            shell = RemoteShell(self.transport, deadline=deadline or self.request_deadline())
         with contextlib.closing(shell):
-            yield lambda texts: shell.pipeline(texts, deadline=deadline)
+            yield lambda texts: shell.pipeline(texts, deadline=deadline or self.request_deadline())
 
     def request_deadline(self) -> float:
         """The time (`time.monotonic()`) at which a request sent now times out."""

@@ -126,6 +126,11 @@ class TaskAttributes:
         return 1
 
     @overridable
+    def send_messages(self) -> bool | None:
+        """Whether luigid receives the status of the job, its last log lines, progress and tracking URL."""
+        return None
+
+    @overridable
     def tracking_url(self) -> str | None:
         """The address that luigid's page links to, see `TrackingUrl`; "" for none, or for one that the task sets."""
         return None

@@ -72,9 +72,12 @@ class Job:
         """The command line that shows the whole log."""
         return self._jobs.client.command_line("logs", self.ref)
 
-    def cancel(self) -> Outcome:
-        """End the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it has ended."""
-        return self._jobs.cancel(self.ref, self._retry)
+    def cancel(self, by: str = "") -> Outcome:
+        """End the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it has ended.
+
+        The reason in the exit record says `by`, by default the account, machine and process that call this.
+        """
+        return self._jobs.cancel(self.ref, self._retry, by)
 
     def _file(self, name: str) -> RemoteTarget:
         return target_on(self._context, JobPaths.in_directory(self.directory, name))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Callable
+from typing import Any
 
+from luigi_sshjob.jobs.client import client_identity
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.status import describe_status
 from luigi_sshjob.text import format_duration, printable_line
+
+SUMMARY = "status, tail N, cancel"
+"""The messages in one line; the response to any other one explains them."""
+
+REFUSAL = "the message does nothing: accepts_messages is false, in [sshjob] of Luigi's configuration or in the task"
 
 _LINES = 10
 _MOST_LINES = 500
@@ -20,12 +28,13 @@ _HELP = f"""\
   cancel   end the job with all its processes"""
 
 
-def reply_to_message(message: str, find: Callable[[], Job]) -> str:
-    """Execute a message for the job that `find` returns; "cancel" returns when the job has ended.
+def reply_to_message(message: Any, find: Callable[[], Job]) -> str:
+    """Execute one of Luigi's scheduler messages for the job that `find` returns; "cancel" returns when it has ended.
 
     Raises the errors of `find` and of the methods of `Job`.
     """
-    word, *arguments = message.lower().split(None, 1) or [""]
+    content = str(message)
+    word, *arguments = content.lower().split(None, 1) or [""]
     if word == "tail":
         return _tail(arguments[0].strip() if arguments else "", find)
     if word == "status" and not arguments:
@@ -35,8 +44,17 @@ def reply_to_message(message: str, find: Callable[[], Job]) -> str:
         return "\n".join(describe_status(job.ref, status, age))
     if word == "cancel" and not arguments:
         job = find()
-        return f"{job.id} {job.cancel()}"
-    return f"{_quoted(message.strip())} is not understood. You can send:\n{_HELP}"
+        return f"{job.id} {job.cancel(sender(message))}"
+    return f"{_quoted(content.strip())} is not understood. You can send:\n{_HELP}"
+
+
+def sender(message: Any) -> str:
+    """Where a message came from and who executes it, for the exit record."""
+    # only a remote scheduler has a URL; not the account and password that may be in it
+    url = getattr(getattr(message, "_scheduler", None), "_url", "")
+    address = urllib.parse.urlsplit(url).netloc.rpartition("@")[2] if isinstance(url, str) else ""
+    via = f" via luigid at {address}" if address else ""
+    return f"scheduler message{via}, executed by {client_identity()}"
 
 
 def _tail(argument: str, find: Callable[[], Job]) -> str:

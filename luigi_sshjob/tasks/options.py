@@ -37,6 +37,7 @@ class JobOptions:
     on_worker_exit: str
     success_exit_codes: tuple[int, ...]
     tracking_url: str
+    send_messages: bool
     log_lines: int
 
     @classmethod
@@ -87,6 +88,14 @@ def remote_context(task: TaskAttributes) -> RemoteContext:
         ) from None
 
 
+def accepts_messages(task: TaskAttributes) -> bool:
+    """The setting for the task's host; an error in the settings is left to the run of the task."""
+    try:
+        return config.get_settings(remote_context(task).destination).accepts_messages == "true"
+    except Exception:  # noqa: BLE001 - users' code; here an error would end Luigi's worker
+        return True
+
+
 def job_paths(task: TaskAttributes) -> JobPaths:
     """The paths of the task's jobs on its host; reads no other attributes than these need."""
     attributes = _Attributes(task)
@@ -135,6 +144,7 @@ class _Attributes:
             on_worker_exit=self._choice("on_worker_exit", config.EXIT_POLICIES),
             success_exit_codes=self._exit_codes(),
             tracking_url=self.get("tracking_url"),
+            send_messages=self._flag("send_messages"),
             log_lines=self._settings.log_lines,
         )
 
@@ -166,6 +176,14 @@ class _Attributes:
                 f"invalid value for a task attribute: {name} is {value!r}", next_step=f"use one of {', '.join(choices)}"
             )
         return str(value)
+
+    def _flag(self, name: str) -> bool:
+        value = self.get(name)
+        if not isinstance(value, bool) and value not in ("false", "true"):
+            raise ConfigurationError(
+                f"invalid value for a task attribute: {name} is {value!r}", next_step="use True or False"
+            )
+        return value in (True, "true")
 
     def _exit_codes(self) -> tuple[int, ...]:
         codes = self._task.success_exit_codes

@@ -18,6 +18,7 @@ from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.recent import JobLocation, remember
 from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.retry import Retry, jitter
+from luigi_sshjob.tasks import messages
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.outputs import target_on
 from luigi_sshjob.tasks.status import StatusReporter, TaskStatus, failure
@@ -106,15 +107,17 @@ class JobRun:
 
     def has_messages(self) -> bool:
         """Whether messages from luigid's page wait for a response."""
-        messages = self._messages()
-        return messages is not None and not messages.empty()
+        waiting = self._messages()
+        return waiting is not None and not waiting.empty()
 
     def answer_messages(self) -> None:
         """Respond to the messages from luigid's page."""
         while self.has_messages():
             message = self._messages().get()
+            logger.info("%s: received the scheduler message %r", self._task, str(message))
             try:
-                response = str(self._task.on_scheduler_message(message))
+                accepted = self._task.accepts_messages
+                response = str(self._task.on_scheduler_message(message)) if accepted else messages.REFUSAL
             except Exception as error:  # noqa: BLE001 - users' code; the error is the response
                 logger.warning("%s: the message %r: %s", self._task, str(message), error)
                 response = str(error) if isinstance(error, SSHJobError) else f"{type(error).__name__}: {error}"
@@ -148,7 +151,8 @@ class JobRun:
         logs = "" if removed else self._logs
         self._reporter.conclude(outcome, logs)
         if not outcome.succeeded:
-            raise failure(job, outcome, self._reporter.tail, logs)
+            # Luigi sends the text of the error to luigid
+            raise failure(job, outcome, self._reporter.tail if self.options.send_messages else (), logs)
         return True
 
     def cancel(self, reason: str) -> None:
@@ -159,7 +163,9 @@ class JobRun:
         return getattr(self._task, "scheduler_messages", None)
 
     def _reporter_of(self, job: JobRef) -> StatusReporter:
-        return StatusReporter(self._task, job, self.options.log_lines, self._logs, self._repeat)
+        accepted = messages.SUMMARY if self._task.accepts_messages else ""
+        task = self._task if self.options.send_messages else None
+        return StatusReporter(task, job, self.options.log_lines, self._logs, self._repeat, messages=accepted)
 
     def _made(self) -> bool | None:
         """Whether all outputs of the job exist; None for a job without outputs."""

@@ -35,6 +35,10 @@ class TaskStatus(Protocol):
 
     task_id: str
 
+    @property
+    def accepts_messages(self) -> bool:
+        """Whether messages from luigid's page are executed."""
+
     def on_scheduler_message(self, message: Any, /) -> str:
         """The response to a message that was sent from luigid's page."""
 
@@ -46,19 +50,22 @@ class StatusReporter:
     """Turns the statuses of one job into messages to the scheduler.
 
     It sends a changed status, and an unchanged one every `repeat` seconds, but nothing within three seconds of the last
-    message unless the host has become unreachable or the job has ended. `logs` is the command line that shows the log;
+    message unless the host has become unreachable or the job has ended. Without a task it sends nothing. `messages` are
+    the words that the job responds to; `logs` is the command line that shows the log;
     `clock` returns seconds.
     """
 
     def __init__(
         self,
-        task: TaskStatus,
+        task: TaskStatus | None,
         job: JobRef,
         log_lines: int,
         logs: str,
         repeat: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        messages: str = "",
     ):
+        self._messages = messages
         self._task = task
         self._job = job
         self._logs = logs
@@ -161,6 +168,8 @@ class StatusReporter:
             text += ["", f"The last lines of its log{unchanged}:", *lines]
         if self._logs:
             text += ["", "The whole log:", self._logs]
+        if self._messages and kind != "outcome":
+            text += ["", f"Messages: {self._messages}"]
         self._send("set_status_message", text_module.escape_status("\n".join(text)))
 
     def _describe(self) -> list[str]:

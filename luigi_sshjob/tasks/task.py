@@ -19,7 +19,7 @@ from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks import messages, options, outputs, resources, signals, tracking
-from luigi_sshjob.tasks.attributes import TaskAttributes
+from luigi_sshjob.tasks.attributes import TaskAttributes, overridable
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.run import JobRun, SubmittedJob, cancel_attempt
@@ -37,11 +37,13 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             """Takes the task's parameters. Luigi's constructor has no types."""
 
-    accepts_messages = True
-    """Whether luigid's page offers to send messages, see `on_scheduler_message`."""
-
     _submitted = cast("SubmittedJob | None", None)
     """The last run of the task in this process; without an annotation, see attributes.py."""
+
+    @overridable
+    def accepts_messages(self) -> bool:
+        """Whether luigid's page offers to send messages, see `on_scheduler_message`; by default the setting."""
+        return options.accepts_messages(self)
 
     def command(self) -> str:
         """Return the text of a script, for /bin/sh or for the interpreter of its #! line."""
@@ -76,7 +78,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         support more. An error that it raises is sent as the response. With `luigi_sshjob.build` it is not called by the
         main thread.
         """
-        return messages.reply_to_message(str(message), lambda: self._find_job(brief=True))
+        return messages.reply_to_message(message, lambda: self._find_job(brief=True))
 
     def cancel_after_timeout(self, message: str) -> None:
         """Cancel the job, because `worker_timeout` has passed and Luigi has ended the process that watched it."""

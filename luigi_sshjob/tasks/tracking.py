@@ -88,7 +88,7 @@ def report_running(reporter: TaskStatusReporter, task: Any, url: str | None) -> 
         worker=reporter._worker_id,  # noqa: SLF001
         status=RUNNING,
         tracking_url=url,
-        accepts_messages=reporter.scheduler_messages is not None,
+        accepts_messages=bool(task.accepts_messages),
         resources=task.process_resources(),
         priority=task.priority,
         retry_policy_dict={

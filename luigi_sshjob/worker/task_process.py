@@ -94,8 +94,8 @@ class JobTaskProcess:
             reporter._scheduler,  # noqa: SLF001 - Luigi's, see tests/worker/test_luigi_internals.py
             self.task.task_id,
             process.worker_id,
-            # there is no other process to send the messages to
-            queue.Queue() if reporter.scheduler_messages is not None else None,
+            # not Luigi's: there is no other process to send the messages to; also to respond that none are accepted
+            queue.Queue(),
         )
         self.runner: JobRunner | None = None
         self._started_at = 0.0

@@ -25,8 +25,7 @@ from luigi_sshjob.cli.parser import create_parser
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.doctor.runner import inspect_account
 from luigi_sshjob.errors import LocalResourceError, SSHJobError
-from luigi_sshjob.jobs.listing import JobSummary
-from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.names import AttemptName
 from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.shell.remote_shell import Response
@@ -112,7 +111,7 @@ def without_another_login(env: Environment) -> None:
         pass
 
 
-OF_NO_AGE = JobSummary(JobRef("box", "Task", 1, "/jobs/Task/1"), JobStatus(State.LOST), collected="me")
+OF_NO_AGE = AttemptName("Task", 1, collected=True)
 
 ODD_SHELL: Any = SimpleNamespace(
     call=lambda text, deadline: Response(127, b"sh: doctor_facts: not found"), session=SimpleNamespace(host="box")

@@ -240,12 +240,14 @@ def test_an_attempt_is_surveyed_and_discarded_with_the_directory_of_its_task(far
     assert far_side.supervise(directory).succeeded
     response = far_side.call(
         *((quoting.Word("job_collect"), directory, "me"),),
-        *((quoting.Word("job_survey"), far_side.base),),
+        *((quoting.Word("job_names"), far_side.base),),
+        *((quoting.Word("job_survey"), far_side.base, "500", "Task/1", "Task/2"),),
         *((quoting.Word("job_show"), directory),),
         *((quoting.Word("job_discard"), directory),) * 2,
         *((quoting.Word("job_discard"), f"{far_side.base}/lib"),),
     )
-    surveyed, shown = response.split("token end 0 0")[1].split("token end 1 0")
+    named, surveyed, shown = re.split("token end [012] 0", response)[1:4]
+    assert re.search(r"token part names 0 \d+\n\d+ Task/1/exit_record\n\d+ Task/1/collected\n", named)
     for response in (surveyed, shown):
         assert "token part state 0 ended\n" in response
         assert "token part collected 0 yes\ncollected_by: me" in response
@@ -254,7 +256,7 @@ def test_an_attempt_is_surveyed_and_discarded_with_the_directory_of_its_task(far
     assert "token part time_limit 0 \n7\n" in shown
     assert "token part log_bytes 0 8\n" in shown
     assert re.search(r"token part kibibytes 0 \d+\n", shown)
-    assert f"this is not a job directory: {far_side.base}/lib\n\ntoken end 5 1" in response
+    assert f"this is not a job directory: {far_side.base}/lib\n\ntoken end 6 1" in response
     left = far_side.host.run("sh", "-c", f"cd {far_side.base} && find jobs; ls -A lib")
     assert left == f"jobs\n{scripts.supervisor_hash()}\n"
 

@@ -85,8 +85,9 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
     first, progress, *rest = browser.text(shown).replace("\u2060", "").split("\n")
     assert re.fullmatch(r"running on gpu01 for \d+ s", first)
     assert progress == "40 % aligning reads"
-    assert rest == ["", "The last lines of its log:", *HARMLESS, "", *rest[-2:]]
-    assert rest[-1] == f"luigi-sshjob logs gpu01 {task_id}/1"
+    logs = ["The whole log:", f"luigi-sshjob logs gpu01 {task_id}/1"]
+    last = ["", *logs, "", "Messages: status, tail N, cancel"]
+    assert rest == ["", "The last lines of its log:", *HARMLESS, *last]
     assert browser.made_of(shown) == []
 
     # the dialog updates automatically
@@ -110,7 +111,7 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
     )
     assert browser.made_of("#schedulerMessageResponse pre > div") == []
     assert browser.driver.title == "Luigi Task Visualiser"
-    assert browser.send("cancel").startswith(f"{task_id}/1 was cancelled: by ")
+    assert browser.send("cancel").startswith(f"{task_id}/1 was cancelled: by scheduler message via luigid at ")
     assert "it was cancelled" in finished(worker, 30)
     # of what luigid's page names elsewhere, a font, nothing came
     assert [url for url in browser.loaded() if not url.startswith(f"http://127.0.0.1:{luigid}/")] == []

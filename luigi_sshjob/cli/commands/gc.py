@@ -3,50 +3,76 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 
 from luigi_sshjob.cli.hosts import find_hosts
 from luigi_sshjob.cli.render import format_age, print_json, strip_escapes
 from luigi_sshjob.errors import JobError
-from luigi_sshjob.jobs.listing import JobSummary
+from luigi_sshjob.jobs.host_jobs import HostJobs
+from luigi_sshjob.jobs.listing import JobSummary, SendRequests, batches
+from luigi_sshjob.jobs.names import AttemptName
+
+
+@dataclasses.dataclass
+class _Result:
+    removed: list[JobSummary] = dataclasses.field(default_factory=list)
+    uncollected: int = 0
+    refusals: list[JobError] = dataclasses.field(default_factory=list)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Remove attempts collected at least `--older-than` ago, by the host's clock. Others are kept."""
-    removed, uncollected = [], 0
+    """Remove attempts collected at least `--older-than` ago, by the host's clock. Others are kept.
+
+    Each batch is removed and printed before the next one is requested; after an interruption, the next run continues.
+    """
+    result = _Result()
     for host in find_hosts(arguments, arguments.host):
-        attempts = host.listing.attempts()
-        uncollected += sum(each.state.final and not each.collected for each in attempts)
-        old = [each for each in attempts if is_old(host.host, each, arguments.older_than)]
-        if not arguments.dry_run:
-            host.listing.discard([each.job for each in old])
-        removed += old
+        with host.listing.session() as send:
+            _clean(host, send, arguments, result)
     if arguments.json:
-        print_json([each.job.id for each in removed])
-    else:
-        for each in removed:
-            print(
-                f"{strip_escapes(f'{each.job.id} {each.status_word}')}, collected {format_age(each.collected_ago)} ago"
-            )
-    print(f"{len(removed)} {'would be removed' if arguments.dry_run else 'removed'}", file=sys.stderr)
-    if uncollected:
+        print_json([each.job.id for each in result.removed])
+    print(f"{len(result.removed)} {'would be removed' if arguments.dry_run else 'removed'}", file=sys.stderr)
+    if result.uncollected:
         print(
-            f"{uncollected} kept, because they ended but were not collected: run their tasks, or `collect` or `forget` "
-            "them",
+            f"{result.uncollected} kept, because they ended but were not collected: run their tasks, or `collect` or "
+            "`forget` them",
             file=sys.stderr,
         )
-    return 0
+    for refusal in result.refusals:
+        print(f"luigi-sshjob: {refusal}", file=sys.stderr)
+    return 3 if result.refusals else 0
 
 
-def is_old(host: str, attempt: JobSummary, limit: float) -> bool:
+def _clean(host: HostJobs, send: SendRequests, arguments: argparse.Namespace, result: _Result) -> None:
+    names = host.listing.names(send)
+    old = [name for name in names if is_old(host.host, name, arguments.older_than)]
+    result.uncollected += sum(name.recorded and not name.collected for name in names)
+    # one without an exit record is lost, or has not ended
+    unrecorded = [name for name in names if not name.recorded and not name.collected]
+    result.uncollected += sum(each.state.final for each in host.listing.survey(unrecorded, send, tail=0))
+    for batch in batches(old):
+        found = [each for each in host.listing.survey(batch, send, tail=0) if each.state.final and each.collected]
+        if not arguments.dry_run:
+            refusals = host.listing.discard_each([each.job for each in found], send)
+            result.refusals += refusals.values()
+            found = [each for each in found if each.job not in refusals]
+        result.removed += found
+        if not arguments.json:
+            for each in found:
+                what = strip_escapes(f"{each.job.id} {each.status_word}")
+                print(f"{what}, collected {format_age(each.collected_ago)} ago", flush=True)
+
+
+def is_old(host: str, name: AttemptName, limit: float) -> bool:
     """Whether it was collected at least `limit` seconds ago. Raises `JobError` if its age is unknown."""
-    if not (attempt.state.final and attempt.collected):
+    if not name.collected:
         return False
-    if attempt.collected_ago is None:
+    if name.collected_ago is None:
         raise JobError(
             "the age of an attempt is unknown: the host has no stat(1)",
             host=host,
-            job=attempt.job.id,
+            job=name.id,
             next_step="remove single attempts with `luigi-sshjob forget`; nothing was removed",
         )
-    return attempt.collected_ago >= limit
+    return name.collected_ago >= limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import math
 import sys
 import time
@@ -29,10 +30,19 @@ from luigi_sshjob.cli.render import (
 from luigi_sshjob.errors import ConnectionFailed, JobNotFound, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import JobSummary, SendRequests
+from luigi_sshjob.jobs.names import AttemptName
 
 _DAY = 86400.0  # seconds
 
-Listings = tuple[list[JobSummary], list[SSHJobError]]
+
+@dataclasses.dataclass
+class _Page:
+    """A page of the attempts of one or more hosts; how many were `hidden` as old, and are `left` for later pages."""
+
+    attempts: list[JobSummary] = dataclasses.field(default_factory=list)
+    hidden: int = 0
+    left: int = 0
+    errors: list[SSHJobError] = dataclasses.field(default_factory=list)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,16 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise JobNotFound("no host was used recently from here", next_step="name one: luigi-sshjob ls HOST")
     if arguments.watch:
         return _watch(hosts, arguments)
-    with _list_hosts(hosts) as list_all:
-        attempts, errors = list_all()
-    shown = _visible(attempts, arguments.all)
+    with _list_hosts(hosts, arguments) as list_all:
+        page = list_all()
     if arguments.json:
-        print_json([summary_dict(each) for each in shown])
-    else:
-        _print(shown, hidden=len(attempts) - len(shown))
-    for error in errors:
+        print_json([summary_dict(each) for each in page.attempts])
+    elif page.attempts:
+        print_rich(_table(page.attempts))
+    _print_rest(page, arguments)
+    for error in page.errors:
         print(f"luigi-sshjob: {error}", file=sys.stderr)
-    return 3 if errors else 0
+    return 3 if page.errors else 0
 
 
 def _watch(hosts: list[HostJobs], arguments: argparse.Namespace) -> int:
@@ -59,26 +69,31 @@ def _watch(hosts: list[HostJobs], arguments: argparse.Namespace) -> int:
     if not console.is_terminal or arguments.json:
         print("luigi-sshjob: --watch needs a terminal, and cannot be used with --json", file=sys.stderr)
         return 2
-    with _list_hosts(hosts, math.inf) as list_all, Live(console=console, screen=True, auto_refresh=False) as live:
+    with _list_hosts(hosts, arguments) as list_all, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            attempts, errors = list_all()
-            table = _table(_visible(attempts, arguments.all))
-            footer = Text(time.strftime("%H:%M:%S, Ctrl-C ends"), "dim")
-            live.update(Group(table, *(Text(str(error), "red") for error in errors), footer), refresh=True)
+            page = list_all()
+            more = f", {page.left} more" if page.left else ""
+            footer = Text(time.strftime(f"%H:%M:%S{more}, Ctrl-C ends"), "dim")
+            errors = (Text(str(error), "red") for error in page.errors)
+            live.update(Group(_table(page.attempts), *errors, footer), refresh=True)
             time.sleep(arguments.interval)
 
 
 @contextlib.contextmanager
-def _list_hosts(hosts: list[HostJobs], deadline: float | None = None) -> Iterator[Callable[[], Listings]]:
+def _list_hosts(hosts: list[HostJobs], arguments: argparse.Namespace) -> Iterator[Callable[[], _Page]]:
     """Yield a function that lists all hosts concurrently, each over one session that stays open for the next call."""
     with contextlib.ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(max_workers=len(hosts)))
-        listings = [_HostListing(host, stack, deadline) for host in hosts]
+        listings = [_HostListing(host, stack, arguments) for host in hosts]
 
-        def list_all() -> Listings:
-            results = list(threads.map(lambda listing: listing.attempts(), listings))
-            attempts = [each for result in results if not isinstance(result, SSHJobError) for each in result]
-            return sorted(attempts, key=_order), [result for result in results if isinstance(result, SSHJobError)]
+        def list_all() -> _Page:
+            pages = list(threads.map(lambda listing: listing.page(), listings))
+            return _Page(
+                sorted((each for page in pages for each in page.attempts), key=_order),
+                sum(page.hidden for page in pages),
+                sum(page.left for page in pages),
+                [error for page in pages for error in page.errors],
+            )
 
         yield list_all
 
@@ -86,22 +101,34 @@ def _list_hosts(hosts: list[HostJobs], deadline: float | None = None) -> Iterato
 class _HostListing:
     """Lists one host over a session that is opened again after a failure."""
 
-    def __init__(self, host: HostJobs, stack: contextlib.ExitStack, deadline: float | None):
-        self._host = host
-        self._deadline = deadline
+    def __init__(self, host: HostJobs, stack: contextlib.ExitStack, arguments: argparse.Namespace):
+        self._listing = host.listing
+        self._arguments = arguments
         self._session = stack.enter_context(contextlib.ExitStack())
         self._send: SendRequests | None = None
 
-    def attempts(self) -> list[JobSummary] | SSHJobError:
+    def page(self) -> _Page:
         try:
             if self._send is None:
-                self._send = self._session.enter_context(self._host.listing.session(self._deadline))
-            return self._host.listing.attempts(self._send)
+                self._send = self._session.enter_context(self._listing.session())
+            return self._page(self._send)
         except SSHJobError as error:
             if isinstance(error, ConnectionFailed):
                 self._session.close()
                 self._send = None
-            return error
+            return _Page(errors=[error])
+
+    def _page(self, send: SendRequests) -> _Page:
+        names = self._listing.names(send)
+        shown = [name for name in names if self._arguments.all or _is_recent(name)]
+        begin = self._arguments.skip
+        end = begin + self._arguments.limit if self._arguments.limit else len(shown)
+        attempts = self._listing.survey(shown[begin:end], send)
+        return _Page(attempts, len(names) - len(shown), max(0, len(shown) - end))
+
+
+def _is_recent(name: AttemptName) -> bool:
+    return not name.collected or name.collected_ago is None or name.collected_ago < _DAY
 
 
 def _order(attempt: JobSummary) -> tuple[str, bool, float, str]:
@@ -110,20 +137,14 @@ def _order(attempt: JobSummary) -> tuple[str, bool, float, str]:
     return attempt.job.host, attempt.state.final, since, attempt.job.id
 
 
-def _visible(attempts: list[JobSummary], everything: bool) -> list[JobSummary]:
-    return [
-        each
-        for each in attempts
-        if everything or not each.collected or each.collected_ago is None or each.collected_ago < _DAY
-    ]
-
-
-def _print(attempts: list[JobSummary], hidden: int) -> None:
-    if attempts:
-        print_rich(_table(attempts))
-    if hidden:
-        print(f"{hidden} collected more than a day ago: see them with ls --all, remove them with gc", file=sys.stderr)
-    elif not attempts:
+def _print_rest(page: _Page, arguments: argparse.Namespace) -> None:
+    if page.left:
+        skip = arguments.skip + arguments.limit
+        print(f"{page.left} more: see the next ones with --skip {skip}, or all with --limit 0", file=sys.stderr)
+    if page.hidden and not arguments.json:
+        text = f"{page.hidden} collected more than a day ago: see them with ls --all, remove them with gc"
+        print(text, file=sys.stderr)
+    elif not page.attempts and not arguments.json:
         print("no jobs", file=sys.stderr)
 
 

@@ -49,23 +49,18 @@ measure_subscribed() {
   [ $# -eq 0 ] || measure_files "$@"
 }
 
-# measure_listed JOBS: does that for all attempts there, for a listing.
+# measure_listed JOBS KEY/ATTEMPT...: does that for these attempts, for a page of a listing.
 measure_listed() {
-  [ -d "$1" ] || return 0
-  oversized=$(
-    cd "$1" || exit
-    for measured_directory in */[0-9]*; do
-      # xargs interprets quotes; names of this package have none
-      case $measured_directory in *[!A-Za-z0-9_./-]*) continue ;; esac
-      for measured_file in "$SJ_IDENTITY" "$SJ_RECORD" "$SJ_COLLECTED"; do
-        [ ! -s "$measured_directory/$measured_file" ] || emit "$measured_directory/$measured_file"
-      done
-    done | xargs -n 500 sh -c 'find -L "$@" -prune -size +15' sh 2>/dev/null
-  )
-  while [ -n "$oversized" ]; do
-    SJ_OVERSIZED=$SJ_OVERSIZED$1/${oversized%%"$newline"*}$newline
-    case $oversized in *"$newline"*) oversized=${oversized#*"$newline"} ;; *) oversized='' ;; esac
+  measured_jobs=$1
+  shift
+  for measured_directory; do
+    shift
+    for measured_file in "$SJ_IDENTITY" "$SJ_RECORD" "$SJ_COLLECTED"; do
+      measured_file=$measured_jobs/$measured_directory/$measured_file
+      [ ! -s "$measured_file" ] || set -- "$@" "$measured_file"
+    done
   done
+  [ $# -eq 0 ] || measure_files "$@"
 }
 
 # more than 15 blocks of 512 bytes

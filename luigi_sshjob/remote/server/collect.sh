@@ -58,21 +58,56 @@ job_remove() {
   done
 }
 
-# job_discard DIR: removes all of an attempt that was collected and has ended or is lost, also its mark, by a single
-# rename: a directory that is half removed could be taken for one that has not ended. While processes of an ended
-# attempt are left, or may be on another machine, its mark stays: they have its number in their environment, and the next
-# attempt with that number would find them.
-job_discard() {
+# job_discard DIR: removes all of an attempt that was collected and has ended or is lost, also its mark.
+job_discard() { job_set_aside "$1" && job_discard_aside; }
+
+# job_set_aside DIR: the same, but leaves its files to job_discard_aside, which removes those of many attempts with few
+# processes. By a single rename: a directory that is half removed could be taken for one that has not ended. While
+# processes of an ended attempt are left, or may be on another machine, its mark stays: they have its number in their
+# environment, and the next attempt with that number would find them.
+job_set_aside() {
   [ -d "$1" ] || return 0
   assert_job_directory "$1" || return
   job_state "$1"
   case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
-  if [ "$job_state" = ended ] && { is_given_up "$1" || may_run "$1"; }; then
+  # those of one base directory at a time
+  [ "$jobs_above" = "$SJ_ASIDE" ] || { job_discard_aside && logs_in_use && SJ_ASIDE=$jobs_above; } || return
+  if [ "$job_state" = ended ] && { is_given_up "$1" || is_in_use "$1"; }; then
     job_remove "$1"
     return
   fi
   sweep "${jobs_above%/jobs}"
-  privately discard "$1" "${jobs_above%/jobs}/lib/.stage.$SJ_SELF"
+  aside=${jobs_above%/jobs}/lib/.stage.$SJ_SELF
+  [ -d "$aside" ] || privately mkdir -p "$aside" || return
+  # a name of its own, because attempts of other tasks have the same number
+  asides=$((asides + 1))
+  mv "$1" "$aside/$asides" || return
+  task_directory=${1%/*}
+  case " $SJ_ASIDE_TASKS " in *" ${task_directory##*/} "*) ;; *) SJ_ASIDE_TASKS="$SJ_ASIDE_TASKS ${task_directory##*/}" ;; esac
+}
+
+# logs_in_use: sets $logs_in_use to lines with the logs that the processes of jobs have in their environment; to nothing
+# if that cannot be determined. A few processes do it for all jobs; what begins later is a child of one of these. The last
+# line shows that all were read.
+logs_in_use() {
+  logs_in_use=${newline}SSHJOB_LOG=.
+  [ -r /proc/self/stat ] || return 0
+  logs_in_use=$newline$(
+    {
+      cat /proc/[0-9]*/environ 2>/dev/null
+      # 1: environments of other accounts are unreadable
+      [ $? -le 1 ] && printf '\0%s\0' SSHJOB_LOG=.
+    } | tr '\0' '\n' | grep -a ^SSHJOB_LOG=
+  )
+  return 0
+}
+
+# is_in_use DIR: whether a process of this attempt lives, or that is unknown.
+is_in_use() {
+  attempt=${1%/*}
+  attempt=/${attempt##*/}/${1##*/}/$SJ_LOG
+  case $logs_in_use$newline in *"$newline"SSHJOB_LOG=."$newline"*) ;; *) return 0 ;; esac
+  case $logs_in_use in *"$attempt"*) ;; *) return 1 ;; esac
 }
 
 is_given_up() {
@@ -80,10 +115,20 @@ is_given_up() {
   case $record in *"${newline}reason: given up by "*) ;; *) return 1 ;; esac
 }
 
-# discard DIR STAGE: with its last attempt the task's directory is removed, too, unless it contains an output.
-discard() {
-  mkdir -p "$2" && mv "$1" "$2/" && rm -rf "$2" || return
-  rmdir "${1%/*}" 2>/dev/null || return 0
-  task_directory=${1%/*}
-  rm -f "${task_directory%/*}/.used.${task_directory##*/}"
+SJ_ASIDE='' SJ_ASIDE_TASKS='' asides=0
+
+# job_discard_aside: removes the files of all attempts that were set aside. With its last attempt the task's directory is
+# removed, too, unless it contains an output.
+job_discard_aside() {
+  [ -n "$SJ_ASIDE" ] || return 0
+  rm -rf "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
+  (
+    cd "$SJ_ASIDE" || exit
+    # shellcheck disable=SC2086  # keys have no blanks; a task that has another attempt keeps its directory
+    rmdir $SJ_ASIDE_TASKS 2>/dev/null
+    for key in $SJ_ASIDE_TASKS; do
+      [ -d "$key" ] || [ ! -e ".used.$key" ] || rm -f ".used.$key"
+    done
+  )
+  SJ_ASIDE='' SJ_ASIDE_TASKS=
 }

@@ -1,19 +1,55 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 # Listings of jobs for people. All verbs respond in parts.
 
-# job_survey BASE: status and last lines of each attempt, and the times of all.
-job_survey() {
-  job_index=0
-  measure_listed "$1/jobs"
-  for listed in "$1"/jobs/*/[0-9]*; do
-    [ -d "$listed" ] || continue
-    survey_job "$listed" 500
-    job_index=$((job_index + 1))
-  done
-  write_times "$1/jobs" '*/[0-9]*'
+# job_names BASE: the names of all attempts with the times that order them, and no more, because there may be thousands. A
+# line "TIME KEY/ATTEMPT" for one without an exit record, else "TIME KEY/ATTEMPT/exit_record", and another line
+# "TIME KEY/ATTEMPT/collected" if it was collected. TIME is "-" on a host without stat(1).
+job_names() {
+  part names 0 "$(date +%s)"
+  [ ! -d "$1/jobs" ] || (
+    cd "$1/jobs" || exit
+    index_names | if find_stat; then xargs -n 500 stat "$flag" "$format" 2>/dev/null; else sed 's/^/- /'; fi || :
+  )
 }
 
-# survey_job DIR BYTES: the status, and that many bytes from the end of the log.
+index_names() {
+  for listed in */[0-9]*; do
+    # xargs interprets quotes; names of this package have none
+    case $listed in *[!A-Za-z0-9_./-]* | */*[!0-9]*) continue ;; esac
+    if [ -s "$listed/$SJ_RECORD" ]; then
+      emit "$listed/$SJ_RECORD"
+    elif [ -d "$listed" ]; then
+      emit "$listed"
+    fi
+    [ ! -e "$listed/$SJ_COLLECTED" ] || emit "$listed/$SJ_COLLECTED"
+  done
+}
+
+# find_stat: sets $flag and $format for a stat(1) that prints time and name, GNU's and busybox's or that of the BSDs.
+find_stat() {
+  if stat -c %Y . >/dev/null 2>&1; then
+    flag=-c format='%Y %n'
+  else
+    flag=-f format='%m %N'
+    stat "$flag" "$format" . >/dev/null 2>&1
+  fi
+}
+
+# job_survey BASE BYTES KEY/ATTEMPT...: status of these attempts, that many bytes from the ends of their logs, and all
+# times.
+job_survey() {
+  jobs_surveyed=$1/jobs tail_bytes=$2 job_index=0
+  shift 2
+  measure_listed "$jobs_surveyed" "$@"
+  for listed; do
+    [ -d "$jobs_surveyed/$listed" ] || continue
+    survey_job "$jobs_surveyed/$listed" "$tail_bytes"
+    job_index=$((job_index + 1))
+  done
+  write_times "$jobs_surveyed" "$@"
+}
+
+# survey_job DIR BYTES: the status, and that many bytes from the end of the log, for which it needs a process.
 survey_job() {
   job_state "$1"
   part directory "$job_index"
@@ -21,32 +57,32 @@ survey_job() {
   write_status "$1" -
   if [ -e "$1/$SJ_COLLECTED" ]; then
     collector=
-    read -r collector <"$1/$SJ_COLLECTED"
+    bounded "$1/$SJ_COLLECTED"
+    read -r collector <"$bounded"
     part collected "$job_index" yes
     emit "$collector"
   fi
-  if [ -s "$1/$SJ_LOG" ]; then
+  if [ "$2" -gt 0 ] && [ -s "$1/$SJ_LOG" ]; then
     part tail "$job_index"
     tail -c "$2" "$1/$SJ_LOG"
   fi
 }
 
-# write_times JOBS ATTEMPTS: the current time, and a line "TIME KEY/ATTEMPT/FILE" for each file whose time dates a
+# write_times JOBS KEY/ATTEMPT...: the current time, and a line "TIME KEY/ATTEMPT/FILE" for each file whose time dates a
 # state. Other output of stat does not have this form.
 write_times() {
   part times 0 "$(date +%s)"
   [ ! -d "$1" ] || (
     cd "$1" || exit
-    # GNU's and busybox's stat, or that of the BSDs
-    if stat -c %Y . >/dev/null 2>&1; then flag=-c format='%Y %n'; else flag=-f format='%m %N'; fi
-    # shellcheck disable=SC2086  # a pattern
-    for listed in $2; do
+    shift
+    find_stat || exit 0
+    for listed; do
       # xargs interprets quotes; names of this package have none
       case $listed in *[!A-Za-z0-9_./-]*) continue ;; esac
       for file in "$SJ_SPEC" "$SJ_STARTED" "$SJ_RECORD" "$SJ_COLLECTED" "$SJ_LOG"; do
         [ ! -e "$listed/$file" ] || emit "$listed/$file"
       done
-    done | xargs -n 200 stat "$flag" "$format" 2>/dev/null || :
+    done | xargs -n 500 stat "$flag" "$format" 2>/dev/null || :
   )
 }
 

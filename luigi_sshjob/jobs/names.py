@@ -1,0 +1,58 @@
+"""The attempts of a host by name, with the times that order them. No I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+_LINE = re.compile(r"(\d+|-) ([^\s/]+)/(\d+)(?:/([^/\s]+))?")
+
+
+@dataclasses.dataclass(frozen=True)
+class AttemptName:
+    """One attempt. Ages are seconds by the host's clock, None if unknown."""
+
+    key: str
+    attempt: int
+    age: float | None = None
+    """Since its end, or if it has no exit record since its directory was changed."""
+    recorded: bool = False
+    """Whether it has an exit record."""
+    collected: bool = False
+    """Whether it has the mark of a collected outcome, which somebody may have copied there."""
+    collected_ago: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Task and attempt."""
+        return f"{self.key}/{self.attempt}"
+
+
+def parse_names(text: str, now: int, record: str, mark: str) -> list[AttemptName]:
+    """The attempts in the response to `job_names`: first those that have not ended, then the others, newest first.
+
+    `record` and `mark` are the names of the exit record and of the mark of a collected outcome.
+    """
+    found: dict[tuple[str, int], dict[str | None, float | None]] = {}
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line)
+        if match:
+            age = None if match[1] == "-" else max(0.0, float(now - int(match[1])))
+            found.setdefault((match[2], int(match[3])), {})[match[4]] = age
+    names = [
+        AttemptName(
+            key,
+            attempt,
+            age=ages.get(record, ages.get(mark, ages.get(None))),
+            recorded=record in ages,
+            collected=mark in ages,
+            collected_ago=ages.get(mark),
+        )
+        for (key, attempt), ages in found.items()
+    ]
+    return sorted(names, key=_order)
+
+
+def _order(name: AttemptName) -> tuple[bool, float, str, int]:
+    return name.recorded or name.collected, math.inf if name.age is None else name.age, name.key, -name.attempt
