@@ -6,6 +6,7 @@ import dataclasses
 import math
 import posixpath
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,8 @@ class JobSpec:
     submitted_by: str = ""
     submitted_at: str = ""
     launch: LaunchSpec = dataclasses.field(default_factory=LaunchSpec)
+    token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16), compare=False)
+    """Part of the names of temporary outputs, so that nobody can guess them."""
 
     def __post_init__(self) -> None:
         _check_command(self.command)
@@ -95,7 +98,9 @@ class JobSpec:
             f"success_exit_codes={quoting.quote(' '.join(map(str, self.success_exit_codes)))}",
             f"publish={'yes' if self.publish else 'no'}",
             f"requeue={'yes' if self.launch.requeue else 'no'}",
+            # the supervisor of an earlier version needs the tag
             f"tag={digest(self.key)[:12]}",
+            f"token={self.token}",
         ]
         for number, output in enumerate(self.outputs):
             path = quoting.below_home(output.path.rstrip("/") or "/")

@@ -38,6 +38,7 @@ _SERVER = (
 )
 _SUPERVISOR = (
     *_COMMON,
+    "common/paths.sh",
     *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/deadline.sh", "supervisor/outputs.sh"),
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh"),
     *("supervisor/supervise.sh", "supervisor/scheduler_entry.sh"),

@@ -6,37 +6,42 @@
 LC_ALL=C
 unset TAR_OPTIONS
 
-# temporary_in DIRECTORY: sets $temporary to a name there that identifies this process, see sweep_directory in files.sh.
-# It does not contain the final name, which may have the maximum length.
+# temporary_in DIRECTORY TOKEN: creates a private directory there, enters it and sets $temporary to its name, which
+# identifies this process, see sweep_directory in files.sh, and which nobody can guess.
 temporary_in() {
   host_identity
   process_start $$ || start=
-  temporary=$1/.sshjob-tmp.$boot.$$.$start
+  temporary=.sshjob-tmp.$boot.$$.$start.$2
+  private_directory "$1/$temporary" && cd -P -- "$1/$temporary" && [ -O . ]
 }
 
-# receive_file DIRECTORY [private]: writes standard input to a new file there, and prints its name. A private file is
-# readable by its owner only, until fs_commit sets its mode.
+# receive_file DIRECTORY TOKEN [private]: writes standard input to a new file in a private directory there, and prints its
+# path. A private file is readable by its owner only, until fs_commit sets its mode.
 receive_file() {
-  temporary_in "$1"
-  [ "${2-}" != private ] || umask 077
-  exec 3>"$temporary" && printf '%s\n' "${temporary##*/}" && exec cat >&3
+  temporary_in "$1" "$2" || exit
+  [ "${3-}" != private ] || umask 077
+  # exclusive: if others may rename the directory, this may be another one
+  set -C
+  exec 3>content && printf '%s\n' "$temporary/content" && exec cat >&3
 }
 
 # resume_file FILE BLOCKS: writes standard input to the file from that block of 64 KiB on. At its offset, not at the
 # end: bytes of the previous, interrupted writer may still arrive there.
 resume_file() {
-  [ -e "$1" ] && printf '%s\n' "${1##*/}" && exec dd of="$1" bs=65536 seek="$2" conv=notrunc
+  [ -f "$1" ] && [ ! -h "$1" ] && printf '%s\n' "${1##*/}" && exec dd of="$1" bs=65536 seek="$2" conv=notrunc
 }
 
-# receive_tree DIRECTORY TAR_OPTIONS [MODE]: extracts the archive on standard input to the directory `tree` in a new
-# private directory there, and prints the name of the latter, whose age is real: tar may set that of `tree` to the past,
-# see sweep_directory. MODE is for a tar that does not set the mode of an existing directory (busybox).
+# receive_tree DIRECTORY TOKEN PRESERVE [MODE]: extracts the archive on standard input to a new directory in a private one
+# there, and prints its path. Owners are never restored. MODE is for a tar that does not set the mode of an existing
+# directory (busybox).
 receive_tree() {
-  temporary_in "$1"
-  (umask 077 && mkdir -- "$temporary") && mkdir -- "$temporary/tree" || return
-  [ -z "${3-}" ] || chmod -- "$3" "$temporary/tree" || return
-  cd -- "$temporary/tree" && printf '%s\n' "${temporary##*/}" &&
-    exec tar "$2" -
+  temporary_in "$1" "$2" && mkdir tree || exit
+  [ -z "${4-}" ] || chmod -- "$4" tree || exit
+  cd tree && printf '%s\n' "$temporary/tree" || exit
+  [ -z "$3" ] || exec tar -xpof -
+  # the tar of root restores modes by default
+  [ ! -O / ] || exec tar -xmof - --no-same-permissions
+  exec tar -xmof -
 }
 
 # report_absent PATH: ends the session with the line "missing" if nothing exists there.
@@ -50,12 +55,26 @@ send_file() {
     printf '%s\n' "$1: Is a directory" >&2
     exit 1
   }
+  # reading from a FIFO would wait, and a device may have no end
+  [ -f "$1" ] || {
+    printf '%s\n' "$1: not a regular file, but a FIFO, socket or device" >&2
+    exit 1
+  }
   exec 3<"$1" && echo open || exit
   if [ "$2" = 1 ]; then exec cat <&3; else exec tail -c "+$2" <&3; fi
 }
 
-# send_tree DIRECTORY: prints its content as an archive.
+# send_tree DIRECTORY: prints its content as an archive; the line before has the number of files and their size in bytes.
 send_tree() {
   report_absent "$1"
-  cd -- "$1" && echo open && exec tar -cf - .
+  cd -- "$1" || exit
+  special=$(find . ! -type f ! -type d ! -type l -print 2>/dev/null)
+  [ -z "$special" ] || {
+    printf '%s\n' "a FIFO, socket or device cannot be copied: $special" >&2
+    exit 1
+  }
+  # a line break in a name may only raise the numbers
+  totals=$(find . -exec ls -lnd -- {} + 2>/dev/null | awk '
+    { count++ } /^-/ { size += $5 } END { printf "%.0f %.0f\n", count, size }')
+  printf '%s\n' "open $totals" && exec tar -cf - .
 }

@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import posixpath
+import secrets
+import shutil
 import stat
-import subprocess
-import tempfile
+import tarfile
 from collections.abc import Iterator
-from typing import Any
+from typing import IO
 
 from luigi_sshjob.errors import LocalFileError
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
-from luigi_sshjob.ssh.local.starting import start
-from luigi_sshjob.ssh.transports.error_mapping import program_missing
+from luigi_sshjob.targets.extraction import Announced, Extraction
 from luigi_sshjob.targets.progress import Progress
-from luigi_sshjob.targets.streams import CHUNK, RemoteReader, RemoteWriter, enlarge_pipe
+from luigi_sshjob.targets.streams import CHUNK, RemoteReader, RemoteWriter
+
+_RECORD = 10240  # bytes; see tar(5)
 
 
 def send_directory(connection: Connection, local_path: str, path: str, *, preserve: bool, progress: Progress) -> str:
-    """Copies a local directory to `tree` in a temporary directory next to `path`, and returns the latter's path."""
+    """Copies a local directory to a temporary one for `path`, and returns its path.
+
+    Raises `LocalFileError` for a FIFO, socket or device. Owners, setuid and setgid bits are not sent.
+    """
     folder = posixpath.dirname(path)
     # tar on the host must be able to write into the directory
-    mode = (f"{stat.S_IMODE(os.stat(local_path).st_mode) | stat.S_IRWXU:o}",) if preserve else ()
-    line = scripts.stream_command("receive_tree", quoting.quote_path(folder or "."), _extract_option(preserve), *mode)
-    writer = RemoteWriter(connection, line, folder, path)
+    mode = (f"{os.stat(local_path).st_mode & 0o777 | stat.S_IRWXU:o}",) if preserve else ()
+    words = (quoting.quote_path(folder or "."), secrets.token_hex(16), "preserve" if preserve else "", *mode)
+    writer = RemoteWriter(connection, scripts.stream_command("receive_tree", *words), folder, path)
     try:
-        arguments = ["-cf", "-", "-C", local_path, "."]
-        with _tar(arguments, local_path, connection.host, stdout=subprocess.PIPE) as tar:
-            while data := tar.stdout.read1(CHUNK):
-                writer.write(data)
-                progress(writer.written, None)
+        out = io.BufferedWriter(writer, CHUNK)
+        for _ in _archive(local_path, out):
+            progress(writer.written, None)
+        out.flush()
+        out.detach()
         writer.finish()
     except BaseException:
         writer.disconnect()
         with contextlib.suppress(Exception):  # report the error that led here
             tmp_path = quoting.quote_path(writer.tmp_path)
-            connection.request("fs_remove", tmp_path, idempotent=False, dedicated_session=True)
+            connection.request("fs_discard", tmp_path, idempotent=False, dedicated_session=True)
         raise
     return writer.tmp_path
 
@@ -46,52 +52,99 @@ def send_directory(connection: Connection, local_path: str, path: str, *, preser
 def receive_directory(
     connection: Connection, path: str, local_path: str, *, preserve: bool, progress: Progress
 ) -> None:
-    """Copies the content of a directory on the host into an empty local one."""
-    received = 0
-    arguments = [_extract_option(preserve), "-", "-C", local_path]
-    with (
-        RemoteReader(connection, path, tree=True) as reader,
-        _tar(arguments, local_path, connection.host, stdin=subprocess.PIPE) as tar,
-    ):
-        buffer = bytearray(CHUNK)
-        while count := reader.readinto(buffer):
-            tar.stdin.write(memoryview(buffer)[:count])
-            received += count
-            progress(received, None)
+    """Copies the content of a directory on the host into an empty local one; see `Extraction` for what is refused."""
+    with RemoteReader(connection, path, tree=True) as reader:
+        count, size = reader.announced
+        free = shutil.disk_usage(local_path).free
+        if size > free:
+            raise LocalFileError(
+                f"not enough free space for the directory: {size} bytes are needed, {free} are free: {local_path}",
+                next_step="free space, or copy it to another file system",
+            )
+        Extraction(reader, local_path, Announced(count, size), preserve=preserve, progress=progress).run()
 
 
-def _extract_option(preserve: bool) -> str:
-    return "-xpf" if preserve else "-xmf"
+def open_regular(path: str, *, follow: bool = True) -> IO[bytes]:
+    """Opens a local file for reading. Raises `LocalFileError` for a FIFO, socket or device, which could block."""
+    # before the file is opened too, because opening a device may have an effect
+    if follow and not stat.S_ISREG(os.stat(path).st_mode):
+        raise not_regular(path)
+    file = os.fdopen(
+        os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)), "rb", 0
+    )
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise not_regular(path)
+    return file
 
 
-@contextlib.contextmanager
-def _tar(
-    arguments: list[str], local_path: str, host: str, stdin: int = subprocess.DEVNULL, stdout: int | None = None
-) -> Iterator[Any]:
-    """Runs the local tar. Raises `LocalFileError` with its error messages if it fails."""
-    # options of the user's own tars, such as --exclude
-    environment = {name: value for name, value in os.environ.items() if name != "TAR_OPTIONS"}
-    with tempfile.TemporaryFile() as errors:
-        try:
-            options: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": errors, "env": environment}
-            process = start(subprocess.Popen, ["tar", *arguments], **options)
-        except FileNotFoundError as error:
-            raise program_missing("tar", host) from error
-        with process:
-            try:
-                for pipe in filter(None, (process.stdin, process.stdout)):
-                    enlarge_pipe(pipe.fileno())
-                yield process
-            except BrokenPipeError:
-                pass  # tar has exited; its stderr has the reason
-            except BaseException:
-                process.kill()
-                raise
-            process.communicate()
-        errors.seek(0)
-        stderr = errors.read().decode("utf-8", "replace").strip()
-    if process.returncode:
-        raise LocalFileError(
-            f"tar cannot copy the local directory: {local_path}: {stderr}",
-            next_step="correct what tar names (path, permissions, a full disk, changed files), and copy it again",
-        )
+def not_regular(path: str) -> LocalFileError:
+    """The error for a local file that cannot be copied."""
+    return LocalFileError(
+        f"not a regular file, directory or link: {path}",
+        next_step="remove the FIFO, socket or device, or copy other paths",
+    )
+
+
+def _archive(root: str, out: io.BufferedWriter[RemoteWriter]) -> Iterator[None]:
+    """Writes the archive of a local directory; yields after each file or chunk."""
+    links: dict[tuple[int, int], str] = {}
+    size = 0
+    for path, name in _walk(root):
+        status = os.lstat(path)
+        entry = tarfile.TarInfo(name)
+        entry.mode, entry.mtime = status.st_mode & 0o777, int(status.st_mtime)
+        identity = status.st_dev, status.st_ino
+        if stat.S_ISDIR(status.st_mode):
+            entry.type = tarfile.DIRTYPE
+        elif stat.S_ISLNK(status.st_mode):
+            entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
+        elif not stat.S_ISREG(status.st_mode):
+            raise not_regular(path)
+        elif status.st_nlink > 1 and identity in links:
+            entry.type, entry.linkname = tarfile.LNKTYPE, links[identity]
+        else:
+            links.update({identity: name} if status.st_nlink > 1 else {})
+            entry.size = status.st_size
+        # busybox does not know the pax format
+        header = entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+        out.write(header)
+        size += len(header)
+        if entry.isreg():
+            for data in _content(path, entry.size):
+                out.write(data)
+                size += len(data)
+                yield
+        yield
+    out.write(bytes(1024 + -(size + 1024) % _RECORD))
+
+
+def _walk(root: str) -> Iterator[tuple[str, str]]:
+    """Each path in a directory with its name in the archive, directories before their content."""
+    pending = [(root, ".")]
+    while pending:
+        folder, name = pending.pop()
+        yield folder, name
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((entry.path, f"{name}/{entry.name}"))
+                else:
+                    yield entry.path, f"{name}/{entry.name}"
+
+
+def _content(path: str, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a file, filled up to a whole block."""
+    left = size
+    with open_regular(path, follow=False) as file:
+        while left:
+            data = file.read(min(left, CHUNK))
+            if not data:
+                raise LocalFileError(
+                    f"a local file was truncated while it was copied: {path}",
+                    next_step="wait for the program that writes the file, and copy it again",
+                )
+            left -= len(data)
+            yield data
+    if size % tarfile.BLOCKSIZE:
+        yield bytes(-size % tarfile.BLOCKSIZE)

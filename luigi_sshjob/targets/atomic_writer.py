@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import posixpath
+import secrets
 from types import TracebackType
 
 from luigi_sshjob.error_context import describes
@@ -25,7 +26,7 @@ class AtomicRemoteFile(io.BufferedWriter):
         self.host = connection.host
         self.path = path
         folder = posixpath.dirname(path)
-        line = scripts.stream_command("receive_file", quoting.quote_path(folder or "."))
+        line = scripts.stream_command("receive_file", quoting.quote_path(folder or "."), secrets.token_hex(16))
         self._writer = RemoteWriter(connection, line, folder, path)
         self.tmp_path = self._writer.tmp_path
         self._done = False
@@ -73,7 +74,7 @@ class AtomicRemoteFile(io.BufferedWriter):
     def _commit(self) -> None:
         source, target = quoting.quote_path(self.tmp_path), quoting.quote_path(self.path)
         if self._writer.fd_shared:
-            self._connection.request("fs_move", source, target, idempotent=False)
+            self._connection.request("fs_commit", source, target, "", idempotent=False)
         else:
             self._connection.request("fs_commit", source, target, self._writer.written)
 

@@ -23,7 +23,9 @@ ERRORS: dict[str, type[SSHJobError]] = {
 
 # The action that an error names.
 _DOING = {
+    "fs_commit": "writing",
     "fs_copy": "copying",
+    "fs_discard": "removing",
     "fs_exists": "looking for",
     "fs_glob": "looking for",
     "fs_isdir": "looking for",

@@ -54,7 +54,7 @@ class Copy:
                 os.replace(tmp_path, self.local_path)
 
     def _put_file(self) -> None:
-        with open(self.local_path, "rb") as local:
+        with archive.open_regular(self.local_path) as local:
             status = os.fstat(local.fileno())
             upload = Upload(self.commands, self.path, self.progress, private=self.preserve)
             try:
@@ -72,7 +72,7 @@ class Copy:
     def _remote_mode(self, status: os.stat_result) -> str:
         """Argument of chmod on the host; without `preserve` the umask there applies, and programs stay executable."""
         if self.preserve:
-            return f"{stat.S_IMODE(status.st_mode):o}"
+            return f"{status.st_mode & 0o777:o}"
         return "+x" if status.st_mode & stat.S_IXUSR else ""
 
     def _put_directory(self) -> None:
@@ -81,10 +81,12 @@ class Copy:
             self.commands.connection, self.local_path, self.path, preserve=self.preserve, progress=self.progress
         )
         try:
-            self.commands.request("fs_move", f"{tmp_path}/tree", self.path, idempotent=False, dedicated_session=True)
-        finally:
+            options = {"idempotent": False, "dedicated_session": True}
+            self.commands.request("fs_commit", tmp_path, self.path, options=("",), **options)
+        except BaseException:
             with contextlib.suppress(Exception):  # report the error that led here
-                self.commands.request("fs_remove", tmp_path, idempotent=False, dedicated_session=True)
+                self.commands.request("fs_discard", tmp_path, idempotent=False, dedicated_session=True)
+            raise
 
     def _get_file(self, tmp_path: str) -> None:
         # unbuffered, because the descriptor is written to directly
@@ -94,7 +96,7 @@ class Copy:
                 self.commands.check_sha256(self.path, _sha256(local))
         # if the host cannot report the mode, the file stays private
         if self.preserve and status.mode is not None and status.mtime is not None:
-            os.chmod(tmp_path, status.mode)
+            os.chmod(tmp_path, status.mode & 0o777)  # never setuid or setgid
             os.utime(tmp_path, (status.mtime, status.mtime))
         elif status.mode is not None and status.mode & stat.S_IXUSR:
             mode = os.stat(tmp_path).st_mode

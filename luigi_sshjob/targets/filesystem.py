@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,7 +107,9 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
     def copy(self, path: str, dest: str) -> None:
         """Copies a file or directory on the host, atomically; replaces a file at `dest`."""
         self._commands.create_parent(dest)
-        self._commands.request("fs_copy", path, dest, idempotent=False, dedicated_session=True)
+        self._commands.request(
+            "fs_copy", path, dest, options=(secrets.token_hex(16),), idempotent=False, dedicated_session=True
+        )
 
     def glob(self, pattern: str) -> list[str]:
         """Returns the sorted paths that match `pattern` (`*`, `?`, `[…]`), as the host's shell expands it."""

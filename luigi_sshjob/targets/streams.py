@@ -70,6 +70,8 @@ class RemoteReader(_RemoteStream):
     def __init__(self, connection: Connection, path: str, offset: int = 0, *, tree: bool = False):
         super().__init__(connection, path)
         self._ended = self._fd_shared = False
+        self.announced = 0, 0
+        """Number and size of the files in a tree."""
         self._open(offset, tree)
 
     @describes("reading")
@@ -88,8 +90,11 @@ class RemoteReader(_RemoteStream):
         if opened == b"missing":
             self._session.close()
             raise no_such_file(self.path)
-        if opened != b"open":
+        word, *numbers = opened.split() or [b""]
+        if word != b"open" or len(numbers) not in (0, 2) or not all(number.isdigit() for number in numbers):
             raise self._failure()
+        count, size = (int(number) for number in numbers or (b"0", b"0"))
+        self.announced = count, size
 
     def readable(self) -> bool:  # noqa: D102  # io.RawIOBase describes it
         return True

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import posixpath
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import IO, ParamSpec, TypeVar
@@ -100,7 +101,8 @@ class Upload(_Transfer):
         """Opens the temporary file at the last multiple of `_BLOCK` up to `offset`, and returns that position."""
         if not self._tmp_path:
             options = ("private",) if self._private else ()
-            writer = self._writer("receive_file", quoting.quote_path(self._folder or "."), *options)
+            folder = quoting.quote_path(self._folder or ".")
+            writer = self._writer("receive_file", folder, secrets.token_hex(16), *options)
             self._tmp_path = writer.tmp_path
             if not offset:
                 return writer, 0

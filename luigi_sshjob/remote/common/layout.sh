@@ -18,3 +18,4 @@ SJ_LAUNCH=launch
 SJ_SUBMISSION=submission
 SJ_SUBMITTING=submitting
 SJ_UNSETTLED=unsettled_record
+SJ_TEMPORARY=temporary_outputs

@@ -12,3 +12,45 @@ is_absent() {
   done
   [ -x "$above" ] || { unsearchable=$above && return 1; }
 }
+
+# private_directory PATH: creates a directory that no other account can write to, whatever the umask and the default ACL
+# there; fails if anything exists at the path, also a link.
+private_directory() {
+  if [ -g "${1%/*}" ]; then
+    # some mkdir -m clear the setgid bit, which passes the group on to the files in it
+    (umask 077 && mkdir -- "$1") && chmod go= -- "$1"
+  else
+    (umask 077 && mkdir -m 700 -- "$1")
+  fi
+}
+
+# remove_private PATH: removes a directory of private_directory with its content; leaves links and other accounts' alone.
+remove_private() {
+  [ -d "$1" ] && [ ! -h "$1" ] && [ -O "$1" ] || return 0
+  rm -rf -- "$1" 2>/dev/null && return
+  # a job may have made its directories read-only
+  find "$1" -type d -exec chmod u+rwx -- {} \; 2>/dev/null
+  rm -rf -- "$1"
+}
+
+# rename_over SOURCE TARGET: replaces a file, or a link itself, also one that leads to a directory; refuses an existing
+# directory, because mv would move the source into it. Sets $why if it fails.
+rename_over() {
+  locked=
+  # only who can write to a directory can move it to another one
+  if [ -d "$1" ] && [ ! -h "$1" ] && [ ! -w "$1" ]; then locked=yes && chmod u+w -- "$1"; fi
+  why=$(LC_ALL=C mv -fT -- "$1" "$2" 2>&1) || {
+    case $why in
+      *'llegal option'* | *'nvalid option'* | *'nrecognized option'*) ;;
+      *) false ;;
+    esac && [ ! -d "$2" ] && why=$(mv -f -- "$1" "$2" 2>&1)
+  } || {
+    why=${why##*: }
+    [ -z "$locked" ] || chmod u-w -- "$1"
+    if [ -k "${2%/*}" ] && [ ! -O "$2" ] && { [ -e "$2" ] || [ -h "$2" ]; }; then
+      why="another account owns it, and only the owner may replace it in a directory with the sticky bit"
+    fi
+    return 1
+  }
+  [ -z "$locked" ] || chmod u-w -- "$2"
+}

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2154,SC2317
 # Marks outcomes as collected, and removes collected attempts.
 
 # job_collect DIR BY: marks the outcome as collected; the next submission is a new attempt. The client has checked the
@@ -7,12 +7,34 @@ job_collect() {
   [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
 }
 
+# remove_temporary_outputs DIR: of an attempt whose supervisor was killed before it could remove them. Their names are
+# in the spec.
+remove_temporary_outputs() {
+  [ -s "$1/$SJ_TEMPORARY" ] && [ -s "$1/$SJ_SPEC" ] || return 0
+  within 10 remove_outputs_of "$1" && true >"$1/$SJ_TEMPORARY"
+  return 0
+}
+
+# remove_outputs_of DIR: in a process of its own, as the spec sets variables.
+remove_outputs_of() (
+  removed_number=0
+  output() {
+    removed_number=$((removed_number + 1))
+    remove_private "${2%/*}/.sshjob-$token-$removed_number"
+  }
+  token=
+  # shellcheck source=/dev/null
+  . "$1/$SJ_SPEC"
+)
+
 # mark_collected DIR BY: the mark contains the exit record, too, for clients that still watch when the rest is removed.
 mark_collected() {
   # not emptied yet if the attempt was lost
   [ ! -s "$1/$SJ_ENVIRONMENT" ] || true >"$1/$SJ_ENVIRONMENT"
   record=
   job_state "$1"
+  # before the next attempt, which can only start when this one has the mark
+  case $job_state in ended | lost) remove_temporary_outputs "$1" ;; esac
   case $job_state in
     ended) read_record "$1/$SJ_RECORD" ;;
     lost) record="outcome: lost${newline}reason: $job_reason" ;;
@@ -45,6 +67,7 @@ refuse_removal() { refuse job-not-collected "the job has not ended, or its outco
 job_remove() {
   assert_job_directory "$1" || return
   ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
+  remove_temporary_outputs "$1"
   keep="/$SJ_COLLECTED/"
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
   if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then
@@ -76,6 +99,7 @@ job_set_aside() {
     job_remove "$1"
     return
   fi
+  remove_temporary_outputs "$1"
   sweep "${jobs_above%/jobs}"
   aside=${jobs_above%/jobs}/lib/.stage.$SJ_SELF
   [ -d "$aside" ] || privately mkdir -p "$aside" || return

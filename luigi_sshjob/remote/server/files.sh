@@ -116,19 +116,28 @@ fs_prepare() { fs_mkdir "$1" yes no && sweep_directory "$1"; }
 # connection continues on a new one.
 sweep_directory() {
   for leftover in "$1"/.sshjob-tmp.*.*.*; do
-    [ ! -e "$leftover" ] || holder_lives "${leftover##*/.sshjob-tmp.}" || remove_old "$leftover"
+    if [ ! -O "$leftover" ] || [ -h "$leftover" ]; then continue; fi
+    holder_lives "${leftover##*/.sshjob-tmp.}" || remove_old "$leftover"
   done
   return 0
 }
 
-# fs_copy SOURCE TARGET: the copy appears whole or not at all; it replaces a file.
+# fs_copy SOURCE TARGET TOKEN: the copy appears whole or not at all; it replaces a file.
 fs_copy() {
   [ ! -d "$2" ] || refuse exists "the path already exists: $2" || return
   case $2 in */*) copy=${2%/*} ;; *) copy=. ;; esac
-  copy=$copy/.sshjob-tmp.$SJ_SELF
-  cp -R -H -- "$1" "$copy" && mv -f -- "$copy" "$2" && return
-  rm -rf -- "$copy"
+  copy=$copy/.sshjob-tmp.$SJ_SELF.$3
+  private_directory "$copy" || return
+  cp -R -H -- "$1" "$copy/content" && put_in_place "$copy/content" "$2" && return
+  remove_private "$copy"
   return 1
+}
+
+# put_in_place TEMPORARY TARGET: renames it, and removes the private directory that contained it.
+put_in_place() {
+  [ ! -d "$2" ] || refuse exists "the path already exists: $2" || return
+  rename_over "$1" "$2" || refuse not-replaced "the file cannot be put in place: $2: $why" || return
+  rmdir -- "${1%/*}" 2>/dev/null || true
 }
 
 # fs_move SOURCE TARGET: replaces a file; refuses an existing directory, because mv would move the source into it.
@@ -144,17 +153,18 @@ fs_rename_new() {
 }
 
 # fs_commit TEMPORARY TARGET BYTES [MODE [TIME]]: renames a written file if all its bytes have arrived, and sets its
-# mode and time, see chmod and touch -t (in UTC). Idempotent: the file may have been renamed before.
+# mode and time, see chmod and touch -t (in UTC). Idempotent: the file may have been renamed before. BYTES is empty if
+# the size is unknown; then it is not idempotent.
 fs_commit() {
-  if [ -e "$1" ] || [ ! -f "$2" ]; then
-    assert_size "$1" "$3" || return
-    [ -z "${4-}" ] || chmod -- "$4" "$1" || return
-    fs_move "$1" "$2" || return
+  if [ -e "$1" ] || [ ! -f "$2" ] || [ -z "$3" ]; then
+    [ -z "$3" ] || assert_size "$1" "$3" || return
+    [ -z "${4-}" ] || [ -h "$1" ] || chmod -- "$4" "$1" || return
+    # before the rename, after which it may be another file
+    [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$1" || return
+    put_in_place "$1" "$2"
   else
-    assert_size "$2" "$3" || return
+    assert_size "$2" "$3"
   fi
-  # after the rename: a temporary file with an old time would be removed by sweep_directory
-  [ -z "${5-}" ] || TZ=UTC0 touch -t "$5" "$2"
 }
 
 # fs_stretch FILE BYTES: extends the file to that size, with a hole at its end.
@@ -175,4 +185,7 @@ size_of() {
   emit "${counted##* }"
 }
 
-fs_discard() { rm -rf -- "$1"; }
+# fs_discard TEMPORARY: removes it with the private directory that contains it.
+fs_discard() {
+  case ${1%/*} in */.sshjob-tmp.* | .sshjob-tmp.*) remove_private "${1%/*}" ;; esac
+}

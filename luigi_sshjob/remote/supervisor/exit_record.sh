@@ -57,7 +57,7 @@ decide_outcome() {
       add_reason "the kernel killed processes for lack of memory on this machine meanwhile"
   fi
   [ "$restarts" -eq 0 ] || add_reason "the scheduler requeued it (restarts: $restarts)"
-  each_output discard_output
+  discard_outputs
 }
 
 # unsettled: whether the scheduler may know why the job ended, and will be asked. A scheduler ends a job with signals.

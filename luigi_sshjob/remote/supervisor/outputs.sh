@@ -19,18 +19,27 @@ each_output() {
   done
 }
 
-# output_paths FINAL_PATH SUFFIX: sets $final and $temporary, in the same directory so that the rename is atomic.
+# output_paths FINAL_PATH SUFFIX: sets $final, and $temporary in a private directory next to it, so that the rename is
+# atomic, and nobody else can create anything at that path. A spec of an earlier version has no token.
 output_paths() {
-  final=$1 temporary=${1%/*}/.sshjob-$tag-$attempt$2
+  final=$1 private=${1%/*}/.sshjob-${token:-$tag-$attempt}-$output_number
+  temporary=$private/${1##*/} replaced=$private/.sshjob-replaced
 }
 
+# prepare_output: a private directory that exists is that of an earlier run of the same attempt, see `requeue`.
 prepare_output() {
   output_paths "$2" "$3"
   [ -d "${final%/*}" ] || (umask "$user_umask" && mkdir -p "${final%/*}") || {
     reason="cannot create the directory of the output $final"
     return
   }
-  rm -rf "$temporary"
+  # for collect.sh, if this process is killed
+  emit yes 2>/dev/null >"$SJ_TEMPORARY"
+  remove_private "$private"
+  why=$(private_directory "$private" 2>&1) || {
+    reason="cannot create a temporary directory for the output $final: ${why##*: }"
+    return
+  }
   [ ! -e "$final" ] || eval "before_$output_number=\$(fingerprint \"\$final\")"
 }
 
@@ -55,30 +64,33 @@ check_output() {
   fi
 }
 
-# commit_output: moves an old directory aside first, because mv would put the new one inside it.
+# commit_output: moves an old directory aside first, because a directory cannot be replaced. A link is replaced itself.
 commit_output() {
   output_paths "$2" "$3"
-  if [ ! -e "$temporary" ]; then
-    # committed before, except for the last step
-    [ ! -e "$temporary.old" ] || [ ! -e "$final" ] || rm -rf "$temporary.old"
-    return
-  fi
-  if [ -d "$final" ]; then
-    rm -rf "$temporary.old"
-    mv "$final" "$temporary.old" || {
-      reason="cannot move the old output directory $final aside"
+  # committed before
+  [ -e "$temporary" ] || [ -h "$temporary" ] || return 0
+  if [ -d "$final" ] && [ ! -h "$final" ]; then
+    rm -rf "$replaced"
+    rename_over "$final" "$replaced" || {
+      reason="cannot move the old output directory $final aside: $why"
       return
     }
   fi
-  if mv -f "$temporary" "$final"; then
-    [ ! -e "$temporary.old" ] || rm -rf "$temporary.old"
-  else
-    reason="cannot rename the new output to $final"
-    [ ! -e "$temporary.old" ] || mv "$temporary.old" "$final"
-  fi
+  rename_over "$temporary" "$final" || {
+    reason="cannot rename the new output to $final: $why"
+    [ ! -e "$replaced" ] || rename_over "$replaced" "$final"
+  }
 }
 
 discard_output() {
   output_paths "$2" "$3"
-  [ ! -e "$temporary" ] || rm -rf "$temporary"
+  rmdir "$private" 2>/dev/null || remove_private "$private"
+}
+
+# discard_outputs: removes all that is temporary.
+discard_outputs() {
+  [ "$outputs" -gt 0 ] || return 0
+  each_output discard_output
+  { true >"$SJ_TEMPORARY"; } 2>/dev/null
+  return 0
 }

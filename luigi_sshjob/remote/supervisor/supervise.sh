@@ -16,7 +16,7 @@ exec 5>&-
 # not for the command
 unset SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS SSHJOB_SIGNALS
 lib=${0%/*}
-for script in start layout util identity hardware processes retry claim deadline outputs exit_status exit_record; do
+for script in start layout util identity hardware processes paths retry claim deadline outputs exit_status exit_record; do
   [ -r "$lib/$script.sh" ] || {
     echo "luigi_sshjob: a script is missing on $(uname -n): $lib/$script.sh" >&2
     exit 1

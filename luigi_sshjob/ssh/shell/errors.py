@@ -27,6 +27,7 @@ NEXT_STEPS = {
     "no-such-file": "correct the path, or create the file first",
     "not-a-directory": "remove it first, or use another path",
     "not-a-job-directory": "nothing was removed; check what is at that path",
+    "not-replaced": "remove what is at the path, or use a path that the account may write; nothing was changed",
     "not-listed": "grant the account the permission that the message names, or list another directory",
     "path-not-responding": "check the mount on the host (its server, the network); it is asked again when it responds",
     "record-not-written": "make the directory readable and writable, with free space, then try again",
