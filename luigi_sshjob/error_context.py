@@ -43,7 +43,7 @@ def translate_os_errors(doing: str = "", *, host: str | None = None, job: str | 
             raise
         except RuntimeError as error:
             # a library's thread; CPython has no class for it
-            if "start new thread" not in str(error):
+            if not is_thread_limit(error):
                 raise
             raise no_thread() from error
         except OSError as error:
@@ -108,6 +108,11 @@ def no_such_file(path: str) -> FileMissing:
     return FileMissing(
         f"no such file on the host: {path}", path=path, next_step="correct the path, or create the file first"
     )
+
+
+def is_thread_limit(error: RuntimeError) -> bool:
+    """Whether it is Python's error for a thread that cannot be started, but not at its own exit."""
+    return "start new thread" in str(error)
 
 
 def no_thread() -> LocalResourceError:

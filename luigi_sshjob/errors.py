@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from luigi.contrib.ssh import RemoteCalledProcessError
 from luigi.target import FileAlreadyExists, MissingParentDirectory, NotADirectory
 
-from luigi_sshjob.text import printable_line, visible
+from luigi_sshjob.text import one_line, visible
 
 Error = TypeVar("Error", bound="SSHJobError")
 
@@ -49,11 +49,11 @@ class SSHJobError(Exception):
 
     def __str__(self) -> str:
         known = (("host", self.host), ("job", self.job), ("while", self.doing))
-        where = ", ".join(f"{word} {printable_line(value, len(value))}" for word, value in known if value)
+        where = ", ".join(f"{word} {one_line(value)}" for word, value in known if value)
         text = f"{where}: {self.problem}" if where else self.problem
         # a next step in the words of the host is not one of this package
         text = visible(text).replace("\nNext:", "\n Next:")
-        return f"{text}\nNext: {printable_line(self.next_step, len(self.next_step))}" if self.next_step else text
+        return f"{text}\nNext: {one_line(self.next_step)}" if self.next_step else text
 
     def __reduce__(self) -> Any:
         # unpickling would call the constructor of a second base

@@ -23,7 +23,8 @@ def visible(text: str) -> str:
 
     For text that may come from a host: it can neither act on a terminal nor look like other text.
     """
-    return text if text.isprintable() else _INVISIBLE.sub(_spell_out, _SEQUENCE.sub("", text))
+    # ssh and many programs end lines with both
+    return text if text.isprintable() else _INVISIBLE.sub(_spell_out, _SEQUENCE.sub("", text.replace("\r\n", "\n")))
 
 
 def json_text(text: str) -> str:
@@ -54,9 +55,14 @@ class TerminalLog:
         return _INVISIBLE.sub(lambda match: match[0] if match[0] == "\r" else _spell_out(match), text)
 
 
+def one_line(text: str) -> str:
+    """As `visible`, with line breaks spelled out."""
+    return visible(text).replace("\n", "\\n")
+
+
 def printable_line(line: str, width: int) -> str:
-    """Removes colours, spells out other control characters, and cuts the line after `width` characters."""
-    line = visible(line).replace("\n", "\\n")
+    """As `one_line`, cut after `width` characters."""
+    line = one_line(line)
     return line if len(line) <= width else f"{line[:width]} … ({len(line) - width} more characters)"
 
 

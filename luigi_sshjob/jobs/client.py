@@ -23,7 +23,7 @@ from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import local_username
-from luigi_sshjob.ssh.shell.bounds import reading_response
+from luigi_sshjob.ssh.shell.bounds import invalid, reading_response
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
 # the action in an error
@@ -226,7 +226,10 @@ class JobClient:
             return self._connection.request(verb, *words)
 
     def _ref(self, key: str, part: ResponsePart) -> JobRef:
-        return JobRef(self._connection.host, key, part.index, quoting.decode(part.content)[:-1])
+        directory = quoting.decode(part.content)[:-1]
+        if not directory.endswith(f"/jobs/{key}/{part.index}"):
+            raise invalid(self._connection.host, "a job", f"not the directory of {key}/{part.index}: {directory}")
+        return JobRef(self._connection.host, key, part.index, directory)
 
     def _mismatch(self, job: JobRef, running: str, submitted: str) -> JobMismatch:
         with self._reading("job_submit", job):

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
-from luigi_sshjob.jobs.names import AttemptName, parse_names
+from luigi_sshjob.jobs.names import AttemptName, parse_names, parse_times
 from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.jobs.scheduled.once import SendOne, look
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
@@ -27,7 +27,6 @@ BATCH = 200
 """Attempts of one request: it takes a moment, and its response is below a MiB."""
 
 _TAIL = 500  # bytes
-_TIME = re.compile(r"(\d+) (\S+/\d+)/([^/\s]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +163,9 @@ class JobListing:
         refusals = {}
         for batch in batches(jobs):
             requests = [request_text("job_set_aside", job.directory) for job in batch]
-            *responses, _ = send([*requests, "job_discard_aside"])
+            *responses, last = send([*requests, "job_discard_aside"])
+            if last.status != 0:
+                raise refused("job_discard_aside", last, self._connection.host)
             for job, response in zip(batch, responses, strict=True):
                 if response.status != 0:
                     refusals[job] = _not_removed(job, refused("job_set_aside", response, self._connection.host))
@@ -190,7 +191,7 @@ class JobListing:
                 times, now = quoting.decode(part.content), part.value
             else:
                 found.setdefault(part.index, {})[part.kind] = part
-        known = _times(times)
+        known = parse_times(times)
         return [self._summary(each, known, _number(now)) for each in found.values() if "state" in each]
 
     def _summary(
@@ -220,16 +221,6 @@ class JobListing:
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """The items in pieces of at most `BATCH`."""
     return (items[first : first + BATCH] for first in range(0, len(items), BATCH))
-
-
-def _times(text: str) -> dict[str, dict[str, int]]:
-    """Modification times by KEY/ATTEMPT and file name."""
-    times: dict[str, dict[str, int]] = {}
-    for line in text.splitlines():
-        match = _TIME.fullmatch(line)
-        if match:
-            times.setdefault(match[2], {})[match[3]] = int(match[1])
-    return times
 
 
 def _collector(mark: ResponsePart) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts
 from luigi_sshjob.remote import quoting, scripts
-from luigi_sshjob.text import printable_line
+from luigi_sshjob.text import one_line
 
 
 class JobPaths:
@@ -161,8 +161,7 @@ class Outcome:
             "cancelled": "was cancelled",
             "lost": "was lost",
         }.get(self.state, self.state)
-        text = f"{how}: {self.reason}" if self.reason else how
-        return printable_line(text, len(text))
+        return one_line(f"{how}: {self.reason}" if self.reason else how)
 
 
 def _integer(text: str | None) -> int | None:

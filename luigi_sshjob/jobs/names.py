@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 
+_TIME = re.compile(r"(\d+) (\S+/\d+)/([^/\s]+)")
 _LINE = re.compile(r"(\d+|-) ([^\s/]+)/(\d+)(?:/([^/\s]+))?")
 
 
@@ -56,3 +57,13 @@ def parse_names(text: str, now: int, record: str, mark: str) -> list[AttemptName
 
 def _order(name: AttemptName) -> tuple[bool, float, str, int]:
     return name.recorded or name.collected, math.inf if name.age is None else name.age, name.key, -name.attempt
+
+
+def parse_times(text: str) -> dict[str, dict[str, int]]:
+    """Modification times by KEY/ATTEMPT and file name."""
+    times: dict[str, dict[str, int]] = {}
+    for line in text.splitlines():
+        match = _TIME.fullmatch(line)
+        if match:
+            times.setdefault(match[2], {})[match[3]] = int(match[1])
+    return times

@@ -24,7 +24,7 @@ from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.leader.client import LeaderClient
 from luigi_sshjob.ssh.leader.subscriptions import Subscriptions
 from luigi_sshjob.ssh.shell.errors import refused
-from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in, request_text
+from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in, limited_text, request_text
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.registry import transport_to
 
@@ -152,7 +152,7 @@ class Connection:
             return request_text(verb, *arguments)
         # the response must arrive before the leader gives the session up
         limit = math.ceil(min(self.settings.path_timeout, self.settings.request_timeout / 2))
-        return request_text("limited", limit, quoting.Word(verb), *arguments)
+        return limited_text(limit, verb, *arguments)
 
     def _send_deferred(self) -> None:
         while self._deferred:

@@ -102,7 +102,8 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
 
     def rename_dont_move(self, path: str, dest: str) -> None:
         """Renames within one file system. Raises `FileAlreadyExists` if `dest` exists."""
-        self._commands.request("fs_rename_new", path, dest, idempotent=False)
+        # a dedicated session: between file systems mv copies, which must not be interrupted
+        self._commands.request("fs_rename_new", path, dest, idempotent=False, dedicated_session=True)
 
     def copy(self, path: str, dest: str) -> None:
         """Copies a file or directory on the host, atomically; replaces a file at `dest`."""

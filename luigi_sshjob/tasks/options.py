@@ -37,6 +37,7 @@ class JobOptions:
     on_worker_exit: str
     success_exit_codes: tuple[int, ...]
     tracking_url: str
+    accepts_messages: bool
     send_messages: bool
     log_lines: int
 
@@ -144,6 +145,7 @@ class _Attributes:
             on_worker_exit=self._choice("on_worker_exit", config.EXIT_POLICIES),
             success_exit_codes=self._exit_codes(),
             tracking_url=self.get("tracking_url"),
+            accepts_messages=self._flag("accepts_messages"),
             send_messages=self._flag("send_messages"),
             log_lines=self._settings.log_lines,
         )

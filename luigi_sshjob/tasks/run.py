@@ -116,7 +116,7 @@ class JobRun:
             message = self._messages().get()
             logger.info("%s: received the scheduler message %r", self._task, str(message))
             try:
-                accepted = self._task.accepts_messages
+                accepted = self.options.accepts_messages
                 response = str(self._task.on_scheduler_message(message)) if accepted else messages.REFUSAL
             except Exception as error:  # noqa: BLE001 - users' code; the error is the response
                 logger.warning("%s: the message %r: %s", self._task, str(message), error)
@@ -163,7 +163,7 @@ class JobRun:
         return getattr(self._task, "scheduler_messages", None)
 
     def _reporter_of(self, job: JobRef) -> StatusReporter:
-        accepted = messages.SUMMARY if self._task.accepts_messages else ""
+        accepted = messages.SUMMARY if self.options.accepts_messages else ""
         task = self._task if self.options.send_messages else None
         return StatusReporter(task, job, self.options.log_lines, self._logs, self._repeat, messages=accepted)
 

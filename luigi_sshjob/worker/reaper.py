@@ -18,6 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
+from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
 from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.jobs.host_jobs import HostJobs
@@ -75,14 +76,21 @@ class Reaper:
             )
             lease = lease.without_password()
         if self._pipe is None:
-            pipe, self._pipe = multiprocessing.Pipe(duplex=False)
+            self._start()
+        self._send("watch", lease)
+
+    def _start(self) -> None:
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        doing = "starting the process that cancels jobs if this worker is killed"
+        with translate_os_errors(doing), receiver, contextlib.ExitStack() as failed:
+            failed.enter_context(sender)
             # not a multiprocessing.Process, because those are terminated or joined when the worker ends
             self._pid = os.fork()
             if self._pid == 0:
-                self._pipe.close()
-                _serve(pipe)
-            pipe.close()
-        self._send("watch", lease)
+                sender.close()
+                _serve(receiver)
+            failed.pop_all()
+        self._pipe = sender
 
     def release(self, lease: JobLease) -> None:
         """Leaves the job alone from now on."""

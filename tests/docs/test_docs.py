@@ -23,7 +23,7 @@ import luigi.worker
 import matrix
 import pytest
 
-from luigi_sshjob import RemoteContext, config
+from luigi_sshjob import RemoteContext, RemoteJobTask, config
 from luigi_sshjob.errors import ConnectionFailed
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.registry import SCHEDULERS, get_launcher
@@ -284,7 +284,8 @@ def test_each_other_command_in_a_page_exists():
 
 
 def test_the_tables_of_names_are_complete():
-    declared = [name for name, value in vars(TaskAttributes).items() if isinstance(value, overridable)]
+    attributes = {**vars(TaskAttributes), **vars(RemoteJobTask)}
+    declared = [name for name, value in attributes.items() if isinstance(value, overridable)]
     assert sorted(first_column("tasks.rst", "attribute")) == sorted(declared)
     assert sorted(first_column("job.rst", "file")) == sorted(scripts.layout().values())
     assert first_column("job.rst", "state") == [state.value for state in State]

@@ -30,8 +30,10 @@ from support.settings import both_transports, configure
         ("Connection closed by UNKNOWN port 65535", "proxy-failed", HostUnreachable),
         ("ssh: connect to host box port 22: Connection refused", "connection-refused", HostUnreachable),
         ("ssh: connect to host box port 22: Connection timed out", "no-response", HostUnreachable),
-        ("ssh: fork: Resource temporarily unavailable", "no-local-process", LocalResourceError),
-        ("socket: Too many open files", "no-local-descriptor", LocalResourceError),
+        ("ssh: fork: Resource temporarily unavailable", "local-limit", LocalResourceError),
+        ("socket: Too many open files", "local-limit", LocalResourceError),
+        ("channel 0: open failed: connect failed: Too many open files", "connection-refused", HostUnreachable),
+        ("-bash: fork: retry: Resource temporarily unavailable", "connection-failed", HostUnreachable),
         ("", "connection-failed", HostUnreachable),
     ],
 )

@@ -51,6 +51,18 @@ def test_a_runtime_directory_open_to_others_is_refused(host, luigi_cfg, tmp_path
         shared.rmdir()
 
 
+def test_missing_parents_are_created_private_whatever_the_umask(host, luigi_cfg):
+    umask = os.umask(0o002)
+    try:
+        configure(runtime_dir=luigi_cfg.runtime_dir / "a" / "b")
+        RemoteContext(host.alias).check_output(["true"])
+    finally:
+        os.umask(umask)
+        close_shells()
+        RemoteContext(host.alias).close()
+    assert (luigi_cfg.runtime_dir / "a").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_link_in_place_of_the_runtime_directory_is_refused(host, luigi_cfg, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(luigi_cfg.runtime_dir)

@@ -52,6 +52,6 @@ def test_a_process_that_is_forked_meanwhile_does_not_delay_the_start_of_a_progra
 
 def test_a_thread_that_cannot_be_started_is_an_error_with_the_limit():
     with process_limit() as limit, limit.around_this_process():
-        limit.set(limit.count())
+        limit.set(1)
         with pytest.raises(LocalResourceError, match=r"no thread can be started on this machine\n.*ulimit -u"):
             start_thread(print)

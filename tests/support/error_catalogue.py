@@ -88,7 +88,11 @@ NOT_FOR_USERS = frozenset(
 )
 
 # Their callers translate these into an SSHJobError.
-TRANSLATED = {("config/schema.py", "ValueError"), ("tasks/tracking.py", "ValueError")}
+TRANSLATED = {
+    ("ssh/leader/client.py", "ConnectionResetError"),
+    ("config/schema.py", "ValueError"),
+    ("tasks/tracking.py", "ValueError"),
+}
 
 # Calls of the scripts that give the reason of an outcome.
 _REASON = re.compile(

@@ -38,11 +38,8 @@ class ProcessLimit:
             (self.path.parent / before.lstrip("/") / "cgroup.procs").write_text(str(os.getpid()))
 
     def set(self, limit: int | str) -> None:
-        """Allows that many processes and threads; "max" is no limit."""
+        """Allows that many processes and threads, besides those that run; "max" is no limit."""
         (self.path / "pids.max").write_text(str(limit))
-
-    def count(self) -> int:
-        return int((self.path / "pids.current").read_text())
 
 
 @contextlib.contextmanager

@@ -273,7 +273,7 @@ def test_leftovers_of_a_dead_writer_are_removed_later(host, files, folder):
     living = RemoteTarget(f"{folder}/living", host.alias).open("w")
     living.write("goes on")
     living.flush()
-    for path in (leftover, living.tmp_path):
+    for path in (f"{leftover}/content", leftover, living.tmp_path):
         host.run("touch", "-d", "3 days ago", path)
     with RemoteTarget(f"{folder}/next", host.alias).open("w") as other:
         other.write("x")

@@ -113,6 +113,7 @@ def test_links_holes_and_names_that_are_not_utf8_arrive(host, files, folder, tmp
     (source / "d").chmod(0o555)
     files.put(source, f"{folder}/it", preserve=True)
     files.get(f"{folder}/it", tmp_path / "back", preserve=True)
+    host.run("chmod", "-R", "u+w", f"{folder}/it")
     back = tmp_path / "back"
     assert (back / "f").stat().st_ino == (back / "d" / "hard").stat().st_ino
     assert os.readlink(back / "dangling") == "../nowhere"

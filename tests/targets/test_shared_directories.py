@@ -7,7 +7,7 @@ import re
 import pytest
 
 from luigi_sshjob import RemoteTarget
-from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.spec import Output
 
 from support import processes
@@ -113,9 +113,33 @@ def test_temporary_outputs_of_a_killed_job_are_removed(bench, shared, how):
     assert len(listed(host, shared)) == 2
     if how == "collect":
         bench.client.collect(job)
+        processes.wait_until(lambda: len(listed(host, shared)) == 1, "the removal in the background")
     else:
         # as an earlier version has marked it
         record = f"echo outcome: lost >{job.directory}/exit_record; " if how == "remove" else ""
         host.run("sh", "-c", f"{record}echo outcome: lost >{job.directory}/collected")
         bench.client.remove(job) if how == "remove" else bench.listing.discard([job])
     assert listed(host, shared) == [".sshjob-0-1"]
+
+
+def test_an_old_output_that_a_killed_job_was_about_to_replace_is_put_back(bench, shared):
+    host = bench.host
+    command = 'mkdir "$SSHJOB_OUTPUT"; exec sleep 612'
+    job = bench.submit(command, outputs=(Output("SSHJOB_OUTPUT", f"{shared}/own/out"),)).job
+    bench.wait_until_running("sleep 612")
+    host.run("kill", "-9", str(bench.supervisor()))
+    host.run("kill", "-9", *(str(pid) for pid, args in host.processes() if "sleep 612" in args), check=False)
+    processes.wait_until(lambda: bench.client.status(job).state.final, "the end of the job")
+    (private,) = listed(host, f"{shared}/own")
+    # where the supervisor would have been killed between its two renames
+    old = f"{shared}/own/{private}/.sshjob-replaced"
+    host.run("sh", "-c", f"mkdir {old}; echo old >{old}/x; chmod 500 {shared}/own")
+    bench.client.collect(job)
+    # it is the only copy
+    with pytest.raises(JobError, match="temporary outputs of a job cannot be removed"):
+        bench.listing.discard([job])
+    assert host.run("cat", f"{old}/x") == "old\n"
+    host.run("chmod", "700", f"{shared}/own")
+    bench.listing.discard([job])
+    assert listed(host, f"{shared}/own") == ["out"]
+    assert host.run("cat", f"{shared}/own/out/x") == "old\n"

@@ -15,12 +15,14 @@ from luigi.execution_summary import LuigiStatusCode
 
 import luigi_sshjob
 from luigi_sshjob import RemoteContext
-from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.errors import ConfigurationError, LocalResourceError
 from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.jobs.listing import JobListing
+from luigi_sshjob.worker.reaper import Reaper
 
 from support import processes
 from support.luigi_command import ask, finished
+from support.process_limit import process_limit
 from support.recording_tasks import (
     Local,
     Noted,
@@ -222,3 +224,14 @@ def test_the_number_of_remote_jobs_can_be_set_on_luigids_page(host, folder, hold
     processes.wait_until(lambda: len(ledger(host, folder)) == 6, "six jobs at once")
     host.run("touch", f"{folder}/go")
     finished(run)
+
+
+def test_a_reaper_that_cannot_be_started_is_an_error_and_the_next_one_starts():
+    reaper = Reaper()
+    with process_limit() as limit, limit.around_this_process():
+        limit.set(1)
+        with pytest.raises(LocalResourceError, match=r"starting the process that cancels jobs[\s\S]*ulimit -u"):
+            reaper._start()
+        limit.set("max")
+        reaper._start()
+        reaper.stop(cancel_jobs=False)

@@ -16,12 +16,9 @@ is_absent() {
 # private_directory PATH: creates a directory that no other account can write to, whatever the umask and the default ACL
 # there; fails if anything exists at the path, also a link.
 private_directory() {
-  if [ -g "${1%/*}" ]; then
-    # some mkdir -m clear the setgid bit, which passes the group on to the files in it
-    (umask 077 && mkdir -- "$1") && chmod go= -- "$1"
-  else
-    (umask 077 && mkdir -m 700 -- "$1")
-  fi
+  (umask 077 && mkdir -m 700 -- "$1") || return
+  # some mkdir -m clear the setgid bit, which passes the group on to the files in it
+  [ ! -g "${1%/*}" ] || chmod g+s -- "$1" 2>/dev/null || true
 }
 
 # remove_private PATH: removes a directory of private_directory with its content; leaves links and other accounts' alone.
@@ -43,7 +40,8 @@ rename_over() {
     case $why in
       *'llegal option'* | *'nvalid option'* | *'nrecognized option'*) ;;
       *) false ;;
-    esac && [ ! -d "$2" ] && why=$(mv -f -- "$1" "$2" 2>&1)
+    esac && { [ ! -h "$2" ] || rm -f -- "$2"; } &&
+      { [ ! -d "$2" ] || { why='a directory is there' && false; }; } && why=$(mv -f -- "$1" "$2" 2>&1)
   } || {
     why=${why##*: }
     [ -z "$locked" ] || chmod u-w -- "$1"
@@ -53,4 +51,13 @@ rename_over() {
     return 1
   }
   [ -z "$locked" ] || chmod u-w -- "$2"
+}
+
+# remove_unfinished PRIVATE FINAL: removes the private directory of an output that was not finished. First puts back an
+# old output directory that was moved there to be replaced; fails if it cannot, as this is the only copy then.
+remove_unfinished() {
+  if [ ! -e "$2" ] && [ ! -h "$2" ] && [ -O "$1" ] && [ -e "$1/.sshjob-replaced" ]; then
+    rename_over "$1/.sshjob-replaced" "$2" || return
+  fi
+  remove_private "$1"
 }

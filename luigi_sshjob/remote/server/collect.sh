@@ -8,23 +8,24 @@ job_collect() {
 }
 
 # remove_temporary_outputs DIR: of an attempt whose supervisor was killed before it could remove them. Their names are
-# in the spec.
+# in the spec; it is refused to remove that as long as they exist.
 remove_temporary_outputs() {
   [ -s "$1/$SJ_TEMPORARY" ] && [ -s "$1/$SJ_SPEC" ] || return 0
-  within 10 remove_outputs_of "$1" && true >"$1/$SJ_TEMPORARY"
-  return 0
+  within 10 remove_outputs_of "$1" || refuse outputs-not-removed "temporary outputs of a job cannot be removed: $1"
 }
 
 # remove_outputs_of DIR: in a process of its own, as the spec sets variables.
 remove_outputs_of() (
-  removed_number=0
+  removed_number=0 removal_failed=0 removed_directory=$1
   output() {
     removed_number=$((removed_number + 1))
-    remove_private "${2%/*}/.sshjob-$token-$removed_number"
+    # a spec of an earlier version has no token
+    remove_unfinished "${2%/*}/.sshjob-${token:-$tag-${removed_directory##*/}}-$removed_number" "$2" || removal_failed=1
   }
-  token=
+  token='' tag=''
   # shellcheck source=/dev/null
   . "$1/$SJ_SPEC"
+  [ "$removal_failed" -eq 0 ] && true >"$1/$SJ_TEMPORARY"
 )
 
 # mark_collected DIR BY: the mark contains the exit record, too, for clients that still watch when the rest is removed.
@@ -33,8 +34,12 @@ mark_collected() {
   [ ! -s "$1/$SJ_ENVIRONMENT" ] || true >"$1/$SJ_ENVIRONMENT"
   record=
   job_state "$1"
-  # before the next attempt, which can only start when this one has the mark
-  case $job_state in ended | lost) remove_temporary_outputs "$1" ;; esac
+  # in the background, because their file system may not respond; what is left is removed with the attempt
+  case $job_state in
+    ended | lost)
+      if [ -s "$1/$SJ_TEMPORARY" ]; then { trap - EXIT && remove_outputs_of "$1"; } </dev/null >/dev/null 2>&1 & fi
+      ;;
+  esac
   case $job_state in
     ended) read_record "$1/$SJ_RECORD" ;;
     lost) record="outcome: lost${newline}reason: $job_reason" ;;
@@ -67,7 +72,7 @@ refuse_removal() { refuse job-not-collected "the job has not ended, or its outco
 job_remove() {
   assert_job_directory "$1" || return
   ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
-  remove_temporary_outputs "$1"
+  remove_temporary_outputs "$1" || return
   keep="/$SJ_COLLECTED/"
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
   if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then
@@ -94,12 +99,15 @@ job_set_aside() {
   job_state "$1"
   case $job_state in ended | lost) ;; *) false ;; esac && [ -e "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
   # those of one base directory at a time
-  [ "$jobs_above" = "$SJ_ASIDE" ] || { job_discard_aside && logs_in_use && SJ_ASIDE=$jobs_above; } || return
+  [ "$jobs_above" = "$SJ_ASIDE" ] || {
+    job_discard_aside && logs_in_use && physical_path "$jobs_above" || return
+    SJ_ASIDE=$jobs_above aside_physical=$physical
+  }
   if [ "$job_state" = ended ] && { is_given_up "$1" || is_in_use "$1"; }; then
     job_remove "$1"
     return
   fi
-  remove_temporary_outputs "$1"
+  remove_temporary_outputs "$1" || return
   sweep "${jobs_above%/jobs}"
   aside=${jobs_above%/jobs}/lib/.stage.$SJ_SELF
   [ -d "$aside" ] || privately mkdir -p "$aside" || return
@@ -128,10 +136,12 @@ logs_in_use() {
 
 # is_in_use DIR: whether a process of this attempt lives, or that is unknown.
 is_in_use() {
-  attempt=${1%/*}
-  attempt=/${attempt##*/}/${1##*/}/$SJ_LOG
   case $logs_in_use$newline in *"$newline"SSHJOB_LOG=."$newline"*) ;; *) return 0 ;; esac
-  case $logs_in_use in *"$attempt"*) ;; *) return 1 ;; esac
+  for log in "$1/$SJ_LOG" "$aside_physical${1#"$SJ_ASIDE"}/$SJ_LOG"; do
+    # of a path with a line break only the first line is known
+    case $logs_in_use$newline in *"${newline}SSHJOB_LOG=${log%%"$newline"*}$newline"*) return 0 ;; esac
+  done
+  return 1
 }
 
 is_given_up() {

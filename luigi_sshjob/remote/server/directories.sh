@@ -2,7 +2,7 @@
 # Decides which directories and scripts may be used: none that another account controls, because this account would run
 # its commands, or give it secrets.
 
-SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_DANGER_BASE='' SJ_DANGER_UNTIL=0
+SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_APPROVED_UNTIL=0 SJ_DANGER_BASE='' SJ_DANGER_UNTIL=0
 
 # distrust CODE TEXT: as refuse, but only sets $danger_code and $danger.
 distrust() {
@@ -11,8 +11,8 @@ distrust() {
 }
 
 # is_private BASE: whether the base directory, and those in it, are directories of this account that no other account can
-# write. Links and owners are checked each time, with builtins; modes once in a session, because then nobody else can
-# change them. Fails with $danger_code and $danger set. What does not exist yet is created private.
+# write. Links and owners are checked each time, with builtins; modes once a minute, because only
+# the owner can change them then. Fails with $danger_code and $danger set. What does not exist yet is created private.
 is_private() {
   writable=''
   if ! is_approved "$1"; then
@@ -33,7 +33,7 @@ is_private() {
   is_approved "$1" || SJ_APPROVED=$SJ_APPROVED$1$newline
 }
 
-# is_approved BASE: whether this session has found it private.
+# is_approved BASE: whether this session has found it private within the last minute.
 is_approved() { case $SJ_APPROVED in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
 
 # list_writable DIRECTORY...: sets $writable to those that others can write, as lines; to the error if it fails.
@@ -85,6 +85,9 @@ assert_trusted() { is_trusted "$1" || refuse "$danger_code" "$danger"; }
 # assert_safe VERB [ARGUMENT]...: refuses a request that would use a directory which another account controls. The verbs
 # that only report a job say that its state is unknown, see job_state.
 assert_safe() {
+  # the owner may have changed a mode
+  seconds_up
+  [ "$seconds" -lt "$SJ_APPROVED_UNTIL" ] || SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_APPROVED_UNTIL=$((seconds + 60))
   case $1 in
     job_relaunch) assert_private "$2" && assert_trusted "$4" ;;
     install_supervisor | job_submit | scheduler_answers | scheduler_call) assert_private "$2" ;;

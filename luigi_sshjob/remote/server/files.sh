@@ -117,7 +117,9 @@ fs_prepare() { fs_mkdir "$1" yes no && sweep_directory "$1"; }
 sweep_directory() {
   for leftover in "$1"/.sshjob-tmp.*.*.*; do
     if [ ! -O "$leftover" ] || [ -h "$leftover" ]; then continue; fi
-    holder_lives "${leftover##*/.sshjob-tmp.}" || remove_old "$leftover"
+    # a writer that has reconnected has another name, and writes to the file in the directory
+    holder_lives "${leftover##*/.sshjob-tmp.}" ||
+      [ -n "$(find "$leftover/content" -prune ! -mtime +0 2>/dev/null)" ] || remove_old "$leftover"
   done
   return 0
 }

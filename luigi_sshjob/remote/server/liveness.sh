@@ -150,7 +150,7 @@ marks_of() {
 # physical_path PATH: sets $physical to it without symbolic links in its directories; it may have been deleted.
 physical_path() {
   existing=${1%/*} below=/${1##*/}
-  until [ -d "$existing/" ]; do below=/${existing##*/}$below existing=${existing%/*}; done
+  until [ -d "$existing/" ] || [ "$existing" = "${existing%/*}" ]; do below=/${existing##*/}$below existing=${existing%/*}; done
   physical=$(cd -P "$existing/" && pwd -P) || physical=$existing
   physical=${physical%/}$below
 }

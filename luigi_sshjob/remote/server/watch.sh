@@ -97,7 +97,7 @@ stamp_bases() {
   while [ "$stamped" -lt "$SJ_WATCHED_BASES" ]; do
     eval "stamp=\$watched_base_$stamped/lib/.look.$SJ_SELF since=\${next_since_$stamped-}"
     eval "since_$stamped=\$since"
-    eval "is_approved \"\$watched_base_$stamped\"" && { emit x >"$stamp.$SJ_STAMP"; } 2>/dev/null || stamp=/nowhere
+    eval "is_private \"\$watched_base_$stamped\"" && { emit x >"$stamp.$SJ_STAMP"; } 2>/dev/null || stamp=/nowhere
     eval "next_since_$stamped=\$stamp.$SJ_STAMP"
     stamped=$((stamped + 1))
   done

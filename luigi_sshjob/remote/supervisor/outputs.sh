@@ -35,7 +35,7 @@ prepare_output() {
   }
   # for collect.sh, if this process is killed
   emit yes 2>/dev/null >"$SJ_TEMPORARY"
-  remove_private "$private"
+  remove_unfinished "$private" "$final"
   why=$(private_directory "$private" 2>&1) || {
     reason="cannot create a temporary directory for the output $final: ${why##*: }"
     return
@@ -84,13 +84,14 @@ commit_output() {
 
 discard_output() {
   output_paths "$2" "$3"
-  rmdir "$private" 2>/dev/null || remove_private "$private"
+  rmdir "$private" 2>/dev/null || remove_unfinished "$private" "$final" || kept=yes
 }
 
 # discard_outputs: removes all that is temporary.
 discard_outputs() {
   [ "$outputs" -gt 0 ] || return 0
+  kept=
   each_output discard_output
-  { true >"$SJ_TEMPORARY"; } 2>/dev/null
+  [ -n "$kept" ] || { true >"$SJ_TEMPORARY"; } 2>/dev/null
   return 0
 }

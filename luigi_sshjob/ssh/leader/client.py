@@ -17,6 +17,7 @@ from luigi_sshjob.ssh.leader.server import Leader
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.peer import is_own_account
 from luigi_sshjob.ssh.local.runtime_dir import check_private, socket_path
+from luigi_sshjob.ssh.shell.bounds import invalid as invalid_response
 from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.ssh.transports.base import Transport
 
@@ -46,6 +47,7 @@ class LeaderClient:
 
         Raises `ConnectionLost` if the leader ended before it responded and the request is not `idempotent`.
         """
+        invalid = 0
         while True:
             try:
                 link = self._thread_link()
@@ -53,6 +55,9 @@ class LeaderClient:
             except LeaderGone as gone:
                 self.close_thread_link(gone)
                 self.raise_leader_failure()
+                invalid += gone.invalid
+                if invalid > 1:
+                    raise invalid_response(str(self._transport.destination), "a request", "no message") from None
                 if not idempotent and not gone.rejected:
                     raise ConnectionLost(
                         "the process that held the connection ended before the response arrived",
@@ -138,7 +143,12 @@ class LeaderClient:
             time.sleep(jitter(0.002, 0.02))
 
     def _assert_own(self, connection: socket.socket) -> None:
-        if not is_own_account(connection):
+        try:
+            foreign = not is_own_account(connection)
+        except OSError as error:
+            # some systems do not know it of a process that has ended
+            raise ConnectionResetError from error
+        if foreign:
             raise ConfigurationError(
                 f"a process of another account listens at a socket of the runtime directory: {self._address}",
                 next_step="find out how it got there, then remove the directory, or set runtime_dir in [sshjob]",

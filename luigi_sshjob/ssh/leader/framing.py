@@ -7,11 +7,13 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from luigi_sshjob.ssh.shell.bounds import LARGEST_RESPONSE
+
 MAX_REQUEST = 1 << 26
 """Bytes of a message to the leader: a submission has the command and the environment of a job."""
 
-MAX_RESPONSE = 1 << 28
-"""Bytes of a message to a client: the response to a request, for example a listing of a large directory."""
+MAX_RESPONSE = 2 * LARGEST_RESPONSE
+"""Bytes of a message to a client: a response and its header, which is never longer."""
 
 _LENGTHS = struct.Struct(">II")
 
@@ -49,7 +51,12 @@ class Decoder:
             del self._buffer[:end]
             try:
                 # RecursionError: nested too deeply
-                header = json.loads(text)
+                header = json.loads(text, parse_constant=_refuse)
             except (ValueError, RecursionError) as error:
                 raise InvalidMessage(str(error)) from None
             yield header, content
+
+
+def _refuse(constant: str) -> None:
+    """NaN and the infinities are not JSON."""
+    raise InvalidMessage(constant)

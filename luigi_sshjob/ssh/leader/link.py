@@ -19,11 +19,13 @@ HEARTBEAT_TIMEOUT = 5 * HEARTBEAT  # seconds without a message after which a lea
 class LeaderGone(Exception):
     """The leader at the other end of a link has ended, is stuck, or refuses requests."""
 
-    def __init__(self, *, rejected: bool = False, stuck: bool = False):
+    def __init__(self, *, rejected: bool = False, stuck: bool = False, invalid: bool = False):
         super().__init__()
         self.rejected = rejected
         """Whether it is certain that the request was not sent to the host."""
         self.stuck = stuck
+        self.invalid = invalid
+        """Whether it has sent what is not a message."""
 
 
 class LeaderLink:
@@ -100,4 +102,4 @@ class LeaderLink:
             return iter([decode_reply(*message) for message in self._decoder.feed(data)])
         except InvalidMessage:
             # another one takes its place
-            raise LeaderGone(stuck=True) from None
+            raise LeaderGone(stuck=True, invalid=True) from None

@@ -12,6 +12,7 @@ from typing import Any
 from luigi_sshjob.ssh.leader.framing import MAX_REQUEST, MAX_RESPONSE, Decoder, InvalidMessage
 from luigi_sshjob.ssh.leader.messages import decode_request, encode_reply
 from luigi_sshjob.ssh.local.peer import is_own_account
+from luigi_sshjob.ssh.shell.bounds import too_large
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
 _MAX_UNSENT = 2 * MAX_RESPONSE  # bytes for a client that does not read; it is disconnected above that
@@ -33,10 +34,12 @@ class Listener:
     def __init__(
         self,
         address: str,
+        host: str,
         selector: selectors.BaseSelector,
         on_message: Callable[[Peer, str, int, list[Any]], None],
         on_disconnect: Callable[[Peer], None],
     ):
+        self._host = host
         self._selector = selector
         self._on_message = on_message
         self._on_disconnect = on_disconnect
@@ -63,7 +66,10 @@ class Listener:
         """Replies to request `number`, if the client is still connected."""
         if peer in self._peers:
             peer.pending.discard(number)
-            peer.unsent += encode_reply(kind, number, content)
+            message = encode_reply(kind, number, content)
+            if len(message) > MAX_RESPONSE:
+                message = encode_reply("error", number, too_large(self._host))
+            peer.unsent += message
             self._flush(peer)
             if len(peer.unsent) > _MAX_UNSENT:
                 self._remove(peer)
@@ -87,7 +93,12 @@ class Listener:
 
     def _accept(self, _: int) -> None:
         connection, _address = self._socket.accept()
-        if not is_own_account(connection):
+        try:
+            foreign = not is_own_account(connection)
+        except OSError:
+            # some systems do not know it of a client that has left
+            foreign = True
+        if foreign:
             connection.close()
             return
         connection.setblocking(False)

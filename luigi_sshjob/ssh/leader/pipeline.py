@@ -16,7 +16,7 @@ from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.ssh.shell.bounds import LONGEST_RESPONSE, invalid
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in
 from luigi_sshjob.ssh.transports.base import Transport
-from luigi_sshjob.ssh.transports.error_mapping import response_timeout
+from luigi_sshjob.ssh.transports.error_mapping import connection_lost, response_timeout
 
 
 class LeaderClosing(Exception):
@@ -196,7 +196,10 @@ class Pipeline:
                     raise invalid(self._shell.session.host, "no request", "a response without a request")
                 self._sent.popleft().on_response(response)
         except InvalidResponse as error:
-            self._fail(error)
+            # the others can be repeated
+            if self._sent:
+                self._sent.popleft().on_error(error)
+            self._fail(connection_lost(error.problem, self._transport.destination))
 
     def _fail(self, error: Exception) -> None:
         """Fails all requests; their clients repeat those that are idempotent."""

@@ -18,7 +18,7 @@ from luigi_sshjob.ssh.leader.pipeline import LeaderClosing, Pipeline, Request
 from luigi_sshjob.ssh.leader.subscription_table import SubscriptionTable
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.starting import start_thread
-from luigi_sshjob.ssh.shell.remote_shell import Response
+from luigi_sshjob.ssh.shell.remote_shell import Response, is_limited
 from luigi_sshjob.ssh.transports.base import Transport
 
 logger = logging.getLogger("luigi-interface")
@@ -36,7 +36,8 @@ class Leader:
         self._lock = lock
         self._address = address
         self._loop = EventLoop()
-        self._listener = Listener(address, self._loop.selector, self._on_message, self._on_disconnect)
+        host = str(transport.destination)
+        self._listener = Listener(address, host, self._loop.selector, self._on_message, self._on_disconnect)
         self._pipeline = Pipeline(transport, self._loop.selector, self._loop.wake, self._on_shell_lost)
         # a session of its own for questions about paths: one on a dead mount delays no news of jobs
         self._paths = Pipeline(transport, self._loop.selector, self._loop.wake, lambda _: None)
@@ -166,9 +167,15 @@ class Leader:
         self._pipeline_for(text).send(Request(text, on_response, on_error))
 
     def _pipeline_for(self, text: str) -> Pipeline:
+        if not is_limited(text) or self._one_session:
+            return self._pipeline
+        limiter = self._transport.session_limiter
         # a server that allows one session does so for all requests
-        self._one_session = self._one_session or self._transport.session_limiter.limit == 1
-        return self._paths if text.startswith("limited ") and not self._one_session else self._pipeline
+        self._one_session = limiter.limit == 1
+        if self._one_session or not (self._paths.is_open or limiter.in_use() < limiter.limit):
+            # the question need not wait for a session
+            return self._pipeline
+        return self._paths
 
     def _on_disconnect(self, peer: Peer) -> None:
         self._subscriptions.unsubscribe_all(peer)

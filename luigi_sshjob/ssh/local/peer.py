@@ -14,9 +14,10 @@ _LEVEL, _OPTION, _SIZE = 0, 1, 76
 def is_own_account(connection: socket.socket) -> bool:
     """Whether the process at the other end has this process's effective uid.
 
-    True where the system cannot tell: then the private directory of the socket is the protection.
+    True where the system cannot tell: then the private directory of the socket is the protection. Raises `OSError` if
+    that process has left, on some systems.
     """
-    if hasattr(socket, "SO_PEERCRED"):
+    if sys.platform == "linux":
         _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     elif sys.platform == "darwin" or "bsd" in sys.platform:
         (uid,) = struct.unpack_from("=I", connection.getsockopt(_LEVEL, _OPTION, _SIZE), 4)

@@ -24,7 +24,9 @@ def runtime_dir(configured: str = "") -> Path:
     path = Path(configured or f"/tmp/luigi-sshjob-{os.geteuid()}")  # noqa: S108  # its owner and mode are checked
     try:
         path = path.expanduser()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # parents, too, are private: with a umask of 002 others could replace the directory
+        for missing in reversed([each for each in (path, *path.parents) if not os.path.lexists(each)]):
+            missing.mkdir(mode=0o700, exist_ok=True)
         status = os.lstat(path)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigurationError(

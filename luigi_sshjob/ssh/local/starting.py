@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from luigi_sshjob.error_context import no_thread
+from luigi_sshjob.error_context import is_thread_limit, no_thread
 
 AnyProcess = TypeVar("AnyProcess", bound="subprocess.Popen[Any]")
 
@@ -31,5 +31,7 @@ def start_thread(target: Callable[..., object], *args: object, name: str | None 
     try:
         thread.start()
     except RuntimeError as error:
+        if not is_thread_limit(error):
+            raise
         raise no_thread() from error
     return thread

@@ -6,11 +6,13 @@ import contextlib
 import math
 import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Iterator
 
 from luigi_sshjob.errors import InvalidResponse, LocalResourceError, SSHJobError
+from luigi_sshjob.ssh.local.starting import start_thread
 
 LARGEST_RESPONSE = 64 << 20
 """Bytes. The largest legal ones list a directory of a million files, or tens of thousands of jobs."""
@@ -20,7 +22,7 @@ LONGEST_RESPONSE = 10
 """Times request_timeout; a response that arrives slowly takes at most that long."""
 _KEPT = 1 << 15  # bytes of the beginning, and of the end, of standard error
 _PARSERS_RAISE = (LookupError, ValueError, ArithmeticError, AssertionError, AttributeError, TypeError, StopIteration)
-_CHECK = 250  # milliseconds between two checks whether a session was closed
+_PATIENCE = 1.0  # seconds to wait for the end of the standard error of a closed session
 
 
 def too_large(host: str, doing: str = "") -> InvalidResponse:
@@ -71,36 +73,37 @@ class StderrReader:
 
     def __init__(self) -> None:
         self._reader, self.writer = os.pipe()
+        # the end of the session is not the end of file while another process holds a copy of the writer
+        self._wake, self._woken = socket.socketpair()
         self._first = self._last = b""
-        self._closed = False
-        self._thread = threading.Thread(target=self._read, name="sshjob stderr", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to read; the process that writes has got a copy of `writer`."""
         self._close_writer()
         try:
-            self._thread.start()
-        except RuntimeError as error:
-            self._close_reader()
-            raise LocalResourceError(
-                f"local operating system error: {error}",
-                next_step="raise the limit on processes (ulimit -u), or run fewer workers",
-            ) from None
+            self._thread = start_thread(self._read, name="sshjob stderr")
+        except LocalResourceError:
+            self.discard()
+            raise
 
     def close(self) -> None:
         """End, with what has been written until now."""
-        self._closed = True
+        with contextlib.suppress(OSError):
+            self._wake.send(b"x")
+        self._wake.close()
         self._close_writer()
 
     def discard(self) -> None:
-        """Close both descriptors of a reader that was not started, or of a forked child's copy."""
+        """Close the descriptors of a reader that was not started, or of a forked child's copy."""
         self._close_writer()
         self._close_reader()
+        self._wake.close()
 
     def text(self) -> str:
         """Return what has been written so far, without the middle of a long text."""
-        if self._closed and self._thread.is_alive():
-            self._thread.join(4 * _CHECK / 1000)
+        if self._thread and self._wake.fileno() < 0:
+            self._thread.join(_PATIENCE)
         gap = b"\n...\n" if len(self._last) >= _KEPT else b""
         return (self._first + gap + self._last).decode("utf-8", "replace")
 
@@ -108,6 +111,7 @@ class StderrReader:
         reader, self._reader = self._reader, -1
         if reader >= 0:
             os.close(reader)
+        self._woken.close()
 
     def _close_writer(self) -> None:
         if self.writer >= 0:
@@ -116,13 +120,13 @@ class StderrReader:
 
     def _read(self) -> None:
         poller = select.poll()
-        poller.register(self._reader, select.POLLIN)
+        for fd in (self._reader, self._woken.fileno()):
+            poller.register(fd, select.POLLIN)
         while True:
-            # another process may hold a copy of the writer, so that the end of the session is not the end of file
-            if not poller.poll(0 if self._closed else _CHECK):
-                if self._closed:
-                    break
-                continue
+            events = dict(poller.poll())
+            # what was written before the end is read first
+            if self._reader not in events:
+                break
             data = os.read(self._reader, 1 << 16)
             if not data:
                 break

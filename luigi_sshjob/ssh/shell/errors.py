@@ -30,6 +30,7 @@ NEXT_STEPS = {
     "not-replaced": "remove what is at the path, or use a path that the account may write; nothing was changed",
     "not-listed": "grant the account the permission that the message names, or list another directory",
     "path-not-responding": "check the mount on the host (its server, the network); it is asked again when it responds",
+    "outputs-not-removed": "make the directories of the outputs reachable and writable, then try again",
     "record-not-written": "make the directory readable and writable, with free space, then try again",
     "scripts-not-installed": _OWN,
     "writable-by-others": "check what others may have put there, then run `chmod -R go-w` on it, or change base_dir",

@@ -13,6 +13,7 @@ from luigi_sshjob.ssh.shell.bounds import LARGEST_RESPONSE, reading_response, to
 from luigi_sshjob.ssh.shell.session import Session
 from luigi_sshjob.ssh.transports.base import Transport
 
+_LIMITED = "limited"
 _BATCH = 50  # requests; their responses fit into the buffers of a session, so that the host never blocks
 
 
@@ -49,6 +50,16 @@ class Response:
 def request_text(verb: str, *arguments: str | int | float) -> str:
     """Return the call of a function of the server; arguments are quoted, unless they are `quoting.Word`."""
     return " ".join([verb, *(quoting.word(argument) for argument in arguments)])
+
+
+def limited_text(seconds: float, verb: str, *arguments: str | int | float) -> str:
+    """Return the call of a function that the host gives up after `seconds`, see remote/server/limited.sh."""
+    return request_text(_LIMITED, seconds, quoting.Word(verb), *arguments)
+
+
+def is_limited(text: str) -> bool:
+    """Whether it is a text of `limited_text`."""
+    return text.startswith(f"{_LIMITED} ")
 
 
 class ShellProtocol:

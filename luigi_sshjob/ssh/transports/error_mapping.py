@@ -13,13 +13,15 @@ from luigi_sshjob.errors import (
     ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
-    LocalResourceError,
     LoginNeeded,
     SessionRefused,
     SSHJobError,
 )
-from luigi_sshjob.ssh.transports.login_causes import Cause, find_cause
+from luigi_sshjob.ssh.transports.login_causes import CAUSES, Cause, find_cause
 from luigi_sshjob.ssh.transports.login_log import LoginLog, read_login_log
+from luigi_sshjob.text import printable_line
+
+_MAX_LINE = 500  # characters of what ssh has printed, in an error
 
 # The name in known_hosts, which is not the alias, and has the port where that is not 22.
 _KNOWN_AS = re.compile(r"host key for (\S+) has changed", re.IGNORECASE)
@@ -47,15 +49,15 @@ def session_error(output: str, destination: Destination, ssh_config: str = "") -
 
 def local_limit(output: str, destination: Destination) -> SSHJobError | None:
     """The error for a process of this machine that a limit has ended, from what it printed; None for another reason."""
-    cause = find_cause(output)
-    if cause.kind is not LocalResourceError:
+    if not re.search(r"cannot fork|fork: |can't start new thread", output, re.IGNORECASE):
         return None
+    cause = next(cause for cause in CAUSES if cause.code == "local-limit")
     return _cause_error(cause, LoginLog(output, output), destination, "", "opening a session")
 
 
 def _cause_error(cause: Cause, seen: LoginLog, destination: Destination, ssh_config: str, doing: str) -> SSHJobError:
     known = _KNOWN_AS.search(seen.words)
-    lines = [line.strip() for line in seen.words.splitlines() if line.strip(" @\r\n")]
+    lines = [printable_line(line.strip(), _MAX_LINE) for line in seen.words.splitlines() if line.strip(" @\r\n")]
     at = f" at {seen.hop}" if seen.hop and seen.behind_proxy else ""
     return cause.kind(
         f"{cause.problem}{at}: {'; '.join(lines[-4:]) or 'ssh printed no message'}",

@@ -34,18 +34,13 @@ class Cause:
 # The first that matches counts. The last matches everything.
 CAUSES = (
     Cause(
-        "no-local-process",
-        r"can't start new thread|BlockingIOError|cannot fork|(fork|daemon\(\) failed|exec): (retry: )?Resource temp",
+        "local-limit",
+        # of ssh and Python here, not of a shell behind a ProxyCommand or of a jump host
+        r"can't start new thread|BlockingIOError|(?m:^(ssh: )?(fork|daemon\(\) failed): Resource temp"
+        "|^(?!.*open failed).*Too many open files)",
         LocalResourceError,
-        "no process or thread can be started on this machine",
-        "raise the limit on processes (ulimit -u), or run fewer workers",
-    ),
-    Cause(
-        "no-local-descriptor",
-        "Too many open files",
-        LocalResourceError,
-        "no file can be opened on this machine",
-        "raise the limit on open files (ulimit -n), or run fewer workers",
+        "a limit of this machine has been reached",
+        "raise the limit on processes (ulimit -u) or open files (ulimit -n), or run fewer workers",
     ),
     Cause(
         "host-key-changed",

@@ -96,7 +96,8 @@ class MasterLogin:
                 sys.stderr.flush()
                 if ended:
                     break
-                _limit_size(file)
+                if _limit_size(file):
+                    shown = 0
                 time.sleep(_SHOW_EVERY)
             self._check(process.returncode, file, prompted=True)
 
@@ -185,10 +186,12 @@ class MasterLogin:
         ]
 
 
-def _limit_size(file: IO[bytes]) -> None:
+def _limit_size(file: IO[bytes]) -> bool:
     # the host may print without an end; the file is written at its end, so that it begins again
-    if os.fstat(file.fileno()).st_size > _LARGEST_LOG:
+    too_large = os.fstat(file.fileno()).st_size > _LARGEST_LOG
+    if too_large:
         os.truncate(file.fileno(), 0)
+    return too_large
 
 
 def _read(file: IO[bytes]) -> str:
