@@ -98,7 +98,7 @@ class JobSpec:
             f"success_exit_codes={quoting.quote(' '.join(map(str, self.success_exit_codes)))}",
             f"publish={'yes' if self.publish else 'no'}",
             f"requeue={'yes' if self.launch.requeue else 'no'}",
-            # the supervisor of an earlier version needs the tag
+            # the supervisor of an earlier version needs the tag, and the suffixes of the outputs
             f"tag={digest(self.key)[:12]}",
             f"token={self.token}",
         ]

@@ -4,22 +4,22 @@
 
 outputs=0
 
-# output VARIABLE FINAL_PATH SUFFIX: called by the spec for each output.
+# output VARIABLE FINAL_PATH: called by the spec for each output.
 output() {
   outputs=$((outputs + 1))
-  eval "variable_$outputs=\$1 final_$outputs=\$2 suffix_$outputs=\$3"
+  eval "variable_$outputs=\$1 final_$outputs=\$2"
 }
 
-# each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH SUFFIX for each output.
+# each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH for each output.
 each_output() {
   output_number=0
   while [ "$output_number" -lt "$outputs" ]; do
     output_number=$((output_number + 1))
-    eval "\"\$1\" \"\$variable_$output_number\" \"\$final_$output_number\" \"\$suffix_$output_number\""
+    eval "\"\$1\" \"\$variable_$output_number\" \"\$final_$output_number\""
   done
 }
 
-# output_paths FINAL_PATH SUFFIX: sets $final, and $temporary in a private directory next to it, so that the rename is
+# output_paths FINAL_PATH: sets $final, and $temporary in a private directory next to it, so that the rename is
 # atomic, and nobody else can create anything at that path. A spec of an earlier version has no token.
 output_paths() {
   final=$1 private=${1%/*}/.sshjob-${token:-$tag-$attempt}-$output_number
@@ -28,7 +28,7 @@ output_paths() {
 
 # prepare_output: a private directory that exists is that of an earlier run of the same attempt, see `requeue`.
 prepare_output() {
-  output_paths "$2" "$3"
+  output_paths "$2"
   [ -d "${final%/*}" ] || (umask "$user_umask" && mkdir -p "${final%/*}") || {
     reason="cannot create the directory of the output $final"
     return
@@ -50,12 +50,12 @@ fingerprint() {
 }
 
 export_output() {
-  output_paths "$2" "$3"
+  output_paths "$2"
   eval "export $1=\"\$temporary\""
 }
 
 check_output() {
-  output_paths "$2" "$3"
+  output_paths "$2"
   [ ! -e "$temporary" ] || return 0
   if [ ! -e "$final" ]; then
     reason="the command succeeded but did not create the output $final"
@@ -66,7 +66,7 @@ check_output() {
 
 # commit_output: moves an old directory aside first, because a directory cannot be replaced. A link is replaced itself.
 commit_output() {
-  output_paths "$2" "$3"
+  output_paths "$2"
   # committed before
   [ -e "$temporary" ] || [ -h "$temporary" ] || return 0
   if [ -d "$final" ] && [ ! -h "$final" ]; then
@@ -83,7 +83,7 @@ commit_output() {
 }
 
 discard_output() {
-  output_paths "$2" "$3"
+  output_paths "$2"
   rmdir "$private" 2>/dev/null || remove_unfinished "$private" "$final" || kept=yes
 }
 
