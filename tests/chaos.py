@@ -26,10 +26,10 @@ from luigi.configuration import add_config_path
 
 from luigi_sshjob.ssh.connection import close_shells
 
-from support import docker_engine, processes
+from support import processes
+from support.any_host import any_host
 from support.control_master import exit_masters
-from support.hosts import DockerHost, Host
-from support.loopback_host import LoopbackHost
+from support.hosts import DockerHost
 from support.luigi_command import Luigi
 from support.sample_tasks import Restless
 
@@ -50,7 +50,12 @@ class Chaos:
         self.jobs = jobs
         # short, because the path of a control socket is limited to 104 bytes
         self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
-        self.host = self._make_host()
+        self.host = any_host(
+            self.root / "host",
+            tmpfs={SMALL: "size=1g,uid=1000,mode=700"},
+            cap_add=["SYS_ADMIN"],
+            security_opt=["apparmor=unconfined"],
+        )
         self.host.start()
         self.folder = self.host.run("mktemp", "-d").strip()
         self.base = f"{SMALL if isinstance(self.host, DockerHost) else self.folder}/base"
@@ -68,18 +73,6 @@ class Chaos:
         self.luigis: list[Luigi] = []
         self.started = 0
         self.filled = False
-
-    def _make_host(self) -> Host:
-        try:
-            return DockerHost(
-                self.root / "host",
-                client=docker_engine.connect(),
-                tmpfs={SMALL: "size=1g,uid=1000,mode=700"},
-                cap_add=["SYS_ADMIN"],
-                security_opt=["apparmor=unconfined"],
-            )
-        except docker_engine.NoEngine:
-            return LoopbackHost(self.root / "host")
 
     def run(self, seconds: float) -> None:
         """Run rounds of jobs with faults for some seconds, then check the results."""

@@ -27,9 +27,8 @@ from luigi.configuration import add_config_path
 import luigi_sshjob
 from luigi_sshjob.ssh.connection import close_shells
 
-from support import docker_engine, processes
-from support.hosts import DockerHost, Host
-from support.loopback_host import LoopbackHost
+from support import processes
+from support.any_host import any_host
 
 PACKAGE = f"{Path(luigi_sshjob.__file__).parent}/*"
 BYTES_PER_JOB = 200.0  # of the package; more is a leak
@@ -72,7 +71,7 @@ class Soak:
         self.jobs = jobs
         # short, because the path of a control socket is limited to 104 bytes
         self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
-        self.host = self._make_host()
+        self.host = any_host(self.root / "host")
         self.host.start()
         self.folder = self.host.run("mktemp", "-d").strip()
         self.runtime_dir = self.root / "r"
@@ -87,12 +86,6 @@ class Soak:
         self.samples: list[tuple[int, Sample]] = []
         self.findings: list[str] = []
         self._over = threading.Event()
-
-    def _make_host(self) -> Host:
-        try:
-            return DockerHost(self.root / "host", client=docker_engine.connect())
-        except docker_engine.NoEngine:
-            return LoopbackHost(self.root / "host")
 
     def run(self, minutes: float) -> None:
         """Run rounds of jobs until all have run, or the time is over; then check the results."""

@@ -44,58 +44,18 @@ def limited(program: str, *arguments: object) -> dict:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+# {limit} and {unlimit} are code; sys.argv[3] is an argument of theirs
 TRY = """
-    import json, os, sys, time
+    import json, os, resource, sys, time
     from pathlib import Path
-    from luigi_sshjob import RemoteContext, RemoteFileSystem
+    from luigi_sshjob import RemoteFileSystem
     from luigi_sshjob.errors import SSHJobError
     from luigi_sshjob.ssh.connection import close_shells
     from support.process_limit import ProcessLimit
 
-    limit, host, transport, allowed = ProcessLimit(Path(sys.argv[1])), sys.argv[2], sys.argv[3], int(sys.argv[4])
-    limit.join()
-    files = RemoteFileSystem(host, transport=transport)
-    limit.set(allowed)
-    began, error = time.monotonic(), None
-    try:
-        for call in (lambda: files.exists("/"), lambda: files.remote_context.check_output(["echo", "x"])):
-            call()
-    except SSHJobError as caught:
-        error = caught
-    took = time.monotonic() - began
-    limit.set("max")
-    again = files.exists("/") and files.remote_context.check_output(["echo", "x"]).decode()
-    close_shells()
-    files.remote_context.close()
-    print(json.dumps({"error": str(error), "kind": type(error).__name__, "took": took, "again": again}))
-"""
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("allowed", [1, 2, 4, 6])
-def test_with_too_few_processes_or_threads_each_call_ends_and_the_next_one_works(host, luigi_cfg, transport, allowed):
-    name = "localhost" if transport == "local" else host.alias
-    with process_limit() as limit:
-        found = limited(TRY, limit.path, name, transport, allowed)
-    assert found["took"] < 45
-    assert found["again"] == "x\n"
-    if found["kind"] != "NoneType" and "did not respond in time" not in found["error"]:
-        assert found["kind"] == "LocalResourceError", found["error"]
-        assert "ulimit -u" in found["error"]
-    assert allowed > 1 or found["kind"] == "LocalResourceError"
-
-
-DESCRIPTORS = """
-    import json, os, resource, sys, time
-    from luigi_sshjob import RemoteFileSystem
-    from luigi_sshjob.errors import SSHJobError
-    from luigi_sshjob.ssh.connection import close_shells
-
-    host, transport, free = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    files = RemoteFileSystem(host, transport=transport)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + free, hard))
+    number = int(sys.argv[3])
+    files = RemoteFileSystem(sys.argv[1], transport=sys.argv[2])
+    {limit}
     began, error = time.monotonic(), None
     try:
         files.exists("/")
@@ -103,12 +63,35 @@ DESCRIPTORS = """
     except SSHJobError as caught:
         error = caught
     took = time.monotonic() - began
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    {unlimit}
     again = files.exists("/") and files.remote_context.check_output(["echo", "x"]).decode()
     close_shells()
     files.remote_context.close()
-    print(json.dumps({"error": str(error), "kind": type(error).__name__, "took": took, "again": again}))
+    print(json.dumps(dict(error=str(error), kind=type(error).__name__, took=took, again=again)))
 """
+PROCESSES = TRY.format(
+    limit="limit = ProcessLimit(Path(sys.argv[4])); limit.join(); limit.set(number)", unlimit='limit.set("max")'
+)
+DESCRIPTORS = TRY.format(
+    limit="_, hard = resource.getrlimit(resource.RLIMIT_NOFILE); "
+    "highest = max(map(int, os.listdir('/proc/self/fd'))); "
+    "resource.setrlimit(resource.RLIMIT_NOFILE, (highest + number, hard))",
+    unlimit="resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))",
+)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("allowed", [1, 2, 4, 6])
+def test_with_too_few_processes_or_threads_each_call_ends_and_the_next_one_works(host, luigi_cfg, transport, allowed):
+    name = "localhost" if transport == "local" else host.alias
+    with process_limit() as limit:
+        found = limited(PROCESSES, name, transport, allowed, limit.path)
+    assert found["took"] < 45
+    assert found["again"] == "x\n"
+    if found["kind"] != "NoneType" and "did not respond in time" not in found["error"]:
+        assert found["kind"] == "LocalResourceError", found["error"]
+        assert "ulimit -u" in found["error"]
+    assert allowed > 1 or found["kind"] == "LocalResourceError"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
