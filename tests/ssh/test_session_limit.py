@@ -11,6 +11,7 @@ import time
 import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem
+from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.ssh.transports.session_limit import SessionLimiter
 
 from support import processes
@@ -31,6 +32,15 @@ def test_processes_wait_for_a_free_session(host, luigi_cfg):
         most = max(most, sessions)
     # sshd logs the end of a session slightly later than its client sees it
     assert 2 <= most <= 3
+
+
+def test_a_closed_session_leaves_no_process_on_the_host(host, luigi_cfg, files, folder):
+    """Not even the one that times questions about paths."""
+    configure(path_timeout=4 * 4321.0, request_timeout=8 * 4321.0)
+    assert files.exists(folder)
+    assert "sleep 4321" in [args for _, args in host.processes()]
+    close_shells()
+    processes.wait_until(lambda: "sleep 4321" not in [args for _, args in host.processes()], "the end of the timer")
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_run_returns_output_and_raises_on_failure(host: Host) -> None:
 
 def test_processes_lists_what_an_ssh_session_left_running(host: Host) -> None:
     """A detached process is listed until it ends, also after its session."""
-    assert host.processes() == []
+    wait_until(lambda: host.processes() == [], "the end of what other tests killed")
     pid = int(ssh(host, host.alias, "setsid sleep 4321 </dev/null >/dev/null 2>&1 & echo $!"))
     wait_until(lambda: host.processes() == [(pid, "sleep 4321")], "nothing but the detached sleep")
     host.run("kill", str(pid))
@@ -88,6 +88,7 @@ def test_luigi_reads_the_configuration_of_the_test(luigi_cfg, host: Host) -> Non
 @pytest.mark.needs_docker
 def test_a_paused_host_is_silent_and_a_restarted_one_has_lost_its_processes(host: DockerHost) -> None:
     """A pause keeps processes; a restart ends them, and keeps port, keys and log."""
+    wait_until(lambda: host.processes() == [], "the end of what other tests killed")
     host.run("sh", "-c", "setsid sleep 4321 </dev/null >/dev/null 2>&1 &")
     logins = host.accepted_logins()
     host.pause()

@@ -58,7 +58,12 @@ start_ticker() {
   trap 'SJ_TICKED=yes' USR1
   {
     trap - EXIT
-    while sleep "$1" && holder_lives "$SJ_SELF"; do kill -s USR1 $$; done
+    ticking=
+    trap '[ -z "$ticking" ] || kill -s KILL "$ticking"; exit' TERM
+    while
+      sleep "$1" &
+      ticking=$! && wait "$ticking" && holder_lives "$SJ_SELF"
+    do kill -s USR1 $$; done
   } </dev/null >/dev/null 2>&1 &
   SJ_TICKER=$!
 }
@@ -126,7 +131,7 @@ stays() {
 
 # end_limited: ends what is left of all questions; for the end of the session.
 end_limited() {
-  [ -z "$SJ_TICKER" ] || kill -s KILL "$SJ_TICKER" 2>/dev/null
+  [ -z "$SJ_TICKER" ] || kill -s TERM "$SJ_TICKER" 2>/dev/null
   for number in $SJ_STUCK; do
     eval "stuck=\$stuck_pid_$number start_known=\$stuck_start_$number"
     ! process_start "$stuck" || [ "$start" != "$start_known" ] || kill -s KILL "$stuck" 2>/dev/null
