@@ -18,6 +18,7 @@ from luigi_sshjob.errors import InvalidResponse, SSHJobError
 from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, ShellProtocol
 
+from support import processes
 from support.settings import configure
 
 _VALUES = ["", "-1", "99999999999999999999999", "9" * 5000, "nan", "inf", "²", "\udcff", "x y z", "scheduled", "ended"]
@@ -113,6 +114,7 @@ def test_the_doctor_reports_on_damaged_responses(bench, damage):
     for number in range(6):
         damage(number)
         assert _report_dict(run_checks(RemoteContext(bench.host.alias), bench.base))["findings"]
+    processes.wait_until(lambda: not bench.running("sleep 300"), "the end of the processes that the doctor starts")
 
 
 def test_jobs_that_are_watched_survive_a_damaged_notification_of_another(bench, damage):

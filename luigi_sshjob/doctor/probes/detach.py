@@ -57,6 +57,9 @@ def _start(other: DiagnosableTransport, watcher: RemoteShell, timeout: float) ->
         server, server_start = (*first_value(parts, "server").split(" ", 1), "", "")[:2]
         if watcher.call(request_text("doctor_adopt", pid, start), deadline=deadline_in(timeout)).status != 0:
             return DetachedProcess(problem="the second login reached a machine whose processes the first cannot see")
+        # until here it would have ended with its own shell, also if that is interrupted
+        if starter.call("doctor_release", deadline=deadline_in(timeout)).status != 0:
+            return DetachedProcess(problem="the shell that started it has responded with an error")
         return DetachedProcess(server=request_text("", server, server_start))
 
 

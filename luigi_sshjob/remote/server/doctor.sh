@@ -179,13 +179,14 @@ doctor_slurm() {
 }
 
 # doctor_detach: starts a process in the way of a supervisor; identifies it and the sshd of this connection. It ends
-# after 300 seconds at the latest.
+# with this shell unless that has released it, and after 300 seconds at the latest.
 doctor_detach() {
   detach='nohup'
   ! command -v setsid >/dev/null 2>&1 || detach=setsid
   { exec "$detach" sleep 300; } </dev/null >/dev/null 2>&1 &
   detached=$!
   process_start "$detached" || start=
+  doctor_pid=$detached doctor_start=$start
   part detached 0 "$machine $detached $start"
   process_start "$PPID" || start=
   part server 0 "$PPID $start"
@@ -193,6 +194,9 @@ doctor_detach() {
 
 # doctor_adopt PID START: fails if that process is not visible here; it will be ended with this shell.
 doctor_adopt() { is_alive "$1" "$2" && doctor_pid=$1 doctor_start=$2; }
+
+# doctor_release: leaves it to the shell that has adopted it.
+doctor_release() { doctor_pid=; }
 
 # is_alive PID START: whether the same process still runs.
 is_alive() { process_start "$1" && [ "$start" = "$2" ]; }
