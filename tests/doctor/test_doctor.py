@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import luigi
@@ -235,3 +237,20 @@ def test_every_shell_reports_the_same_facts(far_side):
     assert bool(facts["timer"]) is far_side.has_timer()
     assert not any("sleep 300" in args for _, args in far_side.host.processes())
     assert far_side.host.run("sh", "-c", f"find {far_side.base} ~ /var/tmp -name '.sshjob-tmp.*'") == ""
+
+
+def test_a_hangup_during_the_end_of_its_shell_leaves_no_process_behind():
+    """Session and connection end one after the other: the second must not interrupt what the first has begun."""
+    loaded = f"SJ_TOKEN=token\n{scripts.server()}{scripts.script('server/doctor.sh')}serve 0 doctor_detach\n"
+    for number in range(60):
+        shell = subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        shell.stdin.write(loaded.encode())
+        shell.stdin.flush()
+        answer = next(line for line in shell.stdout if line.startswith(b"token part detached 0 "))
+        detached = int(answer.split()[5])
+        shell.stdin.close()
+        time.sleep(number % 20 * 0.0002)
+        shell.send_signal(signal.SIGHUP)
+        shell.wait()
+        shell.stdout.close()
+        processes.wait_until(lambda pid=detached: not processes.alive(pid), f"the end of process {detached}", 5)

@@ -4,9 +4,17 @@
 
 # a client that stops reading must not end this shell before its cleanup
 trap '' PIPE
-trap 'exit 129' HUP INT TERM
-trap 'doctor_cleanup; leave' EXIT
+trap 'doctor_leave; exit 129' HUP INT TERM
+trap 'doctor_leave' EXIT
 doctor_probes='' doctor_pid='' doctor_start=''
+
+# doctor_leave: may be called twice. The session and its connection end one after the other: the signal of the second must
+# not interrupt what the first began.
+doctor_leave() {
+  trap '' HUP INT TERM
+  doctor_cleanup
+  leave
+}
 
 doctor_cleanup() {
   [ -z "$doctor_probes" ] || rm -rf "$doctor_probes"
@@ -219,7 +227,8 @@ doctor_watch() {
   doctor_end
 }
 
+# with KILL: a child that was forked just now would lose another signal
 doctor_end() {
-  [ -z "$doctor_pid" ] || ! is_alive "$doctor_pid" "$doctor_start" || kill "$doctor_pid" 2>/dev/null
+  [ -z "$doctor_pid" ] || ! is_alive "$doctor_pid" "$doctor_start" || kill -s KILL "$doctor_pid" 2>/dev/null
   doctor_pid=
 }
