@@ -27,6 +27,10 @@ def _seconds(default: float, description: str, **rules: Any) -> Any:
     return _setting(default, description, unit="seconds", **rules)
 
 
+def _switch(default: str, description: str) -> Any:
+    return _setting(default, description, choices=("false", "true"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings for one host. `SETTINGS` describes each of them."""
@@ -78,15 +82,11 @@ class Settings:
         "URL of a page about a job, linked from luigid's page, with {host}, {job} or {id}, {key}, {attempt}, "
         "{directory}, {task_id}: http://grafana/d/node?var-host={host}&job={id}.",
     )
-    accepts_messages: str = _setting(
-        "true",
-        "With false, messages from luigid's page, such as cancel, do nothing, and the page offers none.",
-        choices=("false", "true"),
+    accepts_messages: str = _switch(
+        "true", "With false, messages from luigid's page, such as cancel, do nothing, and the page offers none."
     )
-    send_messages: str = _setting(
-        "true",
-        "With false, luigid receives no status, log lines, progress or tracking URL of jobs.",
-        choices=("false", "true"),
+    send_messages: str = _switch(
+        "true", "With false, luigid receives no status, log lines, progress or tracking URL of jobs."
     )
     transport: str = _setting(
         "auto", "How to connect to the host; auto is local for localhost, and openssh otherwise.", choices=TRANSPORTS
@@ -97,10 +97,9 @@ class Settings:
         choices=("no", "require"),
     )
     ssh_config: str = _setting("", "File for ssh -F, instead of ~/.ssh/config.")
-    forward_agent: str = _setting(
+    forward_agent: str = _switch(
         "false",
         "With true, jobs and commands can use the ssh agent of this machine, if the ssh configuration forwards it.",
-        choices=("false", "true"),
     )
     runtime_dir: str = _setting(
         "",
