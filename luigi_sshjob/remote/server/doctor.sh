@@ -12,13 +12,9 @@ doctor_probes='' doctor_pid='' doctor_start=''
 # not interrupt what the first began.
 doctor_leave() {
   trap '' HUP INT TERM
-  doctor_cleanup
-  leave
-}
-
-doctor_cleanup() {
   [ -z "$doctor_probes" ] || rm -rf "$doctor_probes"
   doctor_end
+  leave
 }
 
 # fact NAME [TEXT]: a part with the first line of TEXT.

@@ -80,14 +80,19 @@ is_stuck() {
   [ -n "$SJ_STUCK" ] || return
   absolute "$1"
   for number in $SJ_STUCK; do
-    eval "stuck_directory=\$stuck_directory_$number stuck=\$stuck_pid_$number start_known=\$stuck_start_$number"
-    if ! process_start "$stuck" || [ "$start" != "$start_known" ]; then
+    stuck_lives "$number" || {
       forget_stuck "$number"
       continue
-    fi
+    }
     case $absolute/ in "$stuck_directory"/*) return 0 ;; esac
   done
   return 1
+}
+
+# stuck_lives NUMBER: whether the process $stuck still waits in $stuck_directory, and sets both.
+stuck_lives() {
+  eval "stuck_directory=\$stuck_directory_$1 stuck=\$stuck_pid_$1 start_known=\$stuck_start_$1"
+  process_start "$stuck" && [ "$start" = "$start_known" ]
 }
 
 forget_stuck() {
@@ -133,8 +138,7 @@ stays() {
 end_limited() {
   [ -z "$SJ_TICKER" ] || kill -s TERM "$SJ_TICKER" 2>/dev/null
   for number in $SJ_STUCK; do
-    eval "stuck=\$stuck_pid_$number start_known=\$stuck_start_$number"
-    ! process_start "$stuck" || [ "$start" != "$start_known" ] || kill -s KILL "$stuck" 2>/dev/null
+    ! stuck_lives "$number" || kill -s KILL "$stuck" 2>/dev/null
   done
 }
 
