@@ -8,12 +8,10 @@ true reason, and that no process is left.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -27,7 +25,7 @@ from luigi.configuration import add_config_path
 from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
-from support.any_host import any_host
+from support.any_host import any_host, remove
 from support.control_master import exit_masters
 from support.hosts import DockerHost
 from support.luigi_command import Luigi
@@ -282,12 +280,7 @@ class Chaos:
         for luigi in self.luigis:
             luigi.kill_all()
         close_shells()
-        own = [p.pid for p in processes.running() if p.names(str(self.root)) and p.pid != os.getpid()]
-        processes.kill(own)
-        with contextlib.suppress(Exception):
-            self.host.run("rm", "-rf", self.folder)
-        self.host.stop()
-        shutil.rmtree(self.root)
+        remove(self.host, self.root, self.folder)
 
 
 def _sigkill(pid: int) -> bool:

@@ -12,7 +12,6 @@ import gc
 import logging
 import os
 import random
-import shutil
 import sys
 import tempfile
 import threading
@@ -28,7 +27,7 @@ import luigi_sshjob
 from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
-from support.any_host import any_host
+from support.any_host import any_host, remove
 
 PACKAGE = f"{Path(luigi_sshjob.__file__).parent}/*"
 BYTES_PER_JOB = 200.0  # of the package; more is a leak
@@ -170,12 +169,7 @@ class Soak:
     def close(self) -> None:
         """Remove the host, all processes and files."""
         close_shells()
-        own = [p.pid for p in processes.running() if p.names(str(self.root)) and p.pid != os.getpid()]
-        processes.kill(own)
-        with contextlib.suppress(Exception):
-            self.host.run("rm", "-rf", self.folder)
-        self.host.stop()
-        shutil.rmtree(self.root)
+        remove(self.host, self.root, self.folder)
 
 
 def main() -> int:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from luigi_sshjob import RemoteFileSystem
 from benchmarks.figures import Figures, Waiting
 from benchmarks.local import cpu_time, discarded_stderr, private_memory, timed
 from support import docker_engine, processes
+from support.any_host import remove
 from support.control_master import exit_masters
 from support.hosts import ACCEPTED, DockerHost
 from support.luigi_command import Luigi
@@ -244,10 +244,7 @@ class BenchHost:
     def close(self) -> None:
         """Remove the host and all processes."""
         self.disconnect()
-        own = [p.pid for p in processes.running() if p.names(str(self.root)) and p.pid != os.getpid()]
-        processes.kill(own)
-        self.host.stop()
-        shutil.rmtree(self.root)
+        remove(self.host, self.root)
 
 
 def _most_sessions(log: str) -> int:
