@@ -62,6 +62,16 @@ def test_a_time_limit_kills_every_process(far_side):
     assert not any("sleep 41" in args for _, args in far_side.host.processes())
 
 
+def test_a_shell_that_is_ended_takes_along_the_child_that_it_has_just_started(far_side):
+    """And no child of the shell that has started it."""
+    child = "end_with_child; sleep 451 & read -r self _ </proc/self/stat; kill -s TERM $self; wait; echo not ended"
+    script = f"{scripts.server()}\nsleep 452 >/dev/null & {{ {child}\n}} & wait $!; echo $?\n"
+    assert far_side.host.run(*far_side.argv, "-s", input=f"SJ_TOKEN=token\n{script}") == "0\n"
+    assert not far_side.running("sleep 451")
+    (other,) = far_side.running("sleep 452")
+    far_side.host.run("kill", str(other))
+
+
 def test_running_unsupervised_and_lost_jobs_are_distinguished(far_side):
     directory = far_side.submit("echo one; echo two; sleep 421")
     host = far_side.host

@@ -14,6 +14,7 @@ from luigi_sshjob import errors
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.ssh.connection import connection_to
 
+from support import processes
 from support.settings import both_transports, configure
 
 _CLIENT = """
@@ -81,11 +82,12 @@ def test_endless_stderr_is_neither_kept_nor_in_the_way(host, luigi_cfg, context)
 
 @both_transports
 def test_a_byte_now_and_then_does_not_keep_a_request_alive(host, luigi_cfg):
-    """A response has a longest time, also while bytes arrive."""
+    """A response has a longest time, also while bytes arrive; then the shell on the host ends."""
     configure(request_timeout=0.5)
     with pytest.raises(errors.ConnectionLost) as caught:
         connection_to(_destination(host)).request("eval", "while :; do printf x; sleep 0.1; done", idempotent=False)
     assert caught.value.code == "timeout"
+    processes.wait_until(lambda: "/bin/sh -s" not in [args for _, args in host.processes()], "the end of the shell")
 
 
 @pytest.mark.needs("bash")

@@ -34,13 +34,36 @@ def test_processes_wait_for_a_free_session(host, luigi_cfg):
     assert 2 <= most <= 3
 
 
-def test_a_closed_session_leaves_no_process_on_the_host(host, luigi_cfg, files, folder):
-    """Not even the one that times questions about paths."""
+def _timers(host):
+    """The pids of the processes that time questions about paths, see `timed_session`."""
+    return [pid for pid, args in host.processes() if args == "sleep 4321"]
+
+
+def _wait_for_no_timer(host):
+    processes.wait_until(lambda: not _timers(host), "the end of the timer")
+
+
+@pytest.fixture
+def timed_session(host, luigi_cfg, files, folder):
+    """Opens a session with such a process, and returns the pid of its shell on the host."""
     configure(path_timeout=4 * 4321.0, request_timeout=8 * 4321.0)
     assert files.exists(folder)
-    assert "sleep 4321" in [args for _, args in host.processes()]
+    (pid,) = _timers(host)
+    for _ in ("the loop of the timer", "the shell"):
+        pid = int(host.run("cut", "-d", " ", "-f", "4", f"/proc/{pid}/stat"))
+    return pid
+
+
+def test_a_closed_session_leaves_no_process_on_the_host(host, timed_session):
     close_shells()
-    processes.wait_until(lambda: "sleep 4321" not in [args for _, args in host.processes()], "the end of the timer")
+    _wait_for_no_timer(host)
+
+
+def test_a_session_closed_during_a_response_leaves_no_process_on_the_host(host, timed_session):
+    """Its shell writes to a pipe that nobody reads."""
+    host.run("kill", "-PIPE", str(timed_session))
+    close_shells()
+    _wait_for_no_timer(host)
 
 
 @pytest.fixture

@@ -54,6 +54,14 @@ utc() {
 # pause: sleeps for a tenth of a second, or for a second if sleep(1) takes no fractions.
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
+# end_with_child: has TERM end this child shell, and the last process that it has started by then.
+end_with_child() {
+  # $! is still a child of the shell that has started this one
+  earlier_child=$!
+  # KILL reaches a child also while it is being started
+  trap '[ "$!" = "$earlier_child" ] || kill -s KILL "$!" 2>/dev/null; exit 0' TERM
+}
+
 # has_attempt DIR: whether it has one of the files of an attempt; the others may have been deleted while it runs.
 has_attempt() {
   for file in "$SJ_SPEC" "$SJ_STARTED" "$SJ_IDENTITY" "$SJ_RECORD"; do

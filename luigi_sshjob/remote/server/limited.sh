@@ -58,12 +58,13 @@ start_ticker() {
   trap 'SJ_TICKED=yes' USR1
   {
     trap - EXIT
-    ticking=
-    trap '[ -z "$ticking" ] || kill -s KILL "$ticking"; exit' TERM
+    end_with_child
     while
       sleep "$1" &
-      ticking=$! && wait "$ticking" && holder_lives "$SJ_SELF"
+      wait "$!" && holder_lives "$SJ_SELF"
     do kill -s USR1 $$; done
+    # mksh runs the trap before another command only
+    :
   } </dev/null >/dev/null 2>&1 &
   SJ_TICKER=$!
 }

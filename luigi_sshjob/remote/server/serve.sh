@@ -37,6 +37,9 @@ process_start $$
 SJ_SELF=$boot.$$.$start
 SJ_SWEPT=$newline
 trap 'leave' EXIT
+# It comes if the client closes the session during a response; without a trap it would end the shell before its EXIT trap.
+# That may be running already.
+trap 'trap - EXIT PIPE; leave; exit 141' PIPE
 
 # sweep BASE: removes the files that killed sessions have left there, once for each base directory; those of sessions of
 # another boot, which may be another machine, when they are a day old. This session may then create files there.

@@ -10,7 +10,7 @@ start_watchdog() {
 # its instructions. Kills the job itself if the supervisor is dead, or does not react.
 keep_deadline() {
   reset_signals
-  trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
+  end_with_child
   process_start $$
   supervisor_start=$start
   [ ! -r /proc/self/stat ] || read -r own_pid _ </proc/self/stat
@@ -48,8 +48,7 @@ await_deadline() {
     deadline=${deadline:-$((seconds + time_limit))}
     [ "$seconds" -lt "$deadline" ] || return 0
     sleep $((deadline - seconds)) &
-    sleeper=$!
     # the sleep may have been killed before its end
-    wait "$sleeper" && return
+    wait "$!" && return
   done
 }
