@@ -54,7 +54,8 @@ utc() {
 # pause: sleeps for a tenth of a second, or for a second if sleep(1) takes no fractions.
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
-# end_with_child: has TERM end this child shell, and the last process that it has started by then.
+# end_with_child: has TERM end this child shell, and the last process that it has started by then. Another command has to
+# follow each `wait`, because mksh runs the trap before the next command only.
 end_with_child() {
   # $! is still a child of the shell that has started this one
   earlier_child=$!

@@ -63,7 +63,7 @@ start_ticker() {
       sleep "$1" &
       wait "$!" && holder_lives "$SJ_SELF"
     do kill -s USR1 $$; done
-    # mksh runs the trap before another command only
+    # see end_with_child
     :
   } </dev/null >/dev/null 2>&1 &
   SJ_TICKER=$!

@@ -37,8 +37,8 @@ process_start $$
 SJ_SELF=$boot.$$.$start
 SJ_SWEPT=$newline
 trap 'leave' EXIT
-# It comes if the client closes the session during a response; without a trap it would end the shell before its EXIT trap.
-# That may be running already.
+# PIPE comes if the client closes the session during a response. Without a trap it would end the shell before the EXIT trap,
+# or interrupt that.
 trap 'trap - EXIT PIPE; leave; exit 141' PIPE
 
 # sweep BASE: removes the files that killed sessions have left there, once for each base directory; those of sessions of
