@@ -59,6 +59,11 @@ def digest(text: str) -> str:
     return hashlib.sha256(quoting.encode(text)).hexdigest()
 
 
+def tag_of(key: str) -> str:
+    """A short name of a task, of hexadecimal digits only."""
+    return digest(key)[:12]
+
+
 @dataclasses.dataclass(frozen=True)
 class JobRef:
     """One attempt on one host, as the host named it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State, tag_of
 from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts, parse_facts
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
@@ -33,7 +33,14 @@ def _block(offset: int) -> int:
 def watch_words(job: JobRef, offset: int, known: JobStatus | None, more: bool) -> tuple[str, ...]:
     """Return the arguments of `subscribe` in remote/server/watch.sh after the number of the subscription."""
     state = known.state.value if known else ""
-    return job.directory, offset_word(offset), _SCHEDULED if known and known.scheduled else state, "yes" if more else ""
+    name = f"{tag_of(job.key)}_{job.attempt}"
+    return (
+        job.directory,
+        name,
+        offset_word(offset),
+        _SCHEDULED if known and known.scheduled else state,
+        "yes" if more else "",
+    )
 
 
 def status_of(response: Response, offset: int | None) -> JobStatus:

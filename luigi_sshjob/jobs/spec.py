@@ -12,7 +12,7 @@ from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.launchers.base import LaunchSpec
-from luigi_sshjob.jobs.model import digest
+from luigi_sshjob.jobs.model import digest, tag_of
 from luigi_sshjob.remote import quoting
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -98,8 +98,8 @@ class JobSpec:
             f"success_exit_codes={quoting.quote(' '.join(map(str, self.success_exit_codes)))}",
             f"publish={'yes' if self.publish else 'no'}",
             f"requeue={'yes' if self.launch.requeue else 'no'}",
-            # the supervisor of an earlier version needs the tag, and the suffixes of the outputs
-            f"tag={digest(self.key)[:12]}",
+            # see remote/server/news.sh; the supervisor of an earlier version also needs the suffixes of the outputs
+            f"tag={tag_of(self.key)}",
             f"token={self.token}",
         ]
         for number, output in enumerate(self.outputs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
@@ -25,23 +26,27 @@ _SERVER = (
     *("server/limited.sh", "server/bounded.sh"),
     *("scheduler/commands.sh", "scheduler/submit.sh", "scheduler/state.sh"),
     *(
+        "server/install.sh",
         "server/submit.sh",
+        "server/submit_many.sh",
         "server/launch.sh",
         "server/liveness.sh",
         "server/state.sh",
         "server/cancel.sh",
+        "server/news.sh",
+        "server/watched_job.sh",
         "server/watch.sh",
         "server/collect.sh",
         "server/files.sh",
         "server/list.sh",
     ),
 )
+# The main program comes last.
 _SUPERVISOR = (
     *_COMMON,
     "common/paths.sh",
     *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/deadline.sh", "supervisor/outputs.sh"),
-    *("supervisor/exit_status.sh", "supervisor/exit_record.sh"),
-    *("supervisor/supervise.sh", "supervisor/scheduler_entry.sh"),
+    *("supervisor/exit_status.sh", "supervisor/exit_record.sh", "supervisor/supervise.sh"),
 )
 _STREAM = ("common/start.sh", "common/identity.sh", "common/paths.sh", "stream.sh")
 
@@ -85,7 +90,10 @@ def server_hash() -> str:
 @cache
 def supervisor() -> dict[str, str]:
     """Return the files that are installed on the host, by their names there."""
-    return {name.rpartition("/")[2]: script(name) for name in _SUPERVISOR}
+    return {
+        "supervise.sh": f"#!/bin/sh\n{_compact(_SUPERVISOR)}",
+        "scheduler_entry.sh": script("supervisor/scheduler_entry.sh"),
+    }
 
 
 @cache
@@ -104,10 +112,13 @@ def stream_command(function: str, *arguments: str) -> str:
 
 @cache
 def _stream() -> str:
-    # without comments and indentation, because the shell there reads each byte with a system call
-    lines = "".join(map(script, _STREAM)).splitlines()
-    kept = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return "\n".join([*kept, '"$@"'])
+    return f'{_compact(_STREAM)}\n"$@"'
+
+
+def _compact(names: Sequence[str]) -> str:
+    # without comments and indentation, which each start of a shell would read again, some byte by byte
+    lines = "".join(map(script, names)).splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 @cache

@@ -118,14 +118,14 @@ def test_what_we_create_is_private_whatever_the_umask_of_the_account(bench):
 
 
 DAMAGE = {
-    "a purged script": "rm {0}/retry.sh",
+    "a purged script": "rm {0}/supervise.sh",
     "a purged timer": "rm {0}/timer",
-    "a truncated script": "head -c 100 {0}/claim.sh >{0}/x && mv {0}/x {0}/claim.sh",
+    "a truncated script": "head -c 100 {0}/supervise.sh >{0}/x && mv {0}/x {0}/supervise.sh",
     "a changed script of the same size": "tr a b <{0}/supervise.sh >{0}/x && mv {0}/x {0}/supervise.sh",
     "another timer": "echo /tmp/evil >{0}/timer",
-    "a script that others can write": "chmod 666 {0}/util.sh",
-    "a link to a script": "mv {0}/util.sh {0}/x && ln -s x {0}/util.sh",
-    "a directory in its place": "rm {0}/util.sh && mkdir {0}/util.sh && touch {0}/util.sh/x",
+    "a script that others can write": "chmod 666 {0}/supervise.sh",
+    "a link to a script": "mv {0}/supervise.sh {0}/x && ln -s x {0}/supervise.sh",
+    "a directory in its place": "rm {0}/supervise.sh && mkdir {0}/supervise.sh && touch {0}/supervise.sh/x",
 }
 
 
@@ -146,7 +146,7 @@ def test_damaged_scripts_are_replaced_before_they_are_used(bench, damage):
 @pytest.mark.needs_docker
 def test_a_script_of_another_account_is_replaced_before_it_is_used(bench):
     assert bench.run("echo before")[1] == b"before\n"
-    path = f"{bench.host.home}/{library(bench)}/util.sh"
+    path = f"{bench.host.home}/{library(bench)}/supervise.sh"
     bench.host.run(
         "sh", "-c", f"echo 'echo evil >>/tmp/evil' >>{path}; chown 4711 {path}; chmod 644 {path}", user="root"
     )
@@ -159,22 +159,21 @@ def test_a_purged_script_is_replaced_before_a_job_is_launched_again(bench):
     job = bench.submit("true").job
     bench.monitor.wait(job, lambda _: None)
     bench.host.run("sh", "-c", f"cd {job.directory} && rm -r started identity* exit_record exit_code run/*")
-    bench.host.run("rm", f"{library(bench)}/claim.sh")
+    bench.host.run("rm", f"{library(bench)}/supervise.sh")
     assert bench.client.perform(job, Action(Act.LAUNCH)) == ""
     assert bench.monitor.wait(job, lambda _: None).succeeded
 
 
-@pytest.mark.parametrize("purged", ["supervise.sh", "claim.sh"])
-def test_a_script_that_is_missing_on_a_node_is_named_in_the_log_of_the_supervisor(far_side, purged):
+def test_a_script_that_is_missing_on_a_node_is_named_in_the_log_of_the_supervisor(far_side):
     directory = far_side.submit("true")
     entry = f"{far_side.base}/entry"
     far_side.host.run("cp", f"{far_side.library}/scheduler_entry.sh", entry)
-    far_side.host.run("rm", f"{far_side.library}/{purged}")
+    far_side.host.run("rm", f"{far_side.library}/supervise.sh")
     words = (far_side.library, "0022", "7", "0", "0", "one", directory)
     far_side.host.run(*far_side.argv, entry, *words, check=False)
     log = far_side.host.run("cat", f"{directory}/supervisor.log")
     assert log.startswith("luigi_sshjob: a script is missing on ")
-    assert log.endswith(f": {far_side.library}/{purged}\n")
+    assert log.endswith(f": {far_side.library}/supervise.sh\n")
     reported = far_side.call((quoting.Word("job_status"), directory, "-"))
     assert "luigi_sshjob: a script is missing on" in reported
 
@@ -182,7 +181,7 @@ def test_a_script_that_is_missing_on_a_node_is_named_in_the_log_of_the_superviso
 def test_every_shell_refuses_what_others_control_and_replaces_what_is_damaged(far_side):
     directory = far_side.submit("true")
     status = (quoting.Word("job_status"), directory, "-")
-    far_side.host.run("sh", "-c", f"echo x >>{far_side.library}/util.sh")
+    far_side.host.run("sh", "-c", f"echo x >>{far_side.library}/supervise.sh")
     relaunch = (quoting.Word("job_relaunch"), far_side.base, scripts.supervisor_hash(), directory)
     assert "token part uninstalled 0" in far_side.call(relaunch)
     files = [word for item in scripts.supervisor().items() for word in item]

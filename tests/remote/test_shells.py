@@ -161,9 +161,10 @@ def test_a_job_that_fills_the_process_table_can_be_cancelled(far_side):
 
 def test_an_interrupted_step_is_retried_by_its_own_process(far_side):
     """In POSIX sh a failing special builtin ends its shell, which may be a subshell."""
-    far_side.submit("true")
+    host = far_side.host
+    host.run("sh", "-c", f"cat >{far_side.base}/retry.sh", input=scripts.script("supervisor/retry.sh"))
     script = f"""
-        . {far_side.library}/retry.sh
+        . {far_side.base}/retry.sh
         cd {far_side.base}
         inside() {{ (. ./none); echo "$1 $?"; }}
         retry_fork inside a 2>/dev/null
@@ -172,8 +173,8 @@ def test_an_interrupted_step_is_retried_by_its_own_process(far_side):
         echo end
     """
     # a file, like the supervisor, because busybox runs the text of -c differently
-    far_side.host.run("sh", "-c", f"cat >{far_side.base}/script", input=script)
-    output = far_side.host.run("timeout", "20", *far_side.argv, f"{far_side.base}/script")
+    host.run("sh", "-c", f"cat >{far_side.base}/script", input=script)
+    output = host.run("timeout", "20", *far_side.argv, f"{far_side.base}/script")
     assert re.sub("[1-9]", "n", output) == "a n\nb n\nend\n"
 
 
@@ -229,8 +230,8 @@ def test_a_host_without_proc_identifies_a_supervisor_with_ps(far_side, monkeypat
 def test_a_late_change_on_a_network_file_system_is_notified_once(far_side):
     """Its time may be long before that of the first poll that finds it."""
     directory = far_side.submit("true")
-    subscribe = (quoting.Word("subscribe"), "7", directory, "0", "claimed", "")
-    poll = (quoting.Word("poll_subscriptions"),)
+    subscribe = (quoting.Word("subscribe"), "7", directory, "ab_1", "0", "claimed", "")
+    poll = (quoting.Word("poll_subscriptions"), "all")
     # the times of files have the resolution of the kernel's tick; also when the permissions are read again
     moment = (quoting.Word("eval"), "sleep 0.1; SJ_APPROVED_UNTIL=0")
     calls: list[tuple[str, ...]] = []

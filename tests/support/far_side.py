@@ -28,7 +28,7 @@ class FarSide:
     def call(self, *calls: tuple[str, ...]) -> str:
         lines = [" ".join(map(quoting.word, call)) for call in calls]
         # the test starts the supervisor, in the shell under test
-        script = f"SJ_TOKEN=token\n{scripts.server()}launch_nohup() {{ :; }}\n" + "".join(
+        script = f"SJ_TOKEN=token\n{scripts.server()}launch_nohup() {{ :; }}\nlaunch_many() {{ :; }}\n" + "".join(
             f"serve {number} {line}\n" for number, line in enumerate(lines)
         )
         response = self.host.run(*self.argv, "-s", input=script)

@@ -40,11 +40,13 @@ process_table() {
 }
 
 # describe_command PID: sets $job_command, which an identity keeps, to the process, session, group and start of the
-# command. If there is $setsid, its session and group have the same number.
+# command; on Linux PID may be "self". If there is $setsid, its session and group have the same number.
 describe_command() {
   process_start "$1" || return
-  job_command="$1 ${process_session:--} ${process_group:--} $start"
-  [ -z "$setsid" ] || job_command="$1 $1 $1 $start"
+  described=$1
+  [ "$1" != self ] || described=${stat_line%% *}
+  job_command="$described ${process_session:--} ${process_group:--} $start"
+  [ -z "$setsid" ] || job_command="$described $described $described $start"
 }
 
 # command_lives: whether the command in $job_command, or a process in the session or group that it leads, is left. Sets

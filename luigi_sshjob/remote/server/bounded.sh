@@ -17,7 +17,7 @@ bounded() {
 # is_measured DIR: whether the sizes of the files in $measured, and no others, are known.
 is_measured() {
   for measured_file in $SJ_SMALL_FILES; do
-    case $measured in *" $measured_file "*) ;; *) [ ! -s "$1/$measured_file" ] || return ;; esac
+    case $measured in *",$measured_file,"*) ;; *) [ ! -s "$1/$measured_file" ] || return ;; esac
   done
 }
 
@@ -31,21 +31,25 @@ measure() {
   [ $# -eq 0 ] || measure_files "$@"
 }
 
-# measure_subscribed: does that for all files of subscribed jobs that were not measured.
-measure_subscribed() {
+# measure_watched: does that for the files of the loaded job that were not measured, and with the same process for those of
+# the recent jobs, which may be needed soon; see watch.sh.
+measure_watched() {
+  save_job
+  measured_number=$number
   set --
-  for measured_number in $SJ_SUBSCRIPTIONS; do
-    # the others are measured when they are needed
+  for entry in "$number" $measurable; do
     [ $# -lt 400 ] || break
-    eval "measured_directory=\$dir_$measured_number measured=\${measured_$measured_number- }"
+    load_job "${entry%:*}"
     for measured_file in $SJ_SMALL_FILES; do
-      case $measured in *" $measured_file "*) continue ;; esac
-      [ -s "$measured_directory/$measured_file" ] || continue
-      measured="$measured$measured_file "
-      set -- "$@" "$measured_directory/$measured_file"
+      case $measured in *",$measured_file,"*) continue ;; esac
+      [ -s "$watched/$measured_file" ] || continue
+      [ "$measured" != - ] || measured=,
+      measured=$measured$measured_file,
+      set -- "$@" "$watched/$measured_file"
     done
-    eval "measured_$measured_number=\$measured"
+    save_job
   done
+  load_job "$measured_number"
   [ $# -eq 0 ] || measure_files "$@"
 }
 

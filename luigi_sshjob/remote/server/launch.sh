@@ -65,9 +65,22 @@ recent_oom_kills() {
   oom_kills=$SJ_OOM_KILLS
 }
 
-# launch_nohup DIR: starts the supervisor so that it outlives this session. All three of its files are redirected,
+# launch_nohup DIR: starts the supervisor so that it outlives this session.
+launch_nohup() { { detach /bin/sh ${BASH_VERSION+-p} "$library/supervise.sh" "$1" "$SJ_UMASK"; } 2>>"$1/$SJ_DIAGNOSTICS"; }
+
+# launch_many DIR...: that for several, by a small shell: to fork this one costs more, and one setsid(1) is enough.
+launch_many() {
+  # shellcheck disable=SC2016  # expanded by that shell
+  detach /bin/sh ${BASH_VERSION+-p} -c '
+    script=$1 user_umask=$2 diagnostics=$3
+    shift 3
+    for dir; do /bin/sh ${BASH_VERSION+-p} "$script" "$dir" "$user_umask" 2>>"$dir/$diagnostics" & done
+  ' sh "$library/supervise.sh" "$SJ_UMASK" "$SJ_DIAGNOSTICS" "$@" 2>/dev/null
+}
+
+# detach COMMAND [ARGUMENT]...: with what supervisors need in the environment. All three files of the process are redirected,
 # because sshd keeps a session open while a process has one of them.
-launch_nohup() {
+detach() {
   [ -n "$SJ_DETACH" ] || {
     SJ_DETACH='nohup'
     ! command -v setsid >/dev/null 2>&1 || SJ_DETACH=setsid
@@ -77,8 +90,10 @@ launch_nohup() {
   {
     LC_ALL=$SJ_LC_ALL
     [ -n "$LC_ALL" ] || unset LC_ALL
-    SSHJOB_BOOT_TIME=$boot_time SSHJOB_HARDWARE=$hardware SSHJOB_OOM_KILLS=$oom_kills
-    export SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS
-    exec "$SJ_DETACH" /bin/sh ${BASH_VERSION+-p} "$library/supervise.sh" "$1" "$SJ_UMASK"
-  } </dev/null >/dev/null 2>>"$1/$SJ_DIAGNOSTICS" &
+    SSHJOB_MACHINE=$machine SSHJOB_BOOT=$boot SSHJOB_BOOT_TIME=$boot_time SSHJOB_HARDWARE=$hardware
+    SSHJOB_OOM_KILLS=$oom_kills
+    export SSHJOB_MACHINE SSHJOB_BOOT SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS
+    # without the descriptors of news.sh
+    exec "$SJ_DETACH" "$@" 6<&- 7<&- 8<&- 9<&-
+  } </dev/null >/dev/null &
 }

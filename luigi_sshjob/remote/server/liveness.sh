@@ -80,9 +80,14 @@ identity_state() {
 # supervisor_state DIR: of an attempt whose supervisor lives.
 supervisor_state() {
   job_state=running job_began=$job_start
-  [ -n "$job_command" ] && ! process_start "${job_command%% *}" && privately unwritable "$1" || return 0
+  [ -n "$job_command" ] && ! command_exists && privately unwritable "$1" || return 0
   job_state=unknown job_reason="the command has ended, but no exit record can be written to $1: $why"
   ! ended "$1" || job_state=ended
+}
+
+# command_exists: whether the command in $job_command does, perhaps as a zombie: then its supervisor is about to notice.
+command_exists() {
+  if [ -e /proc/self/stat ]; then [ -e "/proc/${job_command%% *}/stat" ]; else process_start "${job_command%% *}"; fi
 }
 
 # process_state DIR: as job_state, from processes alone, for an attempt without an identity; fails if there are none.

@@ -32,6 +32,8 @@ SJ_UMASK=$(umask)
 host_identity
 hardware_identity
 measure_uptime
+# of an rc file; see news.sh
+exec 6<&- 7<&- 8<&- 9<&-
 # part of the names of this session's files, so that others can tell when they are abandoned
 process_start $$
 SJ_SELF=$boot.$$.$start
@@ -50,7 +52,12 @@ sweep() {
   for leftover in "$1"/lib/.stage.* "$1"/lib/.look.*; do
     owner=${leftover##*/.stage.} owner=${owner##*/.look.}
     [ -e "$leftover" ] || continue
-    case $owner in "$boot".*) holder_lives "$owner" || rm -rf "$leftover" ;; *) remove_old "$leftover" ;; esac
+    case $owner in
+      "$boot".*) holder_lives "$owner" || rm -rf "$leftover" ;;
+      # jobs write to it, so its time says nothing of its session
+      *.news) [ -e "${leftover%news}recent0" ] || [ -e "${leftover%news}recent1" ] || rm -f "$leftover" ;;
+      *) remove_old "$leftover" ;;
+    esac
   done
 }
 

@@ -141,6 +141,20 @@ lost_unless_ended() {
   fi
 }
 
+# job_published TASK [OTHER]...: whether record and log of a success are next to the attempts of the task, see
+# publish_record; fails with 2 if that cannot be determined. Responds with a part for each other task that has them.
+job_published() {
+  asked=$1 published_index=0
+  shift
+  for other; do
+    ! is_published "$other" || part published "$published_index"
+    published_index=$((published_index + 1))
+  done
+  is_published "$asked" || absent_status "$asked/$SJ_RECORD"
+}
+
+is_published() { [ -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_LOG" ]; }
+
 # job_find BASE KEY [ATTEMPT]: the directory of that attempt, or else of the latest one, if it exists or still runs.
 job_find() {
   latest=$3

@@ -1,62 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Installs the supervisor, and claims attempts. All verbs are idempotent, and respond in parts, because
-# anything may print a line in between, for example the dynamic linker.
+# Claims attempts. All verbs are idempotent, and respond in parts, because anything may print a line in between, for example
+# the dynamic linker.
 
 SJ_NEW_BASES=$newline
-
-# install_supervisor BASE HASH [NAME TEXT]...: installs the supervisor's files at BASE/lib/HASH, all or none.
-install_supervisor() { privately install_files "$@"; }
-
-install_files() {
-  base=$1 hash=$2
-  shift 2
-  own_directory "$base" && own_directory "$base/lib" || return 1
-  library=$base/lib/$hash stage=$base/lib/.stage.$SJ_SELF
-  write_scripts "$@" && move_scripts
-  rm -rf "$stage"
-  has_scripts "$library" && return
-  unwritable "$base/lib"
-  refuse scripts-not-installed "cannot install the scripts of luigi_sshjob: $library${why:+: $why}"
-}
-
-# write_scripts [NAME TEXT]...: writes them to the stage.
-write_scripts() {
-  mkdir -p "$stage/$hash" || return
-  while [ $# -ge 2 ]; do
-    emit "$2" >"$stage/$hash/$1" || return
-    shift 2
-  done
-  find_timer "$stage/usage"
-  emit "$timer" >"$stage/$hash/timer"
-}
-
-# move_scripts: from the stage. If there is a damaged directory, or another client was faster, the files replace those one
-# by one, so that none is missing at any moment: a supervisor may be starting.
-move_scripts() {
-  mv "$stage/$hash" "$base/lib/" 2>/dev/null && return
-  for script in "$stage/$hash"/*; do
-    installed=$library/${script##*/}
-    if [ -h "$installed" ] || [ -d "$installed" ]; then rm -rf "$installed"; fi
-  done
-  mv -f "$stage/$hash"/* "$library/"
-}
-
-# find_timer FILE: sets $timer to a time(1) that reports peak memory and signals (GNU, busybox), or to nothing. It
-# writes to FILE.
-find_timer() {
-  for timer in /usr/bin/time /bin/time; do
-    [ -x "$timer" ] && "$timer" -f %M -o "$1" true 2>/dev/null && [ -s "$1" ] && return
-  done
-  timer=
-}
-
-# own_directory PATH: creates it if it does not exist; refuses one of another account.
-own_directory() {
-  # with a mode, because a default ACL of the parent has precedence over the umask
-  # shellcheck disable=SC2174  # its parents get the umask
-  [ -d "$1" ] || mkdir -p -m 700 "$1" || return 1
-  is_own "$1" || refuse "$danger_code" "$danger"
-}
 
 # latest_attempt JOBS: sets $latest to the highest number there, or 0.
 latest_attempt() {
@@ -94,7 +40,8 @@ find_or_claim() {
   if [ ! -d "$base/jobs" ]; then
     # a previous one may have been deleted while jobs ran
     own_directory "$base/jobs" || return 1
-    SJ_NEW_BASES="$SJ_NEW_BASES$base/jobs$newline"
+    # one look at all processes, instead of one for each task
+    ! marks_of "$base/jobs/" || ! marker_in_use "$marks" || SJ_NEW_BASES="$SJ_NEW_BASES$base/jobs$newline"
   fi
   damaged=0
   while :; do
@@ -134,6 +81,8 @@ find_or_claim() {
 # that is deleted while the job runs.
 next_number() {
   for earlier in "$jobs"/[0-9]*; do
+    # no attempt at all: looking for its processes would cost more than the job
+    [ -e "$earlier" ] || continue
     is_recorded "$earlier" || ! attempt_lives "$earlier" || refuse_running "$earlier" || return 1
   done
   latest=$((latest + 1))
@@ -193,7 +142,7 @@ submission_note() {
 
 refuse_running() { refuse attempt-still-running "an earlier attempt is still running: $1"; }
 
-# is_new DIRECTORY: whether this session has created it.
+# is_new DIRECTORY: whether this session has created it while jobs ran that had been started in an earlier one.
 is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
 
 # claim DIGESTS SPEC COMMAND ENVIRONMENT: creates the whole job directory elsewhere, then renames it. The rename is the
@@ -218,17 +167,17 @@ claim() {
   return 1
 }
 
-# write_attempt DIGESTS SPEC COMMAND ENVIRONMENT: with builtins, so that no secret is an argument of a process.
-write_attempt() {
-  mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" &&
-    is_own "$jobs" &&
-    emit "$1" >"$stage/$latest/$SJ_DIGESTS" &&
-    emit "$2" >"$stage/$latest/$SJ_SPEC" &&
-    emit "$3" >"$stage/$latest/$SJ_COMMAND" &&
-    emit "$4" >"$stage/$latest/$SJ_ENVIRONMENT" &&
-    { [ "$launch" = nohup ] || emit "$launch" >"$stage/$latest/$SJ_LAUNCH"; } &&
-    true >"$stage/$latest/$SJ_LOG" &&
-    true >"$stage/$latest/$SJ_DIAGNOSTICS"
+write_attempt() { mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"; }
+
+# write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT: with builtins, so that no secret is an argument of a process.
+write_files() {
+  emit "$2" >"$1/$SJ_DIGESTS" &&
+    emit "$3" >"$1/$SJ_SPEC" &&
+    emit "$4" >"$1/$SJ_COMMAND" &&
+    emit "$5" >"$1/$SJ_ENVIRONMENT" &&
+    { [ "$launch" = nohup ] || emit "$launch" >"$1/$SJ_LAUNCH"; } &&
+    true >"$1/$SJ_LOG" &&
+    true >"$1/$SJ_DIAGNOSTICS"
 }
 
 # found_attempt DIGESTS: launches the existing attempt again if no supervisor has claimed the run.

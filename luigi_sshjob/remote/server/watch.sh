@@ -1,42 +1,67 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# Subscriptions to changes of jobs. One request polls all of them, with builtins only for unchanged jobs. The client
+# Subscriptions to changes of jobs. One request polls many of them, with builtins only for unchanged jobs. The client
 # numbers its subscriptions. Each notifies once, then is renewed with the state that the client has received.
+#
+# Most polls look only at jobs that may change soon: those whose end was told, see news.sh, those that were subscribed just
+# now, and those that have changed lately. So they cost little with any number of jobs. A poll of all jobs, now and then,
+# finds the rest: a supervisor that died, or the next line of a log that was silent for long.
 
-SJ_SUBSCRIPTIONS='' SJ_WATCHED_BASES=0 SJ_STAMP=0 SJ_TURN=0
+# recent jobs as NUMBER:POLLS, the polls for which they remain so
+SJ_SUBSCRIPTIONS=' ' SJ_RECENT=' ' SJ_WATCHED_BASES=0
 
-# logs to read in one poll, so that a response is not delayed by many
-SJ_READS=4
+# logs to read in one poll, so that a response is not delayed by many; and those of ended jobs, so that it does not become
+# too large
+SJ_READS=4 SJ_LAST_READS=20
+# polls without a change after which a job does not count as recent: one that has written to its log, and another one
+SJ_ATTENTION=8 SJ_BRIEFLY=3
 
-# subscribe NUMBER DIR BLOCK STATE MORE: notifies when the job's state is not STATE, when its progress changes, and when
-# its log grows beyond that block of 1 KiB; MORE is yes if it is known to have. The client counts the blocks, because
-# numbers end at 2 GiB in mksh.
+# subscribe NUMBER DIR NAME BLOCK STATE MORE: notifies when the job's state is not STATE, when its progress changes, and
+# when its log grows beyond that block of 1 KiB; MORE is yes if it is known to have. The client counts the blocks, because
+# numbers end at 2 GiB in mksh. NAME is that of news.sh.
 subscribe() {
-  case " $SJ_SUBSCRIPTIONS " in
-    *" $1 "*) ;;
+  case $SJ_SUBSCRIPTIONS in
+    *" $1 "*) load_job "$1" ;;
     *)
-      SJ_SUBSCRIPTIONS="$SJ_SUBSCRIPTIONS $1"
+      SJ_SUBSCRIPTIONS="$SJ_SUBSCRIPTIONS$1 "
       watch_base "${2%/jobs/*}"
-      eval "dir_$1=\$2 base_$1=$watched_base log_$1=yes progress_$1=yes pid_$1= seen_log_$1= seen_progress_$1="
+      eval "dir_$1=\$2"
+      number=$1 watched=$2
+      load_fields "$watched_base" 0 - - - all yes yes - - - - - - -
+      name_news "$1" "$3"
       ;;
   esac
-  eval "block_$1=\$3 known_$1=\$4 subscribed_$1=yes"
-  [ "$5" != yes ] || eval "log_$1=yes"
+  block=$4 known=${5:--} subscribed=yes
+  [ "$6" != yes ] || new_log=yes
+  attend
+}
+
+# attend: has the next polls look at job $number, the first of them whatever seems unchanged.
+attend() {
+  attended=yes
+  learn_unsteady
+  [ "$series" != all ] || { series=new && SJ_RECENT="$SJ_RECENT$number:$SJ_BRIEFLY "; }
+  save_job
 }
 
 # unsubscribe NUMBER...: drops subscriptions.
 unsubscribe() {
   for dropped; do
-    kept=
-    for number in $SJ_SUBSCRIPTIONS; do
-      [ "$number" = "$dropped" ] || kept="$kept $number"
+    case $SJ_SUBSCRIPTIONS in *" $dropped "*) ;; *) continue ;; esac
+    SJ_SUBSCRIPTIONS="${SJ_SUBSCRIPTIONS%%" $dropped "*} ${SJ_SUBSCRIPTIONS#*" $dropped "}"
+    case $SJ_RECENT in
+      *" $dropped:"*)
+        after=${SJ_RECENT#*" $dropped:"}
+        SJ_RECENT="${SJ_RECENT%%" $dropped:"*} ${after#* }"
+        ;;
+    esac
+    load_job "$dropped"
+    for kind in log progress; do
+      name_seen "$kind"
+      eval "[ \"\$seen_$kind\" = - ]" || rm -f "$seen"
     done
-    SJ_SUBSCRIPTIONS=$kept
-    eval "set -- \"\${seen_log_$dropped-}\" \"\${seen_progress_$dropped-}\""
-    [ -z "$1$2" ] || rm -f "$1" "$2"
-    for variable in dir base block known subscribed log progress seen_log seen_progress pid start command version was why \
-      reason measured; do
-      unset "${variable}_$dropped"
-    done
+    forget_news "$dropped"
+    unset "dir_$dropped" "fields_$dropped" "version_$dropped" "why_$dropped" "reason_$dropped"
+    unset -f "is_steady_$dropped"
   done
 }
 
@@ -50,113 +75,145 @@ watch_base() {
   SJ_WATCHED_BASES=$((SJ_WATCHED_BASES + 1))
   eval "watched_base_$watched_base=\$1"
   sweep "$1"
+  # first, for other sessions that sweep
+  stamped=$watched_base stamp_base=$1
+  privately write_stamp recent
+  privately open_news "$watched_base"
 }
 
-# poll_subscriptions: responds with the parts of write_status for each changed job.
+# poll_subscriptions SERIES: looks at the recent jobs, or at "all"; responds with the parts of write_status for each
+# changed one.
 poll_subscriptions() {
-  privately stamp_bases
-  SJ_TURN=$(((SJ_TURN + 1) % 8))
-  reads=$SJ_READS
-  unchanged='' notified=''
-  for number in $SJ_SUBSCRIPTIONS; do
-    eval "watched=\$dir_$number base=\$base_$number subscribed=\$subscribed_$number"
-    eval "since=\$since_$base seen_log=\$seen_log_$number seen_progress=\$seen_progress_$number"
-    # A file that was written since the last poll is not older than that poll's stamp. On a network file system it may
-    # appear later or have another clock; then its time differs from the one at the last notification.
-    # shellcheck disable=SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
-    if ! [ "$since" -nt "$watched/$SJ_LOG" ] || { [ -n "$seen_log" ] && [ "$watched/$SJ_LOG" -nt "$seen_log" ]; }; then
-      eval "log_$number=yes"
-    fi
-    # shellcheck disable=SC3013
-    if ! [ "$since" -nt "$watched/$SJ_PROGRESS" ] ||
-      { [ -n "$seen_progress" ] && [ "$watched/$SJ_PROGRESS" -nt "$seen_progress" ]; }; then
-      eval "progress_$number=yes"
-    fi
-    if [ "$subscribed" = yes ] && notify_change "$watched"; then
-      notified="$notified $number"
-    else
-      unchanged="$unchanged $number"
-    fi
+  hear_news
+  privately stamp_bases "$1"
+  use_stamps recent
+  reads=$SJ_READS notified='' polled=$SJ_RECENT measurable=$SJ_RECENT SJ_RECENT=' '
+  for entry in $polled; do
+    load_job "${entry%:*}"
+    attention=${entry#*:}
+    poll_job
   done
-  # those just notified come last in the next poll
-  SJ_SUBSCRIPTIONS=$unchanged$notified
+  if [ "$1" = all ]; then
+    measurable=''
+    use_stamps all
+    for entry in $SJ_SUBSCRIPTIONS; do
+      # this line is all that a silent job costs
+      "is_steady_$entry" && continue
+      load_job "$entry"
+      attention=0
+      [ "$series" != all ] || poll_job
+    done
+  fi
+  SJ_RECENT="$SJ_RECENT$notified"
 }
 
-# remember KIND FILE: keeps the file's time at a notification; nothing if it cannot be kept to the last digit.
-remember() {
-  eval "seen=\$watched_base_$base/lib/.look.\$SJ_SELF.$1$number seen_$1_$number="
-  # shellcheck disable=SC3013
-  privately touch -r "$2" "$seen" 2>/dev/null && ! [ "$2" -nt "$seen" ] && eval "seen_$1_$number=\$seen"
-}
-
-# stamp_bases: sets $since_N to the stamp that the last poll wrote to base directory N, and writes another one. Without
-# a stamp each file counts as changed.
+# stamp_bases SERIES: sets $since_recent_N to the stamp that the last poll wrote to base directory N, for a poll of all also
+# $since_all_N to that of the last such poll, and writes others. Without a stamp each file counts as changed.
 stamp_bases() {
-  SJ_STAMP=$((1 - SJ_STAMP))
   stamped=0
   while [ "$stamped" -lt "$SJ_WATCHED_BASES" ]; do
-    eval "stamp=\$watched_base_$stamped/lib/.look.$SJ_SELF since=\${next_since_$stamped-}"
-    eval "since_$stamped=\$since"
-    eval "is_private \"\$watched_base_$stamped\"" && { emit x >"$stamp.$SJ_STAMP"; } 2>/dev/null || stamp=/nowhere
-    eval "next_since_$stamped=\$stamp.$SJ_STAMP"
+    eval "stamp_base=\$watched_base_$stamped"
+    is_private "$stamp_base" || stamp_base=/nowhere
+    write_stamp recent
+    [ "$1" != all ] || write_stamp all
     stamped=$((stamped + 1))
   done
 }
 
-# notify_change DIR: responds with the status of job $number if it has changed; fails otherwise.
-notify_change() {
-  eval "known=\$known_$number new_log=\$log_$number new_progress=\$progress_$number"
-  watched_state "$1"
-  [ "$new_log" = yes ] && [ -s "$1/$SJ_LOG" ] && [ "$reads" -gt 0 ] || [ "$job_state" = ended ] || new_log=
-  [ "$new_progress" = yes ] && [ -s "$1/$SJ_PROGRESS" ] || new_progress=
-  eval "reason=\${reason_$number-}"
-  [ "$job_state" = "$known" ] && [ "$job_reason" = "$reason" ] && [ -z "$new_log$new_progress" ] && return 1
-  eval "reason_$number=\$job_reason"
-  eval "subscribed_$number= block=\$block_$number"
-  # the first write to an empty file is a change whatever its time
-  [ ! -s "$1/$SJ_PROGRESS" ] || eval "progress_$number="
-  if [ -n "$new_log" ] || [ "$job_state" != "$known" ]; then
-    [ ! -s "$1/$SJ_LOG" ] || eval "log_$number="
-    reads=$((reads - 1))
+# write_stamp SERIES: for base directory number $stamped, which is $stamp_base. Two files in turn, for each series.
+write_stamp() {
+  eval "last_stamp=\${next_$1_$stamped-}"
+  eval "since_$1_$stamped=\$last_stamp"
+  case $last_stamp in *1) stamp=0 ;; *) stamp=1 ;; esac
+  stamp=$stamp_base/lib/.look.$SJ_SELF.$1$stamp
+  { emit x >"$stamp"; } 2>/dev/null || stamp=/nowhere
+  eval "next_$1_$stamped=\$stamp"
+}
+
+# use_stamps SERIES: sets $since_N to the stamp of base directory N, for `is_steady_NUMBER`.
+use_stamps() {
+  stamped=0
+  while [ "$stamped" -lt "$SJ_WATCHED_BASES" ]; do
+    eval "since_$stamped=\$since_$1_$stamped"
+    stamped=$((stamped + 1))
+  done
+}
+
+# poll_job: looks at the loaded job, and decides whether the next poll does, too. Those just notified come last then.
+poll_job() {
+  again='' used_series=$series
+  if "is_steady_$number"; then
+    :
+  elif look_at_job "$watched"; then
+    used_series='' attended=- attention=$SJ_BRIEFLY
+    learn_unsteady
+    # who writes to the log does so again
+    [ "$shown_block" = - ] || [ ! -s "$watched/$SJ_LOG" ] || attention=$SJ_ATTENTION
+    # an ended job has no other notification
+    [ "$job_state" != ended ] || attention=1
   else
-    block=-
+    case $attended$again in -) ;; *) attention=$SJ_BRIEFLY ;; esac
+    used_series='' attended=-
+    learn_unsteady
+    if [ "$subscribed" = yes ] && [ "$job_state" = running ] && is_supervised "$watched"; then learn_steady; fi
+  fi
+  if [ "$attention" -gt 1 ]; then
+    series=recent
+    if [ "$subscribed" = yes ]; then
+      SJ_RECENT="$SJ_RECENT$number:$((attention - 1)) "
+    else
+      notified="$notified$number:$((attention - 1)) "
+    fi
+  else
+    series=all
+  fi
+  [ "$series" = "$used_series" ] || save_job
+}
+
+# set_since: sets $since to the stamp of the last poll that has looked at the job.
+set_since() {
+  case $series in
+    recent) eval "since=\$since_recent_$base" ;;
+    *) eval "since=\$since_all_$base" ;;
+  esac
+}
+
+# look_at_job DIR: responds with the status of the job if it has changed and is subscribed; fails otherwise.
+look_at_job() {
+  set_since
+  # shellcheck disable=SC3013
+  if ! [ -s "$1/$SJ_LOG" ] || ! [ "$since" -nt "$1/$SJ_LOG" ] || is_later log "$1/$SJ_LOG"; then new_log=yes; fi
+  # shellcheck disable=SC3013
+  if ! [ -s "$1/$SJ_PROGRESS" ] || ! [ "$since" -nt "$1/$SJ_PROGRESS" ] || is_later progress "$1/$SJ_PROGRESS"; then new_progress=yes; fi
+  [ "$subscribed" = yes ] && notify_change "$1"
+}
+
+# notify_change DIR: responds with the status of the job if it has changed; fails otherwise. The first write to an empty file
+# is a change whatever its time.
+notify_change() {
+  watched_state "$1"
+  [ "$job_state" != claimed ] || again=yes
+  log_changed='' progress_changed=''
+  [ "$new_log" != yes ] || [ ! -s "$1/$SJ_LOG" ] || log_changed=yes
+  [ "$new_progress" != yes ] || [ ! -s "$1/$SJ_PROGRESS" ] || progress_changed=yes
+  if [ "$job_state" != ended ] && [ "$reads" -le 0 ] && [ -n "$log_changed" ]; then log_changed='' again=yes; fi
+  eval "reason=\${reason_$number-}"
+  if [ "$job_state" = ended ] && [ "$reads" -le $((SJ_READS - SJ_LAST_READS)) ] && [ -s "$1/$SJ_LOG" ]; then
+    again=yes
+    return 1
+  fi
+  [ "$job_state" != "$known" ] || [ "$job_reason" != "$reason" ] || [ -n "$log_changed$progress_changed" ] || return
+  [ "$job_reason" = "$reason" ] || eval "reason_$number=\$job_reason"
+  subscribed=- shown_block=-
+  [ ! -s "$1/$SJ_PROGRESS" ] || new_progress=-
+  if [ -n "$log_changed" ] || [ "$job_state" != "$known" ]; then
+    [ ! -s "$1/$SJ_LOG" ] || new_log=-
+    reads=$((reads - 1)) shown_block=$block
   fi
   if [ "$job_state" != ended ]; then
-    [ "$block" = - ] || [ ! -s "$1/$SJ_LOG" ] || remember log "$1/$SJ_LOG"
-    [ -z "$new_progress" ] || remember progress "$1/$SJ_PROGRESS"
+    [ "$shown_block" = - ] || [ ! -s "$1/$SJ_LOG" ] || remember log "$1/$SJ_LOG"
+    [ -z "$progress_changed" ] || remember progress "$1/$SJ_PROGRESS"
   fi
   job_index=$number
-  write_status "$1" "$block"
-}
-
-# watched_state DIR: as job_state, but for a running job, or one that waits for its scheduler, it checks only whether that
-# has changed. Whether a process id was reused, or is a zombie, or the command has ended, takes a read: it
-# is checked in one of eight polls.
-watched_state() {
-  eval "pid=\$pid_$number start_known=\${start_$number-} command=\${command_$number-}"
-  if [ -n "$pid" ] && [ ! -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_IDENTITY" ] && [ -e "/proc/$pid/stat" ] &&
-    { [ "$SJ_TURN" -gt 0 ] || supervision_lasts; }; then
-    eval "job_state=\$was_$number job_reason=\$why_$number job_began=\$start_known"
-    return
-  fi
-  scheduled_version "$1"
-  eval "version_known=\${version_$number-}"
-  if [ -n "$version" ] && [ "$version" = "$version_known" ]; then
-    eval "job_state=\$was_$number job_reason=\$why_$number job_began="
-    return
-  fi
-  eval "measured=\${measured_$number- }"
-  is_measured "$1" || measure_subscribed
-  job_state "$1"
-  eval "was_$number=\$job_state why_$number=\$job_reason"
-  [ -z "$version" ] || eval "version_$number=\${cacheable:+\$version}"
-  # unknown: the supervisor cannot write its record
-  case $job_state in running | unknown) ;; *) return ;; esac
-  [ ! -e /proc/self/stat ] || [ -z "$job_began" ] ||
-    eval "pid_$number=\$job_pid start_$number=\$job_start command_$number=\${job_command%% *}"
-}
-
-# supervision_lasts: whether the same supervisor and its command run.
-supervision_lasts() {
-  [ -n "$command" ] && process_start "$command" && process_start "$pid" && [ "$start" = "$start_known" ]
+  write_status "$1" "$shown_block"
 }

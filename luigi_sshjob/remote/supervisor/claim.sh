@@ -5,7 +5,7 @@
 # dies right after its claim is known, see unidentified_state. So is the space for the exit record reserved, as nothing
 # may run whose end could not be recorded.
 claim_run() {
-  host_identity
+  case $machine/$boot in /* | */) host_identity ;; esac
   [ -n "$hardware" ] || hardware_identity
   [ -n "$boot_time" ] || boot_time
   [ -n "$oom_kills" ] || oom_kills

@@ -138,6 +138,14 @@ write_file() {
   emit "$2$newline" 1<>"$scratch/$1.$$" && mv -f "$scratch/$1.$$" "$scratch/$1"
 }
 
+# tell_watchers: of the end, see server/news.sh.
+tell_watchers() {
+  for watcher in "${dir%/*/*/*}/lib"/.look.*.news; do
+    # a session that has just ended removes its file
+    [ ! -f "$watcher" ] || { emit "${tag}_$attempt" >>"$watcher"; } 2>/dev/null
+  done
+}
+
 # publish_copies: for file systems without hard links between directories (AFS, CIFS, exFAT).
 publish_copies() {
   for published in "$SJ_LOG" "$scratch/$SJ_RECORD"; do
@@ -154,11 +162,12 @@ publish_record() {
   fi
   [ "$requeue" != yes ] || true >"$SJ_ENVIRONMENT"
   if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
-    ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || publish_copies || return 1
+    LC_ALL=C ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || publish_copies || return 1
   fi
   for published in "$SJ_EXIT_CODE" "$SJ_RECORD"; do
     [ ! -d "$published" ] || mv "$published" "$published.replaced.$$" || return 1
   done
-  mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./ || return
+  # no locale to be loaded
+  LC_ALL=C mv -f "$scratch/$SJ_EXIT_CODE" "$scratch/$SJ_RECORD" ./ || return
   true >"$scratch/$SJ_RECORD.$$"
 }

@@ -3,27 +3,22 @@
 # the first to create the file `started` runs the command, the others exit at once. It starts few processes besides the
 # command, because hosts run many jobs.
 #
-# In the environment, all optional: SSHJOB_BOOT_TIME (see boot_time), SSHJOB_HARDWARE (see hardware_identity) and
-# SSHJOB_OOM_KILLS (see oom_kills), to save their cost; SSHJOB_SCHEDULER_ID, the id of the scheduler's job,
-# SSHJOB_RESTARTS, how often the scheduler requeued it, and SSHJOB_SIGNALS, "all" if its signals reach all processes.
-# shellcheck disable=SC2154,SC2034  # the spec and the sourced functions set variables, and use them
+# It is installed as one file with the functions that it uses, see scripts.py.
+#
+# In the environment, all optional: SSHJOB_MACHINE and SSHJOB_BOOT (see host_identity), SSHJOB_BOOT_TIME (see boot_time),
+# SSHJOB_HARDWARE (see hardware_identity) and SSHJOB_OOM_KILLS (see oom_kills), to save their cost; SSHJOB_SCHEDULER_ID, the
+# id of the scheduler's job, SSHJOB_RESTARTS, how often the scheduler requeued it, and SSHJOB_SIGNALS, "all" if its signals
+# reach all processes.
+# shellcheck disable=SC2154,SC2034  # the spec and the other functions set variables, and use them
 umask 077
 dir=$1 user_umask=$2
-boot_time=${SSHJOB_BOOT_TIME-} hardware=${SSHJOB_HARDWARE-} oom_kills=${SSHJOB_OOM_KILLS-}
+machine=${SSHJOB_MACHINE-} boot=${SSHJOB_BOOT-} boot_time=${SSHJOB_BOOT_TIME-} hardware=${SSHJOB_HARDWARE-} oom_kills=${SSHJOB_OOM_KILLS-}
 scheduler_id=${SSHJOB_SCHEDULER_ID-} restarts=${SSHJOB_RESTARTS:-0} signals=${SSHJOB_SIGNALS:-one}
 # of an rc file; see find_supervisor
 exec 5>&-
 # not for the command
-unset SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS SSHJOB_SIGNALS
+unset SSHJOB_MACHINE SSHJOB_BOOT SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KILLS SSHJOB_SCHEDULER_ID SSHJOB_RESTARTS SSHJOB_SIGNALS
 lib=${0%/*}
-for script in start layout util identity hardware processes paths retry claim deadline outputs exit_status exit_record; do
-  [ -r "$lib/$script.sh" ] || {
-    echo "luigi_sshjob: a script is missing on $(uname -n): $lib/$script.sh" >&2
-    exit 1
-  }
-  # shellcheck source=/dev/null
-  . "$lib/$script.sh"
-done
 
 # Set before the process id is published: the supervisor is controlled by signals.
 verdict=
@@ -60,7 +55,7 @@ run_command() {
   reset_signals
   if [ -r /proc/self/stat ]; then
     # before it is the command, so that no command runs that is not known
-    read -r self _ </proc/self/stat && describe_command "$self" && publish_command || exit 126
+    describe_command self && publish_command || exit 126
   fi
   SSHJOB_ID=$key/$attempt SSHJOB_DIR=$dir SSHJOB_LOG=$dir/$SJ_LOG SSHJOB_PROGRESS=$dir/$SJ_PROGRESS
   export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS
@@ -198,5 +193,6 @@ retry_fork restore_directory && retry_fork restore_log
 retry_fork decide_outcome
 count_cpu 2>/dev/null
 record_outcome || exit 1
+tell_watchers
 # for the scheduler's own records, and for jobs that depend on this one (sbatch --dependency=afterok:…)
 [ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$(scheduler_code)"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import InvalidResponse, LocalResourceError
+from luigi_sshjob.ssh.leader.service_time import ServiceTime
 from luigi_sshjob.ssh.local.starting import start_thread
 from luigi_sshjob.ssh.shell.bounds import LONGEST_RESPONSE, invalid
 from luigi_sshjob.ssh.shell.remote_shell import RemoteShell, Response, deadline_in
@@ -30,6 +31,7 @@ class Request:
     text: str
     on_response: Callable[[Response], None] = lambda _: None
     on_error: Callable[[Exception], None] = lambda _: None
+    sent_at: float = 0.0
 
 
 class Pipeline:
@@ -60,6 +62,8 @@ class Pipeline:
         self._last_progress = self._first_began = 0.0
         self.last_used = 0.0
         """When the host last sent anything (`time.monotonic()`)."""
+        self.service_time = ServiceTime()
+        """Of the last response."""
 
     @property
     def unused(self) -> float:
@@ -90,6 +94,7 @@ class Pipeline:
             return
         if not self._sent:
             self._last_progress = self._first_began = time.monotonic()
+        request.sent_at = time.monotonic()
         self._sent.append(request)
         idle = not self._outgoing
         self._outgoing += self._shell.protocol.request(request.text)
@@ -194,7 +199,9 @@ class Pipeline:
                 self._first_began = time.monotonic()
                 if not self._sent:
                     raise invalid(self._shell.session.host, "no request", "a response without a request")
-                self._sent.popleft().on_response(response)
+                request = self._sent.popleft()
+                self.service_time.record(request.sent_at)
+                request.on_response(response)
         except InvalidResponse as error:
             # the others can be repeated
             if self._sent:

@@ -15,6 +15,7 @@ from typing import Any
 from luigi_sshjob.ssh.leader.event_loop import EventLoop, Timer
 from luigi_sshjob.ssh.leader.listener import Listener, Peer
 from luigi_sshjob.ssh.leader.pipeline import LeaderClosing, Pipeline, Request
+from luigi_sshjob.ssh.leader.submissions import VERB, Submissions
 from luigi_sshjob.ssh.leader.subscription_table import SubscriptionTable
 from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.starting import start_thread
@@ -42,6 +43,7 @@ class Leader:
         # a session of its own for questions about paths: one on a dead mount delays no news of jobs
         self._paths = Pipeline(transport, self._loop.selector, self._loop.wake, lambda _: None)
         self._one_session = False
+        self._submissions = Submissions(self._pipeline, host)
         self._subscriptions = SubscriptionTable(self._pipeline, self._listener)
         self._heartbeat = Timer(HEARTBEAT)
         self._lease_check = Timer(_LEASE_CHECK)
@@ -142,6 +144,7 @@ class Leader:
 
     def _reject_unsent(self) -> None:
         self._listener.stop_accepting()
+        self._submissions.reject_unsent()
         for pipeline in self._pipelines:
             pipeline.reject_unsent()
         self._subscriptions.reset("rejected", None)
@@ -164,7 +167,11 @@ class Leader:
         def on_error(error: Exception) -> None:
             self._listener.send(peer, "rejected" if isinstance(error, LeaderClosing) else "error", number, error)
 
-        self._pipeline_for(text).send(Request(text, on_response, on_error))
+        request = Request(text, on_response, on_error)
+        if text.startswith(VERB):
+            self._submissions.send(request)
+        else:
+            self._pipeline_for(text).send(request)
 
     def _pipeline_for(self, text: str) -> Pipeline:
         if not is_limited(text) or self._one_session:

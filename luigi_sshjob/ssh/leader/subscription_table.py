@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from luigi_sshjob.ssh.leader.listener import Listener, Peer
 from luigi_sshjob.ssh.leader.pipeline import Pipeline, Request
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
-_FIRST_PAUSE = 0.1  # seconds between two looks while there are changes
+_FIRST_PAUSE = 0.02  # seconds between two looks while there are changes
 _SLOWDOWN = 1.15  # factor by which each look without changes makes the pause longer
-_RENEWAL = 0.001  # seconds in which a client renews one of many subscriptions
+_IDLE = 9  # the least pause, as a multiple of the time that the host needs for the look,
+_LONGEST_IDLE, _LONGEST_IDLE_OF_ALL = 2.0, 10.0  # and its limits in seconds
+_REMEMBERED = 3  # looks of each kind, of which the fastest counts: one may be slow by chance
+_ALL = 0.005  # seconds for each job between two looks at all jobs
 
 
 @dataclasses.dataclass(eq=False)
@@ -37,9 +41,10 @@ class SubscriptionTable:
         self._by_id: dict[int, Subscription] = {}
         self._by_topic: dict[tuple[Peer, str], Subscription] = {}
         self._count = 0
-        self._looking = False
+        self._looking = self._all = False
+        self._busy: dict[bool, deque[float]] = {kind: deque(maxlen=_REMEMBERED) for kind in (False, True)}
         self._pause = _FIRST_PAUSE
-        self._next_look = time.monotonic()
+        self._next_look = self._next_of_all = 0.0
 
     @property
     def active(self) -> bool:
@@ -51,10 +56,14 @@ class SubscriptionTable:
         return self._next_look if self._pipeline.is_open and not self._looking and self.active else math.inf
 
     def look_if_due(self) -> None:
-        """Looks at all subscribed jobs with one request."""
+        """Looks at the subscribed jobs with one request: at those that may change soon, and now and then at all.
+
+        See remote/server/watch.sh. The second kind costs more with more jobs, so it comes less often then.
+        """
         if time.monotonic() >= self.next_look():
             self._looking = True
-            self._pipeline.send(Request("poll_subscriptions", self._on_look))
+            self._all = time.monotonic() >= self._next_of_all
+            self._pipeline.send(Request(f"poll_subscriptions {'all' if self._all else 'recent'}", self._on_look))
 
     def subscribe(self, peer: Peer, number: int, topic: str, words: str, interval: float, urgent: bool) -> None:
         """Creates or renews a subscription."""
@@ -65,10 +74,8 @@ class SubscriptionTable:
             self._by_id[subscription.identity] = subscription
         subscription.number = number
         self._pipeline.send(Request(f"subscribe {subscription.identity} {words}"))
-        # After a notification the client renews its subscriptions one by one. A look for each of them would cost much
-        # more than one look for all, so the next one leaves time for that, in proportion to their number.
-        renewed = self._pipeline.last_used + _FIRST_PAUSE / 2 + len(self._by_id) * _RENEWAL
-        self._next_look = min(self._next_look, 0.0 if urgent else renewed)
+        # after a notification the client renews its subscriptions one by one: not a look for each of them
+        self._next_look = min(self._next_look, 0.0 if urgent else time.monotonic() + _FIRST_PAUSE)
 
     def unsubscribe(self, peer: Peer, topics: Iterable[str]) -> None:
         """Removes subscriptions of a client."""
@@ -100,7 +107,13 @@ class SubscriptionTable:
             changes.setdefault(part.index, []).append(part)
         intervals = [subscription.interval for subscription in self._by_id.values() if subscription.number is not None]
         self._pause = min([_FIRST_PAUSE if changes else self._pause * _SLOWDOWN, *intervals])
-        self._next_look = time.monotonic() + self._pause
+        looks = self._busy[self._all]
+        looks.append(self._pipeline.service_time.seconds)
+        now, busy = time.monotonic(), min(looks)
+        # what a look has found is work that has to be done in any case
+        self._next_look = now + max(self._pause, busy if changes else min(_IDLE * busy, _LONGEST_IDLE))
+        if self._all:
+            self._next_of_all = now + max(_ALL * len(self._by_id), min(_IDLE * busy, _LONGEST_IDLE_OF_ALL))
         for identity, parts in changes.items():
             if identity in self._by_id:
                 self._notify(self._by_id[identity], "response", Response(0, b"", tuple(parts)))

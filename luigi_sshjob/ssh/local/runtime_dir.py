@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import os
 import stat
@@ -94,6 +95,7 @@ def socket_path(directory: Path, name: str) -> str:
     return path
 
 
+@functools.cache
 def local_username() -> str:
     """The name of the account that runs this process, or its number if it has no name."""
     try:

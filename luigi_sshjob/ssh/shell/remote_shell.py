@@ -62,6 +62,29 @@ def is_limited(text: str) -> bool:
     return text.startswith(f"{_LIMITED} ")
 
 
+def split_response(response: Response) -> list[Response]:
+    """Return the responses of the verbs that were served in one request: each between its marks.
+
+    The marks are the parts "request N" and "status N STATUS".
+    """
+    responses: list[Response] = []
+    begun: list[ResponsePart] | None = None
+    for part in response.parts:
+        if part.kind == "request" and begun is None and part.index == len(responses):
+            begun = [part]
+        elif part.kind == "status" and begun and part.index == len(responses):
+            responses.append(_response(int(part.value), begun[0].content, begun[1:]))
+            begun = None
+        elif begun:
+            begun.append(part)
+    return responses
+
+
+def _response(status: int, output: bytes, parts: Sequence[ResponsePart]) -> Response:
+    # a verb that succeeds may have recovered from a step that refused
+    return Response(status, output, tuple(part for part in parts if status != 0 or part.kind != "refused"))
+
+
 class ShellProtocol:
     """Requests and responses as bytes, without I/O.
 
@@ -113,8 +136,7 @@ class ShellProtocol:
             ResponsePart(kind.decode(), int(index), quoting.decode(value), content)
             for kind, index, value, content in zip(marks[::4], marks[1::4], marks[2::4], marks[3::4], strict=True)
         ]
-        # a verb that succeeds may have recovered from a step that refused
-        return Response(status, output, tuple(part for part in parts if status != 0 or part.kind != "refused"))
+        return _response(status, output, parts)
 
 
 class RemoteShell:

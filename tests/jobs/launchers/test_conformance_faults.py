@@ -158,7 +158,9 @@ def test_a_base_directory_that_no_node_has_is_named_as_the_cause(scheduled):
             assert scheduled.state(job).hopeless
             assert scheduled.monitor.cancel(job, 0).state == "cancelled"
     finally:
-        scheduled.host.run("rm", "-rf", folder)
+        # the session that watches may still write a file
+        removal = f"rm -rf {folder} 2>/dev/null; [ -e {folder} ] || echo gone"
+        processes.wait_until(lambda: scheduled.host.run("sh", "-c", removal) == "gone\n", "the removal")
 
 
 def test_a_job_that_was_cancelled_by_hand_is_cancelled_or_killed_and_says_so(scheduled):
