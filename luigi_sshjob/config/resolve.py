@@ -35,19 +35,18 @@ class ResolvedConfig:
         # the most specific host last
         self._per_host.sort(key=lambda item: (item[0].username is not None, item[0].port is not None))
         self._command_line = _parse_command_line()
-        self._cache: dict[Destination | None, Settings] = {}
+        self._cache: dict[tuple[str, str | None, int | None] | None, Settings] = {}
 
     def for_host(self, host: Destination | None) -> Settings:
         """Return the settings for a host, or the common ones for None."""
-        if host is not None:
-            host = Destination(host.host, username=host.username, port=host.port)
-        if host not in self._cache:
+        name = (host.host, host.username, host.port) if host else None
+        if name not in self._cache:
             values = dict(self._common)
             for section_host, section_values in self._per_host:
                 if host and _matches(section_host, host):
                     values.update(section_values)
-            self._cache[host] = Settings(**{**values, **self._command_line})
-        return self._cache[host]
+            self._cache[name] = Settings(**{**values, **self._command_line})
+        return self._cache[name]
 
 
 def _matches(section: Destination, host: Destination) -> bool:

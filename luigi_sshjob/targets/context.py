@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import luigi.contrib.ssh
@@ -151,6 +152,20 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         """Closes the shared connection for all processes of this account; running jobs are not affected."""
         self.connection.close_shell()
         self.connection.transport.close()
+
+
+def context_to(host: str, options: Mapping[str, Any]) -> RemoteContext:
+    """A context with these options, which may be shared: tasks ask for theirs a dozen times."""
+    try:
+        return _context_to(host, tuple(options.items()))
+    except TypeError:
+        # an option that cannot be hashed
+        return RemoteContext(host, **options)
+
+
+@lru_cache(maxsize=1000)
+def _context_to(host: str, options: tuple[tuple[str, Any], ...]) -> RemoteContext:
+    return RemoteContext(host, **dict(options))
 
 
 def _checked(cmd: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobPaths, job_key
-from luigi_sshjob.targets.context import RemoteContext
+from luigi_sshjob.targets.context import RemoteContext, context_to
 from luigi_sshjob.tasks.attributes import TaskAttributes
 
 
@@ -77,7 +77,7 @@ def remote_context(task: TaskAttributes) -> RemoteContext:
         if task.transport:
             options["transport"] = task.transport
         with error_context(job=task.task_id):
-            return RemoteContext(host, **options)
+            return context_to(host, options)
     except (TypeError, ValueError) as error:
         if isinstance(error, SSHJobError):
             raise

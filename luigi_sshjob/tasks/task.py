@@ -18,10 +18,11 @@ from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
-from luigi_sshjob.tasks import messages, options, outputs, resources, signals, tracking
+from luigi_sshjob.tasks import completion, messages, options, outputs, resources, signals, tracking
 from luigi_sshjob.tasks.attributes import TaskAttributes, overridable
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
+from luigi_sshjob.tasks.parameters import known_parameters
 from luigi_sshjob.tasks.run import JobRun, SubmittedJob, cancel_attempt
 
 
@@ -39,6 +40,19 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     _submitted = cast("SubmittedJob | None", None)
     """The last run of the task in this process; without an annotation, see attributes.py."""
+
+    _text = cast("str | None", None)
+
+    def __repr__(self) -> str:
+        """As in Luigi, which builds the same text again for each of a dozen uses."""
+        if self._text is None:
+            self._text = str(super().__repr__())
+        return self._text
+
+    @classmethod
+    def get_params(cls) -> Any:
+        """As in Luigi, which looks at all attributes of the class each time."""
+        return known_parameters(cls, super().get_params)
 
     @overridable
     def accepts_messages(self) -> bool:
@@ -61,6 +75,10 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             "exit_record": self.remote_target(paths.published_record),
             "log": self.remote_target(paths.published_log),
         }
+
+    def complete(self) -> bool:
+        """Whether all outputs exist, as in Luigi; the host is asked once for the default ones."""
+        return completion.is_complete(self) if has_default_output(self) else bool(super().complete())
 
     @property
     def remote_context(self) -> RemoteContext:
@@ -135,7 +153,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         return run
 
     def process_resources(self) -> dict[str, Any]:
-        """Luigi's `resources`, and those that limit the jobs of the host, see :doc:`limits`."""
+        """Luigi's `resources`, and those that limit the jobs of the host, see ``max_jobs`` in :doc:`configuration`."""
         try:
             return {**resources.host_resources(self.remote_context.destination), **self.resources}
         except Exception:  # noqa: BLE001 - users' code; here an error would end Luigi's worker, but the run reports it
@@ -162,6 +180,12 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             launch=declared.launch_spec(command),
         )
+
+
+def has_default_output(task: RemoteJobTask) -> bool:
+    """Whether its class overrides neither `output` nor what that uses."""
+    names = ("output", "remote_target", "remote_context")
+    return all(getattr(type(task), name) is getattr(RemoteJobTask, name) for name in names)
 
 
 def _exit_policy(run: JobRun) -> AbstractContextManager[Callable[[], None]]:

@@ -14,7 +14,9 @@ import luigi.interface
 import luigi.retcodes
 
 from luigi_sshjob import config
-from luigi_sshjob.worker.worker import RemoteJobWorker
+from luigi_sshjob.tasks import completion
+from luigi_sshjob.worker.local_scheduler import LocalScheduler
+from luigi_sshjob.worker.worker import RemoteJobWorker, expect
 
 _LuigiFactory = luigi.interface._WorkerSchedulerFactory  # noqa: SLF001 - Luigi's default
 
@@ -27,6 +29,10 @@ def build(tasks: Sequence[luigi.Task], *, workers: int = 1, remote_jobs: int | N
     """
     schedulers = options.pop("worker_scheduler_factory", None)
     factory = WorkerSchedulerFactory(remote_jobs, schedulers)
+    tasks = list(tasks)
+    # of a build that was interrupted
+    completion.forget()
+    expect(tasks)
     return luigi.build(tasks, worker_scheduler_factory=factory, workers=workers, **options)
 
 
@@ -45,15 +51,15 @@ class WorkerSchedulerFactory:
 
     def __init__(self, remote_jobs: int | None = None, schedulers: Any = None):
         self._remote_jobs = remote_jobs
-        self._schedulers = schedulers or _LuigiFactory()
+        self._schedulers = schedulers
 
     def create_local_scheduler(self) -> Any:
         """Makes a scheduler in this process."""
-        return self._schedulers.create_local_scheduler()
+        return self._schedulers.create_local_scheduler() if self._schedulers else LocalScheduler()
 
     def create_remote_scheduler(self, url: str) -> Any:
         """Makes a client of luigid."""
-        return self._schedulers.create_remote_scheduler(url)
+        return (self._schedulers or _LuigiFactory()).create_remote_scheduler(url)
 
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> RemoteJobWorker:
         """Makes a worker with slots for `worker_processes` local tasks."""

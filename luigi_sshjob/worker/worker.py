@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import luigi
@@ -16,8 +16,9 @@ from luigi.task_register import load_task
 from luigi_sshjob.errors import ConfigurationError, LocalResourceError
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.starting import start_thread
+from luigi_sshjob.tasks import completion
 from luigi_sshjob.tasks.signals import Terminated, TerminationSignals
-from luigi_sshjob.tasks.task import RemoteJobTask
+from luigi_sshjob.tasks.task import RemoteJobTask, has_default_output
 from luigi_sshjob.worker import log_locks, shutdown
 from luigi_sshjob.worker.main_thread import MainThreadQueue
 from luigi_sshjob.worker.reaper import Reaper
@@ -51,6 +52,7 @@ class RemoteJobWorker(luigi.worker.Worker):
             )
         self._slots = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
         self._signals = TerminationSignals()
+        self._runs = False
         proxy = SchedulerProxy(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
         super().__init__(proxy, worker_id, worker_processes, assistant=assistant, **options)
         self._set_worker_processes()
@@ -77,6 +79,8 @@ class RemoteJobWorker(luigi.worker.Worker):
 
     def run(self) -> Any:
         """Runs all tasks, and waits for the cancellation of those that timed out."""
+        self._runs = True
+        completion.forget()
         succeeded = super().run()
         while self._after_cancellation:
             self.check_signals()
@@ -152,6 +156,12 @@ class RemoteJobWorker(luigi.worker.Worker):
 
         return lambda: self.main_thread.call_soon(end)
 
+    def _add(self, task: luigi.Task, is_complete: Any) -> Iterator[luigi.Task]:
+        dependencies = list(super()._add(task, is_complete))
+        if not self._runs:
+            expect(dependencies)
+        return iter(dependencies)
+
     def _set_slots(self, kind: str, n: int) -> None:
         self._slots[kind] = max(1, int(n))
         self._set_worker_processes()
@@ -167,8 +177,11 @@ class RemoteJobWorker(luigi.worker.Worker):
         return REMOTE if remote and self._slots[REMOTE] else LOCAL
 
     def _create_task_process(self, task: luigi.Task) -> Any:
-        process = super()._create_task_process(task)
-        return JobTaskProcess(self, process) if self._kind(task) == REMOTE else process
+        if self._kind(task) == LOCAL:
+            return super()._create_task_process(task)
+        with _refusing_messages(task):
+            process = super()._create_task_process(task)
+        return JobTaskProcess(self, process)
 
     def _job_processes(self) -> list[JobTaskProcess]:
         return [process for process in self._running_tasks.values() if isinstance(process, JobTaskProcess)]
@@ -196,3 +209,21 @@ class RemoteJobWorker(luigi.worker.Worker):
                 closing.append(start_thread(connection.close_shell, 0.5))
         for thread in closing:
             thread.join(1)
+
+
+def expect(tasks: Iterable[Any]) -> None:
+    """Announces tasks that are about to be scheduled, so that their hosts are asked for many at once."""
+    completion.expect(task for task in tasks if isinstance(task, RemoteJobTask) and has_default_output(task))
+
+
+@contextlib.contextmanager
+def _refusing_messages(task: luigi.Task) -> Iterator[None]:
+    # otherwise Luigi makes a queue between processes for them, which takes longer than the rest; see JobTaskProcess
+    name, attributes = "accepts_messages", vars(task)
+    own = {name: attributes[name]} if name in attributes else {}
+    attributes[name] = False
+    try:
+        yield
+    finally:
+        del attributes[name]
+        attributes.update(own)

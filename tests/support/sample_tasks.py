@@ -146,6 +146,30 @@ class Sleeper(RemoteJobTask):
         Path(self.notes, str(self.number)).write_text(str(time.time()))
 
 
+class Chatty(Sleeper):
+    """It writes the time to its log, twice a second."""
+
+    def command(self):
+        return f"for n in $(seq {2 * self.seconds}); do date '+said at %s.%N'; sleep 0.5; done"
+
+
+class Nothing(luigi.Task):
+    """As many parameters as `Sleeper`, and no job."""
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    notes = luigi.Parameter()
+    number = luigi.IntParameter()
+    seconds = luigi.IntParameter()
+    done = False
+
+    def complete(self):
+        return self.done
+
+    def run(self):
+        self.done = True
+
+
 class Sleepers(luigi.WrapperTask):
     host = luigi.Parameter()
     folder = luigi.Parameter()

@@ -56,6 +56,38 @@ def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luig
     assert Mixed().prepare_run().spec.environment == {"A": "b"}
 
 
+def test_a_parameter_that_is_added_to_a_class_or_replaced_counts(luigi_cfg):
+    """Luigi allows both at any time."""
+
+    class Base(Declared):
+        first = luigi.IntParameter(default=1)
+
+    class Extended(Base):
+        pass
+
+    assert [name for name, _ in Extended.get_params()] == ["first"]
+    Extended.second = luigi.IntParameter(default=2)
+    assert [name for name, _ in Extended.get_params()] == ["first", "second"]
+    Base.first = another = luigi.IntParameter(default=3)
+    assert Extended.get_params() == [("second", Extended.second), ("first", another)]
+    del Extended.second
+    assert Extended.get_params() == [("first", another)]
+
+
+def test_a_task_follows_its_options(luigi_cfg):
+    """Contexts are kept by their content."""
+    task = Declared()
+    task.ssh_options = {"username": "me"}
+    assert str(task.remote_context.destination) == "me@box"
+    task.ssh_options["port"] = 2222
+    assert str(task.remote_context.destination) == "me@box:2222"
+    task.host = "another"
+    assert str(task.remote_context.destination) == "me@another:2222"
+    for password in (lambda _: "one", lambda _: "two"):
+        task.ssh_options = {"password": password}
+        assert task.remote_context.destination.password is password
+
+
 @pytest.mark.parametrize(
     ("setting", "value"), [("poll_interval", 0), ("max_sessions", "-1"), ("cleanup", "x"), ("time_limit", "soon")]
 )
