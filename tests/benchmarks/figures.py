@@ -53,6 +53,8 @@ class Waiting:
     """Private memory of each Python process in KiB, the worker first."""
     cpu: float
     """CPU time of all local processes in seconds."""
+    host_cpu: float
+    """CPU time of the host in seconds."""
 
 
 def percentile(values: list[float], share: float) -> float:

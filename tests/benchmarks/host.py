@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import luigi.configuration
-import luigi.contrib.ssh
-
-from luigi_sshjob import RemoteFileSystem
 
 from benchmarks.figures import Figures, Waiting
-from benchmarks.local import cpu_time, discarded_stderr, private_memory, timed
+from benchmarks.local import cpu_time, private_memory
 from support import docker_engine, processes
 from support.any_host import remove
 from support.control_master import exit_masters
 from support.hosts import ACCEPTED, DockerHost
 from support.luigi_command import Luigi
-from support.network_proxy import Proxy, through
 
 OWN_PROCESSES = 2  # of a Sleeper: its shell and its sleep
 OURS = ("ours", "held")  # with a process for each job, and without
@@ -33,27 +26,35 @@ OURS = ("ours", "held")  # with a process for each job, and without
 class BenchHost:
     """A host in a container, and the measurements on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
         self.host = DockerHost(self.root / "host", client=docker_engine.connect(), shm_size="4g")
         self.host.start()
         self.runtime_dir = self.root / "r"
         configuration = self.configuration = self.root / "luigi.cfg"
-        configuration.write_text(f"[sshjob]\nssh_config={self.host.ssh_config}\nruntime_dir={self.runtime_dir}\n")
+        self.base = base
+        self.configure(self.base)
         os.environ["LUIGI_CONFIG_PATH"] = str(configuration)
         os.environ["XDG_STATE_HOME"] = str(self.root)
         luigi.configuration.add_config_path(str(configuration))
+        self._last_pid = int(self.host.run("cat", "/proc/sys/kernel/pid_max"))
         # reading the counter starts processes, too
-        first, second = self._started(), self._started()
-        self._counter_processes = second - first
+        self.counter_processes = self.started_since(self.started())
         # the first login of an account starts more processes than the next
         self._bare(0)
-        first = self._started()
+        first = self.started()
         self.bare = self._bare()
-        self.bare_processes = self._started() - first - self._counter_processes - 1
+        self.bare_processes = self.started_since(first) - self.counter_processes - 1
 
-    def _started(self) -> int:
+    def started(self) -> int:
+        """Return the number of processes that the host has started."""
         return int(self.host.run("cat", "/proc/sys/kernel/ns_last_pid"))
+
+    def started_since(self, first: int) -> int:
+        """Return the number of processes that the host has started since `started` returned `first`."""
+        difference = self.started() - first
+        # the numbers begin again after the last one, at 300
+        return difference if difference >= 0 else difference + self._last_pid - 300
 
     def _bare(self, seconds: int = 9) -> float:
         begin = time.monotonic()
@@ -68,7 +69,7 @@ class BenchHost:
         self, jobs: int, folder: str, seconds: int = 9, kind: str = "ours", notes: Path | None = None
     ) -> tuple[Luigi, Path]:
         """Start `luigi` with concurrent jobs, and return it with the directory of its notes."""
-        notes = notes or Path(tempfile.mkdtemp(dir=self.root))
+        notes = notes or self.notes()
         if kind in OURS:
             tasks = ["Sleepers", "--host", self.host.alias, "--seconds", str(seconds)]
         else:
@@ -79,6 +80,29 @@ class BenchHost:
         arguments += ["--workers", str(1 if held else jobs), "--local-scheduler"]
         return Luigi(notes / "log", *tasks, *arguments, remote_jobs=held), notes
 
+    def configure(self, base: str, ssh_config: Path | None = None) -> None:
+        """Have the next runs use that base directory, and perhaps another client configuration."""
+        ssh_config = ssh_config or self.host.ssh_config
+        self.configuration.write_text(
+            f"[sshjob]\nssh_config={ssh_config}\nruntime_dir={self.runtime_dir}\nbase_dir={base}\n"
+        )
+        self._base_in_use = base
+
+    def new_base(self) -> str:
+        """Return a base directory that does not exist."""
+        return f"{self.base}-{time.monotonic_ns()}"
+
+    def notes(self) -> Path:
+        """Make a new local directory."""
+        return Path(tempfile.mkdtemp(dir=self.root))
+
+    def cpu(self) -> float:
+        """Processor time that the host has used, in seconds."""
+        container = self.host.container
+        assert container
+        stats = self.host.client.api.stats(container.id, stream=False, one_shot=True)
+        return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+
     def folder(self) -> str:
         """Make a new directory on the host."""
         return self.host.run("mktemp", "-d").strip()
@@ -88,154 +112,64 @@ class BenchHost:
         self.disconnect()
         log_length = len(self.host.log_text())
         folder = self.folder()
-        started, begin = self._started(), time.monotonic()
+        started, begin = self.started(), time.monotonic()
         run, notes = self.start(jobs, folder, kind=kind)
         run.wait()
         took = time.monotonic() - begin
-        started = self._started() - started - self._counter_processes
+        started = self.started_since(started) - self.counter_processes
         log = self.host.log_text()[log_length:]
         return Figures(
             jobs=jobs,
             logins=len(ACCEPTED.findall(log)),
             drops=len(re.findall(r"MaxStartups|no more sessions|drop connection", log)),
-            failed=self._bad(jobs, folder, notes),
-            sessions=_most_sessions(log),
+            failed=self.bad(jobs, folder, notes),
+            sessions=most_sessions(log),
             processes=started / jobs - OWN_PROCESSES,
-            known=self._delays(folder, notes) if kind in OURS else [],
+            known=self.delays(folder, notes) if kind in OURS else [],
             overhead=took - self.bare,
-            submissions=self._submissions(folder) if kind in OURS else 0.0,
+            submissions=self.submissions(folder) if kind in OURS else 0.0,
         )
 
-    def _bad(self, jobs: int, folder: str, notes: Path) -> int:
+    def bad(self, jobs: int, folder: str, notes: Path) -> int:
         """Number of jobs that did not succeed or ran twice."""
         ledger = self.host.run("cat", f"{folder}/ledger").split()
         known = {int(note.name) for note in notes.iterdir() if note.name.isdigit()}
         return len(set(range(jobs)) ^ known) + len(ledger) - len(set(ledger))
 
-    def _delays(self, folder: str, notes: Path) -> list[float]:
+    def delays(self, folder: str, notes: Path) -> list[float]:
         # time(1) writes this file when the command exits, before the supervisor continues
         script = (
-            f"cd .luigi-sshjob/jobs && grep -l {folder} */1/command | while read -r c; do "
+            f"cd {self._base_in_use}/jobs && grep -l {folder} */1/command | while read -r c; do "
             "sed -n 's/.*echo \\([0-9]*\\) .*/\\1/p' $c; date -r ${c%command}run/usage +%s.%N; done"
         )
         words = self.host.run("sh", "-c", script).split()
         ends = dict(zip(map(int, words[::2]), map(float, words[1::2]), strict=True))
-        return [float((notes / str(number)).read_text()) - end for number, end in ends.items()]
+        # a job that failed has no note, see `bad`
+        return [float(note.read_text()) - end for number, end in ends.items() if (note := notes / str(number)).exists()]
 
-    def _submissions(self, folder: str) -> float:
-        script = f"cd .luigi-sshjob/jobs && grep -l {folder} */1/command | xargs -n 1 date +%s.%N -r"
+    def submissions(self, folder: str) -> float:
+        script = f"cd {self._base_in_use}/jobs && grep -l {folder} */1/command | xargs -n 1 date +%s.%N -r"
         claims = sorted(map(float, self.host.run("sh", "-c", script).split()))
         return (len(claims) - 1) / (claims[-1] - claims[0]) if len(claims) > 1 else 0.0
 
-    def minute_of_waiting(self, jobs: int, kind: str = "ours", seconds: int = 60) -> Waiting:
+    def minute_of_waiting(self, jobs: int, kind: str = "ours", seconds: int = 30) -> Waiting:
         """Wait for silent jobs for some seconds, and return the results scaled to a minute."""
         run, _ = self.start(jobs, self.folder(), seconds=90 + jobs // 10, kind=kind)
         processes.wait_until(
             lambda: run.log.read_text().count(" submitted as ") == jobs, "the submission of all jobs", 90
         )
         time.sleep(5)
-        first, cpu = self._started(), cpu_time(run.pid)
+        first, cpu, host_cpu = self.started(), cpu_time(run.pid), self.cpu()
         time.sleep(seconds)
-        started = (self._started() - first - self._counter_processes) * 60 // seconds
+        host_cpu = (self.cpu() - host_cpu) * 60 / seconds
+        started = (self.started_since(first) - self.counter_processes) * 60 // seconds
         family = processes.family(run.pid)
         cpu = (cpu_time(run.pid) - cpu) * 60 / seconds
         memory = [private_memory(member.pid) for member in family if "luigi" in member.args]
         run.kill_all()
         # the jobs in the container
         self.host.run("pkill", "-x", "sleep", check=False)
-        return Waiting(started, len(family), memory, cpu)
-
-    def exists(self, delay: float) -> tuple[float, float, float, float]:
-        """Seconds per `exists()` of a path: Luigi, an ssh client of the master, this package, `exists_many`."""
-        proxy = Proxy((self.host.hostname, self.host.port), delay)
-        config = self.root / f"through-{proxy.port}"
-        config.write_text(through(proxy, self.host.ssh_config, self.host.port))
-        luigis = luigi.contrib.ssh.RemoteFileSystem(
-            "127.0.0.1",
-            port=str(proxy.port),
-            username=self.host.username,
-            key_file=str(self.host.key_file),
-            no_host_key_check=True,
-        )
-        luigi.configuration.get_config().set("sshjob", "ssh_config", str(config))
-        ours = RemoteFileSystem(self.host.alias)
-        ours.exists("/")
-        paths = [f"/tmp/nothing-{number}" for number in range(1000)]
-        # ssh warns about a new known host each time
-        with discarded_stderr():
-            theirs = timed(lambda: [luigis.exists(path) for path in paths[:10]]) / 10
-        master = ours.remote_context.connection.transport.master
-        client = ["ssh", "-F", config, "-S", master.control_path, self.host.alias, "test -e /tmp"]
-        seconds = (
-            theirs,
-            timed(lambda: [subprocess.run(client, stdin=subprocess.DEVNULL, check=True) for _ in range(20)]) / 20,
-            timed(lambda: [ours.exists(path) for path in paths[:200]]) / 200,
-            timed(lambda: ours.exists_many(paths)) / 1000,
-        )
-        ours.remote_context.close()
-        proxy.close()
-        return seconds
-
-    def with_faults(self, jobs: int, seed: int) -> tuple[int, int, int, int]:
-        """Kill several leaders with SIGKILL, then end the master, while jobs run.
-
-        Returns the numbers of killed leaders, of jobs that did not succeed or ran twice, of logins, and of all jobs.
-        """
-        self.disconnect()
-        chance = random.Random(seed)
-        log_length = len(self.host.log_text())
-        folder = self.folder()
-        leaders = [self._start_leader() for _ in range(3)]
-        run, notes = self.start(jobs, folder)
-        for leader in leaders:
-            # the earlier processes become the leader one after the other, then luigi
-            time.sleep(chance.uniform(1, 3))
-            leader.kill()
-            leader.wait()
-        time.sleep(chance.uniform(0, 2))
-        self.disconnect()
-        run.wait()
-        return (
-            len(leaders),
-            self._bad(jobs, folder, notes),
-            len(ACCEPTED.findall(self.host.log_text()[log_length:])),
-            jobs,
-        )
-
-    def with_workers_killed(self, jobs: int, seed: int) -> tuple[int, int]:
-        """Kill a worker at random times and start it again, until all its jobs are done.
-
-        Returns the numbers of killed workers and of jobs that did not succeed or ran twice.
-        """
-        chance = random.Random(seed)
-        folder = self.folder()
-        run, notes = self.start(jobs, folder, kind="held")
-        kills = 0
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.wait(chance.uniform(1, 6))
-            if run.poll() is not None:
-                # the notes lack the jobs that a killed worker completed
-                ledger = self.host.run("cat", f"{folder}/ledger").split()
-                bad = len(set(map(str, range(jobs))) ^ set(ledger)) + len(ledger) - len(set(ledger))
-                return kills, bad + run.log.read_text().count(" failed    Sleeper")
-            run.kill_all()
-            kills += 1
-            run, _ = self.start(jobs, folder, kind="held", notes=notes)
-
-    def _start_leader(self) -> subprocess.Popen[str]:
-        """Start a process that is the leader, or becomes it after the earlier ones."""
-        script = (
-            "import sys, time\nfrom luigi_sshjob import RemoteFileSystem\nfiles = RemoteFileSystem(sys.argv[1])\n"
-            "files.exists('/')\nprint('ready', flush=True)\nwhile True:\n  files.exists('/')\n  time.sleep(0.1)"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, self.host.alias], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()
-        return process
+        return Waiting(started, len(family), memory, cpu, host_cpu)
 
     def disconnect(self) -> None:
         """End the connection, so that the next run logs in."""
@@ -247,7 +181,7 @@ class BenchHost:
         remove(self.host, self.root)
 
 
-def _most_sessions(log: str) -> int:
+def most_sessions(log: str) -> int:
     now = most = 0
     for word in re.findall("(Starting|Close) session: ", log):
         now += 1 if word == "Starting" else -1

@@ -1,4 +1,4 @@
-"""Compares the transports on the host of the benchmark: `tox -e bench -- --only-transports`."""
+"""Compares the transports on the host of the benchmark: `tox -e bench -- --parts transports`."""
 
 from __future__ import annotations
 
