@@ -65,11 +65,20 @@ def test_a_time_limit_kills_every_process(far_side):
 def test_a_shell_that_is_ended_takes_along_the_child_that_it_has_just_started(far_side):
     """And no child of the shell that has started it."""
     child = "end_with_child; sleep 451 & read -r self _ </proc/self/stat; kill -s TERM $self; wait; echo not ended"
-    script = f"{scripts.server()}\nsleep 452 >/dev/null & {{ {child}\n}} & wait $!; echo $?\n"
+    script = f"{scripts.server()}\nsleep 452 >/dev/null 2>&1 & {{ {child}\n}} & wait $!; echo $?\n"
     assert far_side.host.run(*far_side.argv, "-s", input=f"SJ_TOKEN=token\n{script}") == "0\n"
     assert not far_side.running("sleep 451")
     (other,) = far_side.running("sleep 452")
     far_side.host.run("kill", str(other))
+
+
+@pytest.mark.parametrize(("uptime", "passed"), [("100", "0"), ("101", "0"), ("102", "unknown"), ("93", "7")])
+def test_a_process_that_has_just_started_runs_for_no_seconds(far_side, uptime, passed):
+    """Also if the session has measured its two clocks in two different seconds."""
+    measured = f"read -r up _ </proc/uptime; SJ_UPTIME=$((${{up%%.*}} + {uptime} - 100)) SJ_START=5000"
+    show = 'if seconds_since 500000; then part passed 0 "$passed"; else part passed 0 unknown; fi'
+    response = far_side.call((quoting.Word("eval"), measured), (quoting.Word("eval"), show))
+    assert f"token part passed 0 {passed}\n" in response
 
 
 def test_running_unsupervised_and_lost_jobs_are_distinguished(far_side):

@@ -17,6 +17,8 @@ measure_uptime() {
 seconds_since() {
   [ -n "$1" ] && [ -n "$SJ_UPTIME" ] && read -r uptime _ </proc/uptime || return
   passed=$((${uptime%%.*} - SJ_UPTIME + SJ_START - ${1%??}))
+  # of a process that has just started, if a second began between the two measurements
+  [ "$passed" -ne -1 ] || passed=0
   [ "$passed" -ge 0 ]
 }
 
