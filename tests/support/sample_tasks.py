@@ -128,14 +128,18 @@ class Restlessness(luigi.WrapperTask):
         return [Restless(self.host, self.folder, number, pieces) for number, pieces in self.numbers]
 
 
-class Sleeper(RemoteJobTask):
-    """A silent job whose end is recorded locally. With 0 seconds it waits for a file `go`."""
+class Numbered:
+    """The parameters of one of many tasks."""
 
     host = luigi.Parameter()
     folder = luigi.Parameter()
     notes = luigi.Parameter()
     number = luigi.IntParameter()
     seconds = luigi.IntParameter()
+
+
+class Sleeper(Numbered, RemoteJobTask):
+    """A silent job whose end is recorded locally. With 0 seconds it waits for a file `go`."""
 
     def command(self):
         until_released = f"while [ -d {self.folder} ] && ! [ -e go ]; do sleep 0.2; done"
@@ -153,14 +157,9 @@ class Chatty(Sleeper):
         return f"for n in $(seq {2 * self.seconds}); do date '+said at %s.%N'; sleep 0.5; done"
 
 
-class Nothing(luigi.Task):
+class Nothing(Numbered, luigi.Task):
     """As many parameters as `Sleeper`, and no job."""
 
-    host = luigi.Parameter()
-    folder = luigi.Parameter()
-    notes = luigi.Parameter()
-    number = luigi.IntParameter()
-    seconds = luigi.IntParameter()
     done = False
 
     def complete(self):

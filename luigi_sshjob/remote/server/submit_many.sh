@@ -47,8 +47,8 @@ plan_submission() {
   plan_base=$1
 }
 
-# claim_together: claims those in $planned, see `claim`, and launches them; sets $moved to those that this session has claimed. What fails here
-# is served, and refused, one by one.
+# claim_together: claims those in $planned, see `claim`, and launches them; sets $moved to those that this session has
+# claimed. What fails here is served, and refused, one by one.
 claim_together() {
   base=$plan_base stage=$plan_base/lib/.stage.$SJ_SELF
   sweep "$base"

@@ -181,11 +181,15 @@ set_since() {
 # look_at_job DIR: responds with the status of the job if it has changed and is subscribed; fails otherwise.
 look_at_job() {
   set_since
-  # shellcheck disable=SC3013
-  if ! [ -s "$1/$SJ_LOG" ] || ! [ "$since" -nt "$1/$SJ_LOG" ] || is_later log "$1/$SJ_LOG"; then new_log=yes; fi
-  # shellcheck disable=SC3013
-  if ! [ -s "$1/$SJ_PROGRESS" ] || ! [ "$since" -nt "$1/$SJ_PROGRESS" ] || is_later progress "$1/$SJ_PROGRESS"; then new_progress=yes; fi
+  ! may_be_new log "$1/$SJ_LOG" || new_log=yes
+  ! may_be_new progress "$1/$SJ_PROGRESS" || new_progress=yes
   [ "$subscribed" = yes ] && notify_change "$1"
+}
+
+# may_be_new KIND FILE: whether it was written since the stamp in $since, or what it will contain was not seen.
+may_be_new() {
+  # shellcheck disable=SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
+  ! [ -s "$2" ] || ! [ "$since" -nt "$2" ] || is_later "$1" "$2"
 }
 
 # notify_change DIR: responds with the status of the job if it has changed; fails otherwise. The first write to an empty file

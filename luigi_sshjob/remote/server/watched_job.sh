@@ -43,8 +43,7 @@ watched_state() {
   [ -z "$version" ] || eval "version_$number=\${cacheable:+\$version}"
   # unknown: the supervisor cannot write its record
   case $job_state in running | unknown) ;; *) return ;; esac
-  [ ! -e /proc/self/stat ] || [ -z "$job_began" ] ||
-    keep_processes
+  [ ! -e /proc/self/stat ] || [ -z "$job_began" ] || keep_processes
 }
 
 # keep_processes: of the running job. They are in a file that it may have damaged.
