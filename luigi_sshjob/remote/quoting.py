@@ -26,10 +26,19 @@ class Word(str):
 def quote(value: str) -> Word:
     """Return `value` as one word for a POSIX shell.
 
-    Raises `UnsafeValue` for a NUL byte, which no argument, path or environment variable can contain.
+    Raises `UnsafeValue` for a NUL byte, which no argument, path or environment variable can contain, and for a lone
+    surrogate that is no byte.
     """
     if "\0" in value:
         raise UnsafeValue(f"the value contains a NUL byte: {value!r}", next_step="remove it: shells stop reading there")
+    try:
+        encode(value)
+    except UnicodeEncodeError as error:
+        # not the value, which may be a secret
+        raise UnsafeValue(
+            f"the value has a character that UTF-8 cannot represent: {value[error.start]!r}",
+            next_step="remove it; os.fsdecode() makes a str of the bytes of a file name",
+        ) from None
     return Word("'" + value.replace("'", "'\\''") + "'")
 
 

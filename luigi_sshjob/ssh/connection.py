@@ -111,7 +111,7 @@ class Connection:
 
     def subscriptions(self) -> Subscriptions:
         """Subscriptions to changes on the host, for one thread."""
-        # a thread that waits for jobs holds one descriptor of the leader, not two
+        # a thread that waits for jobs holds one link to the leader, not two
         self._leader_client.close_thread_link()
         return Subscriptions(self._leader_client)
 

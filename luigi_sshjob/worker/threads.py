@@ -19,7 +19,7 @@ from luigi_sshjob.worker.job_watcher import JobWatcherThread
 
 logger = logging.getLogger("luigi-interface")
 
-_MAX_THREADS = 12
+_MAX_THREADS = 24
 _IDLE_TIMEOUT = 10.0  # seconds after which an idle thread ends
 
 

@@ -22,6 +22,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("the path is empty", file("exists", "")),
     ("the path must be a str, not", file("mtime", b"x")),
     ("the value contains a NUL byte", file("reader", "a\0b")),
+    ("the value has a character that UTF-8 cannot represent", file("reader", "a\ud800b")),
     ("invalid local path", file("put", "a\0b", "x")),
     ("the mode of a remote file must be r or w, not", lambda _: RemoteTarget("x", "box").open("a")),
 ]

@@ -34,14 +34,14 @@ from support.worker_runs import TASKS, ledger, most_at_once, set_option, sleeper
 
 @pytest.mark.alone
 def test_jobs_cost_neither_a_process_nor_a_thread_each(host, folder, hold, tmp_path):
-    run = hold(*sleepers(host, folder, tmp_path, 40, 0), "--local-scheduler")
-    processes.wait_until(lambda: len(ledger(host, folder)) == 40, "all jobs")
+    run = hold(*sleepers(host, folder, tmp_path, 50, 0), "--local-scheduler")
+    processes.wait_until(lambda: len(ledger(host, folder)) == 50, "all jobs")
     pythons = [member for member in processes.family(run.pid) if "luigi_sshjob" in member.args]
     threads = len(os.listdir(f"/proc/{run.pid}/task"))
     assert len(pythons) == 1
-    assert threads < 20
+    assert threads < 40
     host.run("touch", f"{folder}/go")
-    assert "41 ran successfully" in finished(run)
+    assert "51 ran successfully" in finished(run)
 
 
 def test_an_invalid_number_of_jobs_is_an_error(some):

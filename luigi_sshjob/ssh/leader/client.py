@@ -25,7 +25,7 @@ _PROTOCOL_VERSION = 5  # of the messages
 
 
 class LeaderClient:
-    """Sends requests to the leader, over one link for each thread.
+    """Sends requests to the leader: directly if it is in this process, else over one link for each thread.
 
     The leader holds a lock file and listens on a socket next to it. A client that cannot connect tries to take the
     lock and to become the leader itself; it replaces a leader that is stuck by removing both files.
@@ -50,8 +50,7 @@ class LeaderClient:
         invalid = 0
         while True:
             try:
-                link = self._thread_link()
-                return link.response(link.send("request", text))
+                return self._response(text)
             except LeaderGone as gone:
                 self.close_thread_link(gone)
                 self.raise_leader_failure()
@@ -106,6 +105,14 @@ class LeaderClient:
             link.close()
         if self._leader:
             self._leader.detach_after_fork()
+
+    def _response(self, text: str) -> Response:
+        leader = self._leader
+        if leader and leader.alive and leader.own_requests.is_open:
+            self.close_thread_link()
+            return leader.own_requests.response(text)
+        link = self._thread_link()
+        return link.response(link.send("request", text))
 
     def _thread_link(self) -> LeaderLink:
         link: LeaderLink | None = getattr(self._local, "link", None)

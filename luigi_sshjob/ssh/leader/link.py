@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from luigi_sshjob.errors import UnsafeValue
 from luigi_sshjob.ssh.leader.framing import MAX_REQUEST, MAX_RESPONSE, Decoder, InvalidMessage
+from luigi_sshjob.ssh.leader.listener import HEARTBEAT
 from luigi_sshjob.ssh.leader.messages import decode_reply, encode_request
-from luigi_sshjob.ssh.leader.server import HEARTBEAT
 from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.text import format_size
 
@@ -28,6 +28,15 @@ class LeaderGone(Exception):
         """Whether it has sent what is not a message."""
 
 
+def assert_sendable(size: int) -> None:
+    """Raises `UnsafeValue` for a request that is too large; `size` is in bytes."""
+    if size > MAX_REQUEST:
+        raise UnsafeValue(
+            f"a request is too large: {format_size(size)} (at most {format_size(MAX_REQUEST)})",
+            next_step="put large data in a file on the host, and pass its path to the command",
+        )
+
+
 class LeaderLink:
     """A socket to the leader; responses may arrive in a different order than the requests were sent in."""
 
@@ -43,11 +52,7 @@ class LeaderLink:
         """Sends a message and returns its number. Raises `LeaderGone`, or `UnsafeValue` for one that is too large."""
         self._count += 1
         message = encode_request(kind, self._count, *details)
-        if len(message) > MAX_REQUEST:
-            raise UnsafeValue(
-                f"a request is too large: {format_size(len(message))} (at most {format_size(MAX_REQUEST)})",
-                next_step="put large data in a file on the host, and pass its path to the command",
-            )
+        assert_sendable(len(message))
         try:
             self._socket.sendall(message)
         except TimeoutError:

@@ -15,6 +15,7 @@ from luigi_sshjob.ssh.local.peer import is_own_account
 from luigi_sshjob.ssh.shell.bounds import too_large
 from luigi_sshjob.ssh.shell.remote_shell import Response
 
+HEARTBEAT = 2.0  # seconds between two heartbeats to clients that wait for a response
 _MAX_UNSENT = 2 * MAX_RESPONSE  # bytes for a client that does not read; it is disconnected above that
 
 

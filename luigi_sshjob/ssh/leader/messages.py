@@ -6,7 +6,7 @@ from typing import Any
 
 from luigi_sshjob import errors
 from luigi_sshjob.errors import SSHJobError
-from luigi_sshjob.ssh.leader.framing import InvalidMessage, encode
+from luigi_sshjob.ssh.leader.framing import MAX_RESPONSE, Decoder, InvalidMessage, encode
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
 
 # Types of the details of each kind of request.
@@ -66,6 +66,14 @@ def decode_reply(header: Any, content: bytes) -> tuple[str, int, Response | Exce
     if kind not in _EMPTY or details or content:
         raise InvalidMessage(f"invalid reply: {kind}")
     return kind, number, None
+
+
+def copy_error(error: Exception) -> Exception:
+    """Returns what another process would receive for an error."""
+    (message,) = Decoder(MAX_RESPONSE).feed(encode_reply("error", 0, error))
+    copy = decode_reply(*message)[2]
+    assert isinstance(copy, Exception)
+    return copy
 
 
 def _numbered(header: Any) -> tuple[str, int, list[Any]]:

@@ -13,7 +13,8 @@ import os
 from typing import Any
 
 from luigi_sshjob.ssh.leader.event_loop import EventLoop, Timer
-from luigi_sshjob.ssh.leader.listener import Listener, Peer
+from luigi_sshjob.ssh.leader.listener import HEARTBEAT, Listener, Peer
+from luigi_sshjob.ssh.leader.own_requests import OwnRequests
 from luigi_sshjob.ssh.leader.pipeline import LeaderClosing, Pipeline, Request
 from luigi_sshjob.ssh.leader.submissions import VERB, Submissions
 from luigi_sshjob.ssh.leader.subscription_table import SubscriptionTable
@@ -24,7 +25,6 @@ from luigi_sshjob.ssh.transports.base import Transport
 
 logger = logging.getLogger("luigi-interface")
 
-HEARTBEAT = 2.0  # seconds between two heartbeats to clients that wait for a response
 _IDLE_CLOSE = 60.0  # seconds after which an unused shell gives its session back
 _LEASE_CHECK = 0.25  # seconds between two checks whether the lock was lost, or another process waits for a session
 
@@ -39,6 +39,8 @@ class Leader:
         self._loop = EventLoop()
         host = str(transport.destination)
         self._listener = Listener(address, host, self._loop.selector, self._on_message, self._on_disconnect)
+        self.own_requests = OwnRequests(self._loop.wake)
+        """Those of this process."""
         self._pipeline = Pipeline(transport, self._loop.selector, self._loop.wake, self._on_shell_lost)
         # a session of its own for questions about paths: one on a dead mount delays no news of jobs
         self._paths = Pipeline(transport, self._loop.selector, self._loop.wake, lambda _: None)
@@ -98,6 +100,12 @@ class Leader:
             self._release()
 
     def _release(self) -> None:
+        try:
+            # clients that connect again must not reach this leader
+            self._listener.stop_accepting()
+            self._reject_waiting()
+        finally:
+            self.own_requests.close()
         # checked again: files that are not this leader's any more belong to the next one
         if self._lock.is_current():
             # before the lock is released, for the same reason
@@ -123,6 +131,8 @@ class Leader:
             pipeline.check()
         if self._closing:
             self._reject_unsent()
+        for request in self.own_requests.take():
+            self._send(request)
         self._subscriptions.look_if_due()
         if self._heartbeat.is_due():
             self._listener.send_heartbeats()
@@ -144,10 +154,13 @@ class Leader:
 
     def _reject_unsent(self) -> None:
         self._listener.stop_accepting()
+        self._reject_waiting()
+        self._subscriptions.reset("rejected", None)
+
+    def _reject_waiting(self) -> None:
         self._submissions.reject_unsent()
         for pipeline in self._pipelines:
             pipeline.reject_unsent()
-        self._subscriptions.reset("rejected", None)
 
     def _on_message(self, peer: Peer, kind: str, number: int, details: list[Any]) -> None:
         if self._closing:
@@ -167,11 +180,15 @@ class Leader:
         def on_error(error: Exception) -> None:
             self._listener.send(peer, "rejected" if isinstance(error, LeaderClosing) else "error", number, error)
 
-        request = Request(text, on_response, on_error)
-        if text.startswith(VERB):
+        self._send(Request(text, on_response, on_error))
+
+    def _send(self, request: Request) -> None:
+        if self._closing:
+            request.on_error(LeaderClosing())
+        elif request.text.startswith(VERB):
             self._submissions.send(request)
         else:
-            self._pipeline_for(text).send(request)
+            self._pipeline_for(request.text).send(request)
 
     def _pipeline_for(self, text: str) -> Pipeline:
         if not is_limited(text) or self._one_session:
