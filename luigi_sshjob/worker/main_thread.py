@@ -37,7 +37,7 @@ class MainThreadQueue:
         self._check_signals = check_signals
         self._results: deque[Any] = deque()
         self._calls: deque[Callable[[], None]] = deque()
-        self._latest: dict[tuple[str, str], Callable[[], None]] = {}
+        self._latest: dict[str, dict[str, Callable[[], None]]] = {}  # by task and kind
         self._next_latest = 0.0
         self._lock = threading.Lock()
         self._woken = False
@@ -62,7 +62,7 @@ class MainThreadQueue:
     def call_latest(self, task_id: str, kind: str, call: Callable[[], None]) -> None:
         """Has the main thread run `call` later, unless another call of this kind replaces it; for any thread."""
         with self._lock:
-            self._latest[task_id, kind] = call
+            self._latest.setdefault(task_id, {})[kind] = call
         self._wake_up()
 
     def flush(self, task_id: str) -> None:
@@ -73,8 +73,7 @@ class MainThreadQueue:
     def discard(self, task_id: str) -> list[Callable[[], None]]:
         """Removes and returns all `call_latest` callbacks of a task, which would report that it is still running."""
         with self._lock:
-            kinds = [key for key in self._latest if key[0] == task_id]
-            return [self._latest.pop(key) for key in kinds]
+            return list(self._latest.pop(task_id, {}).values())
 
     def is_ready(self) -> bool:
         """Whether `get` has something to do before it waits; for the main thread."""
@@ -129,7 +128,12 @@ class MainThreadQueue:
             if not self._latest or now < self._next_latest:
                 return
             self._next_latest = now + _SCHEDULER_PAUSE
-            call = self._latest.pop(next(iter(self._latest)))
+            task_id = next(iter(self._latest))
+            calls = self._latest.pop(task_id)
+            call = calls.pop(next(iter(calls)))
+            if calls:
+                # behind those of other tasks
+                self._latest[task_id] = calls
         _run(call)
 
     def _wait_time(self, deadline: float) -> float:

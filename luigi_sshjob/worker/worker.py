@@ -31,6 +31,7 @@ logger = logging.getLogger("luigi-interface")
 # Seconds in which a terminated worker cancels jobs. It has to end within five seconds, and on a busy machine the rest
 # of its shutdown takes some of them. The reaper cancels the jobs that are left.
 _CANCEL_TIMEOUT = 2.5
+_PURGE_PAUSE = 0.1  # seconds between two looks at all running tasks
 
 
 class RemoteJobWorker(luigi.worker.Worker):
@@ -53,6 +54,7 @@ class RemoteJobWorker(luigi.worker.Worker):
         self._slots = {LOCAL: int(worker_processes), REMOTE: int(remote_jobs)}
         self._signals = TerminationSignals()
         self._runs = False
+        self._next_purge = 0.0
         proxy = SchedulerProxy(luigi.scheduler.Scheduler() if scheduler is None else scheduler, self, assistant)
         super().__init__(proxy, worker_id, worker_processes, assistant=assistant, **options)
         self._set_worker_processes()
@@ -105,6 +107,9 @@ class RemoteJobWorker(luigi.worker.Worker):
 
     def has_free_slot(self, kind: str) -> bool:
         """Whether another task of this kind may start."""
+        # usually enough, without counting
+        if kind == REMOTE and len(self._running_tasks) < self._slots[REMOTE]:
+            return True
         remote = len(self._job_processes())
         return (remote if kind == REMOTE else len(self._running_tasks) - remote) < self._slots[kind]
 
@@ -170,6 +175,14 @@ class RemoteJobWorker(luigi.worker.Worker):
     def _set_worker_processes(self) -> None:
         # Luigi waits for the end of a task when this number of tasks runs, and forks if it is greater than one
         self.worker_processes = sum(self._slots.values())
+
+    def _purge_children(self) -> None:
+        # Luigi does it before each result, at a cost that grows with the running tasks. A process that dies later is
+        # found after wait_interval, also in Luigi.
+        now = time.monotonic()
+        if now >= self._next_purge:
+            self._next_purge = now + _PURGE_PAUSE
+            super()._purge_children()
 
     def _kind(self, task: luigi.Task) -> str:
         # a task with a run() of its own may do anything, and gets a process; the run of an external task is None

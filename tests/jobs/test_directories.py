@@ -197,6 +197,16 @@ def test_every_shell_refuses_what_others_control_and_replaces_what_is_damaged(fa
     assert "state 0 claimed" in far_side.call(status)
 
 
+@pytest.mark.parametrize("request_", ["poll_subscriptions recent", "submit_many", "echo_back here"])
+def test_every_request_may_end_the_minute_for_which_modes_are_known(far_side, request_):
+    directory = far_side.submit("true")
+    status = (quoting.Word("job_status"), directory, "-")
+    change = (quoting.Word("eval"), f"chmod g+w {far_side.base}/jobs; SJ_APPROVED_UNTIL=0")
+    look = (quoting.Word("eval"), f'is_private {far_side.base} || emit "$danger"')
+    response = far_side.call(status, look, change, tuple(map(quoting.Word, request_.split())), look)
+    assert response.count("other accounts can write to a directory") == 1
+
+
 def test_a_base_directory_is_refused_while_its_mode_cannot_be_checked(bench):
     bench.host.run("mkdir", bench.folder)
     bench.client.connection.request("eval", "find() { echo cannot fork >&2; return 2; }")

@@ -17,7 +17,7 @@ _SLOWDOWN = 1.15  # factor by which each look without changes makes the pause lo
 _IDLE = 9  # the least pause, as a multiple of the time that the host needs for the look,
 _LONGEST_IDLE, _LONGEST_IDLE_OF_ALL = 2.0, 10.0  # and its limits in seconds
 _REMEMBERED = 3  # looks of each kind, of which the fastest counts: one may be slow by chance
-_ALL = 0.005  # seconds for each job between two looks at all jobs
+_ALL = 0.007  # seconds for each job between two looks at all jobs
 
 
 @dataclasses.dataclass(eq=False)
