@@ -16,7 +16,7 @@ from pathlib import Path
 
 import luigi.configuration
 
-from benchmarks.bars import Bar, bars_of
+from benchmarks.bars import Bar, bars_of, is_fast
 from benchmarks.exists import exists
 from benchmarks.faults import with_faults, with_workers_killed
 from benchmarks.figures import print_table
@@ -81,7 +81,7 @@ def _scale(bench: BenchHost, arguments: argparse.Namespace) -> list[Bar]:
 @functools.cache
 def _scale_of(bench: BenchHost) -> Scale:
     # one, so that the growth needs no second measurement
-    return Scale(bench)
+    return Scale(bench, is_fast)
 
 
 def _luigi(bench: BenchHost, arguments: argparse.Namespace) -> list[Bar]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from pathlib import Path
 
 import luigi.configuration
 import luigi.contrib.ssh
@@ -16,12 +18,25 @@ from support.network_proxy import Proxy, through
 
 def exists(bench: BenchHost, delay: float) -> tuple[float, float, float, float]:
     """Seconds per `exists()` of a path: Luigi, an ssh client of the master, this package, `exists_many`."""
+    with contextlib.ExitStack() as stack:
+        return _exists(bench, *_route(bench, delay, stack))
+
+
+def _route(bench: BenchHost, delay: float, stack: contextlib.ExitStack) -> tuple[int, Path]:
+    # without a delay no proxy either, because it runs in this process and would be measured too
+    if not delay:
+        return bench.host.port, bench.host.ssh_config
     proxy = Proxy((bench.host.hostname, bench.host.port), delay)
+    stack.callback(proxy.close)
     config = bench.root / f"through-{proxy.port}"
     config.write_text(through(proxy, bench.host.ssh_config, bench.host.port))
+    return proxy.port, config
+
+
+def _exists(bench: BenchHost, port: int, config: Path) -> tuple[float, float, float, float]:
     luigis = luigi.contrib.ssh.RemoteFileSystem(
         "127.0.0.1",
-        port=str(proxy.port),
+        port=str(port),
         username=bench.host.username,
         key_file=str(bench.host.key_file),
         no_host_key_check=True,
@@ -42,5 +57,4 @@ def exists(bench: BenchHost, delay: float) -> tuple[float, float, float, float]:
         timed(lambda: ours.exists_many(paths)) / 1000,
     )
     ours.remote_context.close()
-    proxy.close()
     return seconds

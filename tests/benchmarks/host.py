@@ -162,7 +162,8 @@ class BenchHost:
         first, cpu, host_cpu = self.started(), cpu_time(run.pid), self.cpu()
         time.sleep(seconds)
         host_cpu = (self.cpu() - host_cpu) * 60 / seconds
-        started = (self.started_since(first) - self.counter_processes) * 60 // seconds
+        # the number that the counting itself starts differs by one or two
+        started = max(0, self.started_since(first) - self.counter_processes) * 60 // seconds
         family = processes.family(run.pid)
         cpu = (cpu_time(run.pid) - cpu) * 60 / seconds
         memory = [private_memory(member.pid) for member in family if "luigi" in member.args]
