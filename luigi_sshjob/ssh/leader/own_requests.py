@@ -68,6 +68,6 @@ class OwnRequests:
             self._closed = True
             unsent, pending = list(self._waiting), list(self._pending)
         for request in unsent:
-            request.on_error(LeaderClosing())
+            request.reject()
         for future in pending:
             future.cancel()

@@ -33,6 +33,10 @@ class Request:
     on_error: Callable[[Exception], None] = lambda _: None
     sent_at: float = 0.0
 
+    def reject(self) -> None:
+        """Fails it with `LeaderClosing`, before it was sent."""
+        self.on_error(LeaderClosing())
+
 
 class Pipeline:
     """One remote shell, opened for the first request; calls `on_lost` when it is lost with all state on the host.
@@ -92,9 +96,9 @@ class Pipeline:
                     self._opened.append(error)
                     self._wake()
             return
-        if not self._sent:
-            self._last_progress = self._first_began = time.monotonic()
         request.sent_at = time.monotonic()
+        if not self._sent:
+            self._last_progress = self._first_began = request.sent_at
         self._sent.append(request)
         idle = not self._outgoing
         self._outgoing += self._shell.protocol.request(request.text)
@@ -114,7 +118,7 @@ class Pipeline:
         """Fails the queued requests with `LeaderClosing`."""
         unsent, self._unsent = self._unsent, deque()
         for request in unsent:
-            request.on_error(LeaderClosing())
+            request.reject()
 
     def close_shell(self) -> None:
         """Gives the session back; the next request opens one again."""

@@ -184,7 +184,7 @@ class Leader:
 
     def _send(self, request: Request) -> None:
         if self._closing:
-            request.on_error(LeaderClosing())
+            request.reject()
         elif request.text.startswith(VERB):
             self._submissions.send(request)
         else:

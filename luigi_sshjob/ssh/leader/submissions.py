@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from luigi_sshjob.errors import InvalidResponse
-from luigi_sshjob.ssh.leader.pipeline import LeaderClosing, Pipeline, Request
+from luigi_sshjob.ssh.leader.pipeline import Pipeline, Request
 from luigi_sshjob.ssh.shell.bounds import reading_response
 from luigi_sshjob.ssh.shell.remote_shell import Response, request_text, split_response
 
@@ -35,7 +35,7 @@ class Submissions:
         """Fails those that were not sent with `LeaderClosing`."""
         waiting, self._waiting = self._waiting, []
         for request in waiting:
-            request.on_error(LeaderClosing())
+            request.reject()
 
     def _send_waiting(self) -> None:
         count, text_length = 0, 0
