@@ -21,7 +21,7 @@ import luigi_sshjob
 import luigi_sshjob.config
 from luigi_sshjob.worker.local_scheduler import LocalScheduler
 
-from benchmarks.local import cpu_time
+from benchmarks.local import cpu_time, used_cpu
 from support import processes
 from support.sample_tasks import Chatty, Nothing, Sleeper
 
@@ -118,13 +118,11 @@ def main() -> int:
 
 def _cpu() -> float:
     """Processor time of this process, and of the ssh clients with its connections."""
-    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own = sum(used_cpu(resource.getrusage(who)) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     runtime_dir = luigi_sshjob.config.get_settings().runtime_dir
     # the one that holds the connection has another title: ssh: PATH [mux]
     clients = [one for one in processes.running() if one.args.startswith("ssh") and runtime_dir in one.args]
-    return (
-        own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + sum(cpu_time(one.pid) for one in clients)
-    )
+    return own + sum(cpu_time(one.pid) for one in clients)
 
 
 if __name__ == "__main__":

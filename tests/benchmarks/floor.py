@@ -7,17 +7,16 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+from benchmarks.local import used_cpu
 from support.hosts import Host
 
 
 @dataclass
 class Floor:
-    """Seconds from the login to the end of the last job, and until the last one was started."""
+    """Seconds from the login to the end of the last job, and processor time of the ssh client."""
 
     wall: float
-    submitted: float
     local_cpu: float
-    """Of the ssh client."""
 
 
 def run_floor(host: Host, folder: str, jobs: int, seconds: int = 9) -> Floor:
@@ -38,21 +37,16 @@ def run_floor(host: Host, folder: str, jobs: int, seconds: int = 9) -> Floor:
     assert process.stdout
     process.stdin.write(script)
     process.stdin.flush()
-    started = ended = 0
-    submitted = 0.0
+    ended = 0
     while ended < jobs:
         line = process.stdout.readline()
-        if line == "started\n":
-            started += 1
-            if started == jobs:
-                submitted = time.monotonic() - begin
-        elif line == "ended\n":
+        if line == "ended\n":
             ended += 1
-        else:
+        elif line != "started\n":
             raise RuntimeError(f"unexpected output of the floor program: {line!r}")
     wall = time.monotonic() - begin
     process.stdin.close()
     _, _, usage = os.wait4(process.pid, 0)
     process.returncode = 0
     process.stdout.close()
-    return Floor(wall, submitted, usage.ru_utime + usage.ru_stime)
+    return Floor(wall, used_cpu(usage))

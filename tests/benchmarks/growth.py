@@ -6,6 +6,7 @@ import resource
 from dataclasses import dataclass
 
 from benchmarks.host import BenchHost
+from benchmarks.local import used_cpu
 from benchmarks.scale import Run, Scale
 
 # one blocking ssh for each job: more would only measure the logins that sshd refuses, and 13 MiB of memory for each
@@ -59,5 +60,4 @@ def _blocking(bench: BenchHost, jobs: int) -> Cost:
 
 
 def _cpu_of_children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return used_cpu(resource.getrusage(resource.RUSAGE_CHILDREN))

@@ -121,7 +121,7 @@ class BenchHost:
         return Figures(
             jobs=jobs,
             logins=len(ACCEPTED.findall(log)),
-            drops=len(re.findall(r"MaxStartups|no more sessions|drop connection", log)),
+            drops=count_drops(log),
             failed=self.bad(jobs, folder, notes),
             sessions=most_sessions(log),
             processes=started / jobs - OWN_PROCESSES,
@@ -180,6 +180,11 @@ class BenchHost:
         """Remove the host and all processes."""
         self.disconnect()
         remove(self.host, self.root)
+
+
+def count_drops(log: str) -> int:
+    """Dropped connections and refused sessions in a log of sshd."""
+    return len(re.findall(r"MaxStartups|no more sessions|drop connection", log))
 
 
 def most_sessions(log: str) -> int:

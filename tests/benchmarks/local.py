@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,11 @@ def cpu_time(pid: int) -> float:
         fields = Path(f"/proc/{member.pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def used_cpu(usage: resource.struct_rusage) -> float:
+    """Processor time in seconds, of programs and of the kernel for them."""
+    return usage.ru_utime + usage.ru_stime
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 from benchmarks.figures import percentile
 from benchmarks.floor import run_floor
-from benchmarks.host import OWN_PROCESSES, BenchHost, most_sessions
+from benchmarks.host import OWN_PROCESSES, BenchHost, count_drops, most_sessions
 from support.hosts import ACCEPTED
 from support.luigi_command import TESTS
 
@@ -81,12 +80,12 @@ class Scale:
         while len(tries) < _TRIES:
             run = self._run(jobs, stock=stock, new_base=new_base)
             tries.append(run)
-            run.tries = len(tries)
             if run.bad or run.drops or run.logins > 1 or self._is_fast(name, run):
-                return run
-        best = min(tries, key=lambda each: each.ratio)
-        best.tries = _TRIES
-        return best
+                break
+        else:
+            run = min(tries, key=lambda each: each.ratio)
+        run.tries = len(tries)
+        return run
 
     def _run(self, jobs: int, *, stock: bool, new_base: bool) -> Run:
         bench = self._bench
@@ -124,7 +123,7 @@ class Scale:
             processes=processes / jobs - OWN_PROCESSES,
             logins=len(ACCEPTED.findall(log)),
             sessions=most_sessions(log),
-            drops=len(re.findall(r"MaxStartups|no more sessions|drop connection", log)),
+            drops=count_drops(log),
             bad=bad,
             overhead=result["wall"] - bench.bare,
         )
