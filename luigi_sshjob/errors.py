@@ -92,12 +92,20 @@ class CommandMissing(ConfigurationError, NotImplementedError):
     """The task does not implement `command()`."""
 
 
-class ConnectionFailed(SSHJobError):
-    """The connection to the host failed."""
+class ConnectionFailed(SSHJobError, RemoteCalledProcessError):
+    """The connection to the host failed. Also a `luigi.contrib.ssh.RemoteCalledProcessError`, with ssh's status 255."""
+
+    returncode = 255
+    cmd: Any = ""
+    output = stderr = None
 
 
 class LoginRefused(ConnectionFailed):
     """A login failed for a reason that no retry can fix: an unknown host name, a refused key, a changed host key."""
+
+
+class LoginMisconfigured(LoginRefused, ConfigurationError):
+    """A login failed because of the ssh configuration, a key file or the account of this machine."""
 
 
 class LocalResourceError(ConnectionFailed):

@@ -1,7 +1,7 @@
 """Settings from Luigi's configuration."""
 
 from luigi_sshjob.config.schema import CLEANUP_POLICIES, EXIT_POLICIES, SETTINGS, TRANSPORTS, Setting, Settings, sshjob
-from luigi_sshjob.config.settings import get_settings
+from luigi_sshjob.config.settings import get_settings, misspelt_section
 from luigi_sshjob.config.sources import resources
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Setting",
     "Settings",
     "get_settings",
+    "misspelt_section",
     "resources",
     "sshjob",
 ]

@@ -14,6 +14,8 @@ from luigi_sshjob.errors import ConfigurationError
 
 Values = dict[str, Any]
 
+_SIMILAR = 0.8  # of difflib.SequenceMatcher.ratio
+
 
 class ResolvedConfig:
     """One validated state of the configuration. Raises `ConfigurationError`."""
@@ -36,6 +38,7 @@ class ResolvedConfig:
         self._per_host.sort(key=lambda item: (item[0].username is not None, item[0].port is not None))
         self._command_line = _parse_command_line()
         self._cache: dict[tuple[str, str | None, int | None] | None, Settings] = {}
+        self._unused = {str(host): host for host, _ in self._per_host}
 
     def for_host(self, host: Destination | None) -> Settings:
         """Return the settings for a host, or the common ones for None."""
@@ -44,9 +47,27 @@ class ResolvedConfig:
             values = dict(self._common)
             for section_host, section_values in self._per_host:
                 if host and _matches(section_host, host):
+                    self._unused.pop(str(section_host), None)
                     values.update(section_values)
             self._cache[name] = Settings(**{**values, **self._command_line})
         return self._cache[name]
+
+    def misspelt_section(self, host: Destination) -> str | None:
+        """Return a section that no host uses, if this host has none and a similar name; None if there is no such."""
+        if any(_matches(section, host) for section, _ in self._per_host):
+            return None
+        return next((f"{SECTION}.{name}" for name, section in self._unused.items() if _similar(section, host)), None)
+
+
+def _similar(section: Destination, host: Destination) -> bool:
+    """Whether one may be meant to be the other: gpubx and gpubox, box and box.example.org, but not gpu1 and gpu2."""
+    if host.username and section.username not in (None, host.username):
+        return False
+    a, b = section.host.lower(), host.host.lower()
+    if a.partition(".")[0] == b.partition(".")[0]:
+        return True
+    numbered = a[:-1] == b[:-1] or re.sub(r"\d+", "", a) == re.sub(r"\d+", "", b)
+    return not numbered and difflib.SequenceMatcher(None, a, b).ratio() >= _SIMILAR
 
 
 def _matches(section: Destination, host: Destination) -> bool:

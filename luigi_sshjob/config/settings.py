@@ -23,6 +23,19 @@ def get_settings(host: str | Destination | None = None) -> Settings:
     Raises `ConfigurationError` for any unknown key or invalid value, also in the section of another host, so that a
     mistake shows up at startup and not after hours of work.
     """
+    destination = Destination.parse(host, {}) if isinstance(host, str) else host
+    return _resolved().for_host(destination)
+
+
+def misspelt_section(host: Destination) -> str | None:
+    """Return the name of a section that is probably meant for `host`, and applies to no host; None if there is no such.
+
+    Raises the errors of `get_settings`.
+    """
+    return _resolved().misspelt_section(host)
+
+
+def _resolved() -> ResolvedConfig:
     global _cache
     try:
         written = sources.read_sections()
@@ -35,4 +48,4 @@ def get_settings(host: str | Destination | None = None) -> Settings:
     source = (written, sources.command_line())
     if _cache is None or _cache[0] != source:
         _cache = (source, ResolvedConfig(written))
-    return _cache[1].for_host(Destination.parse(host, {}) if isinstance(host, str) else host)
+    return _cache[1]

@@ -69,7 +69,7 @@ class Connection:
         Raises `RemoteCommandFailed` if the status is not 0 (unless `check` is false), and `ConnectionFailed` (see its
         subclasses) if there is no response.
         """
-        self._send_deferred()
+        self.send_deferred()
         if dedicated_session and verb.startswith(PATH_VERBS):
             self.reach(*(argument for argument in arguments if isinstance(argument, quoting.Word)))
         with translate_os_errors(host=self.host):
@@ -103,11 +103,18 @@ class Connection:
             return operation()
 
     def request_later(self, verb: str, *arguments: str) -> None:
-        """Sends a request together with the next one of this process, or at its exit, and ignores the response.
+        """Sends a request before the next use of the host by this process, or at its exit, and ignores the response.
 
         For `__del__`, which may run at any moment and must not open a connection.
         """
         self._deferred.append(self._text(verb, arguments, limited=True))
+
+    def send_deferred(self) -> None:
+        """Sends the requests of `request_later`; for what does not use the methods of this class."""
+        while self._deferred:
+            text = self._deferred.pop()
+            with contextlib.suppress(Exception):
+                self._leader_client.request(text, idempotent=False)
 
     def subscriptions(self) -> Subscriptions:
         """Subscriptions to changes on the host, for one thread."""
@@ -117,7 +124,7 @@ class Connection:
 
     def session(self, line: str) -> Session:
         """Opens a session that runs `line`, for bulk data."""
-        self._send_deferred()
+        self.send_deferred()
         with translate_os_errors("opening a session", host=self.host):
             return Session(self.transport, line, deadline=self.request_deadline())
 
@@ -139,7 +146,7 @@ class Connection:
 
     def close_shell(self, timeout: float = 5.0) -> None:
         """Closes this process's session within `timeout` seconds; a connection that others use stays open."""
-        self._send_deferred()
+        self.send_deferred()
         self._leader_client.close(timeout)
         self.transport.close_if_unused()
 
@@ -153,12 +160,6 @@ class Connection:
         # the response must arrive before the leader gives the session up
         limit = math.ceil(min(self.settings.path_timeout, self.settings.request_timeout / 2))
         return limited_text(limit, verb, *arguments)
-
-    def _send_deferred(self) -> None:
-        while self._deferred:
-            text = self._deferred.pop()
-            with contextlib.suppress(Exception):
-                self._leader_client.request(text, idempotent=False)
 
     def _request(self, text: str, idempotent: bool, dedicated_session: bool) -> Response:
         if not dedicated_session:

@@ -15,11 +15,19 @@ import luigi.contrib.ssh
 
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.error_context import translate_os_errors
-from luigi_sshjob.errors import ConfigurationError, RemoteCommandFailed, UnsafeValue
+from luigi_sshjob.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    HostUnreachable,
+    LoginRefused,
+    RemoteCommandFailed,
+    UnsafeValue,
+)
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection, connection_to
 from luigi_sshjob.ssh.shell.session import retry_refused_session
-from luigi_sshjob.ssh.transports.base import Process
+from luigi_sshjob.ssh.transports.base import Process, Transport
+from luigi_sshjob.targets.failed_client import failed_client
 from luigi_sshjob.text import visible
 
 _MAX_COMMAND = (1 << 17) - 1
@@ -68,18 +76,34 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         """The connection of this process. Looked up each time, because a forked child must not use its parent's."""
         return connection_to(self.destination)
 
+    @property
+    def _transport(self) -> Transport:
+        connection = self.connection
+        # the next command must not see the temporary file of a writer that was not closed
+        connection.send_deferred()
+        return connection.transport
+
     def _prepare_cmd(self, cmd: Sequence[str]) -> list[str]:
         with translate_os_errors("preparing a command", host=str(self.destination)):
-            return self.connection.transport.argv(_checked(cmd))
+            return self._transport.argv(_checked(cmd))
 
-    def Popen(self, cmd: Sequence[str], **kwargs: Any) -> Process:  # noqa: N802  # Luigi's name
+    def Popen(self, cmd: Sequence[str], **kwargs: Any) -> Process | subprocess.Popen[Any]:  # noqa: N802  # Luigi's name
         """Starts a command, like `subprocess.Popen`.
 
         `cmd` is text for the account's login shell; its words are joined by spaces and not quoted. Use `quoted` for
         arguments that are data. Standard input is /dev/null by default.
+
+        If the connection cannot be made, returns a process that prints the reason on its stderr and ends with status
+        255, as ssh does.
         """
+        try:
+            return self._start(_checked(cmd), **kwargs)
+        except (LoginRefused, HostUnreachable) as error:
+            return failed_client(self.destination, _checked(cmd), error, **kwargs)
+
+    def _start(self, cmd: list[str], **kwargs: Any) -> Process:
         with translate_os_errors("starting a command", host=str(self.destination)):
-            return self.connection.transport.popen(_checked(cmd), **kwargs)
+            return self._transport.popen(cmd, **kwargs)
 
     def check_output(self, cmd: Sequence[str]) -> bytes:
         """Runs `cmd` (see `Popen`) and returns its stdout.
@@ -90,9 +114,13 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         with translate_os_errors("running a command", host=str(self.destination)):
             cmd = _checked(cmd)
             deadline = self.connection.request_deadline()
-            process, output, stderr = retry_refused_session(
-                self.connection.transport, lambda: self._communicate(cmd), deadline
-            )
+            try:
+                process, output, stderr = retry_refused_session(
+                    self.connection.transport, lambda: self._communicate(cmd), deadline
+                )
+            except ConnectionFailed as error:
+                error.cmd = cmd
+                raise
         if process.returncode == 0:
             sys.stderr.write(visible(stderr) if sys.stderr.isatty() else stderr)
             return output
@@ -113,7 +141,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
 
     def _communicate(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
         with tempfile.TemporaryFile() as errors:
-            process = self.Popen(cmd, stdout=subprocess.PIPE, stderr=errors)
+            process = self._start(list(cmd), stdout=subprocess.PIPE, stderr=errors)
             output, _ = process.communicate()
             errors.seek(0)
             stderr = errors.read().decode("utf-8", "replace")
@@ -145,7 +173,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             )
         with contextlib.ExitStack() as stack:
             with translate_os_errors("opening a tunnel", host=str(self.destination)):
-                local = stack.enter_context(self.connection.transport.forward_port(ports[0], remote_host, ports[1]))
+                local = stack.enter_context(self._transport.forward_port(ports[0], remote_host, ports[1]))
             yield local
 
     def close(self) -> None:

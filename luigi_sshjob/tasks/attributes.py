@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["TaskAttributes", "overridable"]
+__all__ = ["TaskAttributes", "has_default", "overridable"]
 
 if TYPE_CHECKING:
     # To a type checker a property may be overridden by a class attribute, a property or a Luigi parameter. An annotated
@@ -16,14 +17,24 @@ if TYPE_CHECKING:
 else:
 
     class overridable:  # noqa: N801 - used as a decorator, as property is
-        """Returns the default, also of the class, until a class or an instance has a value of its own."""
+        """Returns the default of a task, until its class or the task has a value of its own."""
 
         def __init__(self, default: Callable[[Any], Any]):
             self._default = default
             self.__doc__ = default.__doc__
 
         def __get__(self, task: Any, owner: type) -> Any:
+            if task is None:
+                # so that luigi.util.inherits and requires add a parameter of this name
+                raise AttributeError(
+                    f"{owner.__name__} does not set {self._default.__name__}; a task of it returns the default"
+                )
             return self._default(task)
+
+
+def has_default(task: object, name: str) -> bool:
+    """Whether a task has an attribute that neither its class nor the task sets."""
+    return name not in vars(task) and isinstance(inspect.getattr_static(type(task), name, None), overridable)
 
 
 class TaskAttributes:

@@ -18,8 +18,8 @@ from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
-from luigi_sshjob.tasks import completion, messages, options, outputs, resources, signals, tracking
-from luigi_sshjob.tasks.attributes import TaskAttributes, overridable
+from luigi_sshjob.tasks import completion, messages, options, outputs, resources, signals, tracking, typos
+from luigi_sshjob.tasks.attributes import TaskAttributes, has_default, overridable
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.parameters import known_parameters
@@ -52,7 +52,14 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
     @classmethod
     def get_params(cls) -> Any:
         """As in Luigi, which looks at all attributes of the class each time."""
-        return known_parameters(cls, super().get_params)
+        return known_parameters(cls)
+
+    def clone(self, cls: Any = None, **kwargs: Any) -> Any:
+        """As in Luigi, but a parameter of `cls` keeps its default if this task has none of that name, nor a value."""
+        kind = cls or type(self)
+        names = [name for name, _ in kind.get_params()]
+        own = {name: getattr(self, name) for name in names if hasattr(self, name) and not has_default(self, name)}
+        return kind(**{**own, **{name: value for name, value in kwargs.items() if name in names}})
 
     @overridable
     def accepts_messages(self) -> bool:
@@ -78,6 +85,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     def complete(self) -> bool:
         """Whether all outputs exist, as in Luigi; the host is asked once for the default ones."""
+        typos.warn_of_typos(type(self), RemoteJobTask)
         return completion.is_complete(self) if has_default_output(self) else bool(super().complete())
 
     @property
@@ -146,7 +154,9 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         Raises `ConfigurationError`. Nothing is sent to the host.
         """
         with error_context("reading its attributes", host=str(self.host), job=self.task_id):
+            typos.warn_of_typos(type(self), RemoteJobTask)
             declared = JobOptions.of(self)
+            typos.warn_of_unused_section(declared.context.destination)
             run = JobRun(self, declared, self._job_spec(declared), retry, repeat)
         # not the run: it holds the environment, and cannot be pickled
         self._submitted = run.submitted
@@ -192,6 +202,12 @@ def _exit_policy(run: JobRun) -> AbstractContextManager[Callable[[], None]]:
     if run.options.on_worker_exit == "cancel":
         return signals.cancel_on_exit(lambda: run.cancel("its worker ends"))
     return contextlib.nullcontext(lambda: None)
+
+
+@RemoteJobTask.event_handler(luigi.Event.SUCCESS)  # type: ignore[untyped-decorator]
+def _on_success(task: RemoteJobTask) -> None:
+    if type(task).run is not RemoteJobTask.run and task._submitted is None:  # noqa: SLF001
+        typos.warn_of_missing_super(task)
 
 
 @RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]

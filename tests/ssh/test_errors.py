@@ -6,7 +6,13 @@ import pytest
 
 from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LocalResourceError, LoginRefused
+from luigi_sshjob.errors import (
+    ConfigurationError,
+    HostUnreachable,
+    LocalResourceError,
+    LoginMisconfigured,
+    LoginRefused,
+)
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 from luigi_sshjob.ssh.transports.login import LoginFailures
 
@@ -21,7 +27,7 @@ from support.settings import both_transports, configure
         ("ssh: Could not resolve hostname box: Name or service not known", "name-unknown", LoginRefused),
         ("ssh: Could not resolve hostname box: Try again", "name-service-unavailable", HostUnreachable),
         ("job@box: Permission denied (publickey).", "authentication-failed", LoginRefused),
-        ("/home/me/.ssh/config: line 3: Bad configuration option: hst", "invalid-ssh-config", ConfigurationError),
+        ("/home/me/.ssh/config: line 3: Bad configuration option: hst", "invalid-ssh-config", LoginMisconfigured),
         ("Unable to negotiate with 10.0.0.5 port 22: no matching cipher", "no-common-algorithm", LoginRefused),
         ("the jump host does not connect to box port 22: Connect failed", "jump-host-failed", HostUnreachable),
         ("Bad remote protocol version identification: 'HTTP/1.1'", "not-an-ssh-server", LoginRefused),

@@ -88,5 +88,5 @@ def test_an_account_without_an_entry_in_the_user_database_logs_in_with_paramiko(
     assert done.stdout.strip() == "b'in\\n'", done.stderr
     # ssh refuses to run, and the error says what helps
     done = log_in_without_an_entry_in_the_user_database(luigi_cfg, host.alias, "openssh", tmp_path)
-    assert "ConfigurationError" in done.stderr
+    assert "LoginMisconfigured" in done.stderr
     assert "use the transport paramiko with USER and HOME in the environment" in done.stderr

@@ -92,6 +92,8 @@ TRANSLATED = {
     ("ssh/leader/client.py", "ConnectionResetError"),
     ("config/schema.py", "ValueError"),
     ("tasks/tracking.py", "ValueError"),
+    # as Python's own for a class
+    ("tasks/attributes.py", "AttributeError"),
 }
 
 # Calls of the scripts that give the reason of an outcome.

@@ -6,6 +6,7 @@ import datetime
 
 import luigi
 import luigi.contrib.ssh
+import luigi.util
 import pytest
 
 from luigi_sshjob import RemoteJobTask, RemoteTarget
@@ -39,6 +40,59 @@ def test_a_missing_or_invalid_attribute_is_an_error(luigi_cfg):
             task.run()
     with pytest.raises(NotImplementedError, match="must override command"):
         CommandMissing().run()
+
+
+class Settings(luigi.Task):
+    """For `inherits` and `requires`; no class here defines these parameters again."""
+
+    host = luigi.Parameter(default="gpubox")
+    transport = luigi.Parameter(default="paramiko")
+    launcher = luigi.Parameter(default="slurm")
+    time_limit = luigi.FloatParameter(default=60.0)
+    environment = luigi.DictParameter(default={"LC_ALL": "C"})
+    sbatch_options = luigi.DictParameter(default={"mem": "8G"})
+    success_exit_codes = luigi.TupleParameter(default=(0, 3))
+    cleanup = luigi.Parameter(default="always")
+
+
+@pytest.mark.parametrize("decorate", [luigi.util.inherits, luigi.util.requires])
+def test_parameters_of_another_task_become_those_of_a_remote_job(luigi_cfg, decorate):
+    @decorate(Settings)
+    class Job(RemoteJobTask):
+        kill_grace = 3
+
+        def command(self):
+            return "true"
+
+    assert {name for name, _ in Job.get_params()} == {name for name, _ in Settings.get_params()}
+    run = Job(host="box", time_limit=5.0).prepare_run()
+    assert run.options.context.host == "box"
+    assert run.options.context.destination.transport == "paramiko"
+    assert (run.options.time_limit, run.options.kill_grace, run.options.cleanup) == (5.0, 3.0, "always")
+    assert run.options.success_exit_codes == (0, 3)
+    assert run.spec.environment["LC_ALL"] == "C"
+    assert dict(run.options.launch_options.options) == {"mem": "8G"}
+    assert Job(host="box").clone(Settings, cleanup="never") == Settings(host="box", cleanup="never")
+
+
+def test_a_value_of_the_class_is_kept_and_passed_on(luigi_cfg):
+    @luigi.util.requires(Settings)
+    class Job(Declared):
+        time_limit = 7
+
+    job = Job()
+    assert (job.host, job.time_limit, job.launcher) == ("box", 7, "slurm")
+    assert job.requires() == Settings(host="box", time_limit=7)
+
+
+def test_a_default_of_a_remote_job_does_not_replace_that_of_another_task(luigi_cfg):
+    class Job(Declared):
+        def requires(self):
+            return self.clone(Settings)
+
+    assert Job().requires() == Settings(host="box")
+    with pytest.raises(AttributeError, match="Job does not set kill_grace; a task of it returns the default"):
+        _ = Job.kill_grace
 
 
 def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luigi_cfg):

@@ -13,6 +13,7 @@ from luigi_sshjob.errors import (
     ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
+    LoginMisconfigured,
     LoginNeeded,
     SessionRefused,
     SSHJobError,
@@ -123,9 +124,9 @@ def no_existing_master(destination: Destination, ssh_config: str) -> LoginNeeded
     )
 
 
-def key_file_missing(destination: Destination) -> ConfigurationError:
+def key_file_missing(destination: Destination) -> LoginMisconfigured:
     """The error for a `key_file` that does not exist."""
-    return ConfigurationError(
+    return LoginMisconfigured(
         f"key file not found: {destination.key_file}",
         host=str(destination),
         next_step="correct key_file in ssh_options",

@@ -17,6 +17,7 @@ from luigi_sshjob.errors import (
     ConnectionFailed,
     HostUnreachable,
     LocalResourceError,
+    LoginMisconfigured,
     LoginNeeded,
     LoginRefused,
     SSHJobError,
@@ -128,7 +129,7 @@ class LoginFailures:
 
     def record(self, error: SSHJobError) -> None:
         """Store the error of one more failed login, unless only this process could not log in."""
-        if isinstance(error, LocalResourceError):
+        if isinstance(error, (LocalResourceError, LoginMisconfigured)):
             return
         last = self._read()
         count = last.count + 1 if last else 1

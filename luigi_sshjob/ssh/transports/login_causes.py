@@ -6,9 +6,9 @@ import dataclasses
 import re
 
 from luigi_sshjob.errors import (
-    ConfigurationError,
     HostUnreachable,
     LocalResourceError,
+    LoginMisconfigured,
     LoginNeeded,
     LoginRefused,
     SSHJobError,
@@ -80,7 +80,7 @@ CAUSES = (
     Cause(
         "no-local-account",
         "No user exists for uid",
-        ConfigurationError,
+        LoginMisconfigured,
         "this account has no entry in the user database",
         "add it to /etc/passwd, or use the transport paramiko with USER and HOME in the environment",
     ),
@@ -170,7 +170,7 @@ CAUSES = (
     Cause(
         "proxy-program-missing",
         r"exec: .*not found|: (command )?not found\n[\s\S]*UNKNOWN port",
-        ConfigurationError,
+        LoginMisconfigured,
         "the program of the ProxyCommand is missing on this machine",
         "install it, or correct the ProxyCommand in the ssh configuration",
     ),
@@ -180,7 +180,7 @@ CAUSES = (
         # not "bash: line 1: …" of a proxy
         r"|(?m:^\S*[^\s:] line \d+: |^\S+: line \d+: (?:Bad|keyword|garbage|unsupported|missing|invalid|no ))"
         r"|command-line line|percent_expand|dollar_expand",
-        ConfigurationError,
+        LoginMisconfigured,
         "invalid ssh configuration",
         "fix what ssh reports: a line of the ssh configuration, its permissions, ssh_config in [sshjob]",
     ),

@@ -11,6 +11,9 @@ from luigi_sshjob.ssh.local.file_lock import FileLock
 from luigi_sshjob.ssh.local.starting import AnyProcess, start
 from luigi_sshjob.ssh.transports.error_mapping import program_missing
 
+LocalProcess = subprocess.Popen[bytes]
+"""The class for programs of this machine; the same one while a user's test replaces `subprocess.Popen`."""
+
 
 class SessionProcess(subprocess.Popen[Any]):
     """Holds its slot until its end was observed, or this object is deleted."""

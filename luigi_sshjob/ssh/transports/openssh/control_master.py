@@ -23,7 +23,7 @@ from luigi_sshjob.ssh.transports.openssh import command_line
 from luigi_sshjob.ssh.transports.openssh.master_login import MasterLogin, log_path
 from luigi_sshjob.ssh.transports.openssh.open_connections import OpenConnection, forget_opened, is_open, record_opened
 from luigi_sshjob.ssh.transports.openssh.resolved_config import config_fingerprint, users_control_path
-from luigi_sshjob.ssh.transports.session_process import spawn
+from luigi_sshjob.ssh.transports.session_process import LocalProcess, spawn
 
 logger = logging.getLogger("luigi-interface")
 
@@ -163,9 +163,7 @@ class ControlMaster:
         """Run `ssh -O command`; raises `ConnectionFailed` if the master refuses."""
         argv = [*self.client_argv(), "-O", command, *(("-L", forwarding) if forwarding else ())]
         argv.append(self.destination.reference)
-        process: subprocess.Popen[bytes] = spawn(
-            self.destination, subprocess.Popen, argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        process = spawn(self.destination, LocalProcess, argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             output, _ = process.communicate(timeout=self.settings.request_timeout)
         except subprocess.TimeoutExpired:

@@ -27,7 +27,7 @@ from luigi_sshjob.ssh.transports.login_info import LoginInfo, parse_login_log
 from luigi_sshjob.ssh.transports.login_log import without_debug
 from luigi_sshjob.ssh.transports.openssh import command_line
 from luigi_sshjob.ssh.transports.openssh.login_config import login_config
-from luigi_sshjob.ssh.transports.session_process import spawn
+from luigi_sshjob.ssh.transports.session_process import LocalProcess, spawn
 from luigi_sshjob.text import visible
 
 logger = logging.getLogger("luigi-interface")
@@ -130,7 +130,7 @@ class MasterLogin:
 
     def _start(
         self, argv: list[str], limit: float, log: IO[bytes], stdin: int | None = subprocess.DEVNULL
-    ) -> subprocess.Popen[bytes]:
+    ) -> LocalProcess:
         if self.destination.key_file and not os.path.exists(os.path.expanduser(self.destination.key_file)):
             raise key_file_missing(self.destination)
         if not shutil.which(argv[0]):
@@ -141,7 +141,7 @@ class MasterLogin:
         logger.debug("logging in on %s", self.destination)
         return spawn(
             self.destination,
-            subprocess.Popen,
+            LocalProcess,
             [sys.executable, "-I", "-S", _LOGIN_WRAPPER, str(limit), *argv],
             env=self._environment(),
             pass_fds=[self.lock.fileno()] if self.lock else [],

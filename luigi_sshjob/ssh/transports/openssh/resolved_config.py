@@ -24,7 +24,7 @@ from luigi_sshjob.ssh.transports.config_files import INCLUDE, config_files, incl
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 from luigi_sshjob.ssh.transports.openssh.command_line import address_options
 from luigi_sshjob.ssh.transports.openssh.login_config import account_home
-from luigi_sshjob.ssh.transports.session_process import spawn
+from luigi_sshjob.ssh.transports.session_process import LocalProcess, spawn
 
 _READ = re.compile(r"(?m)^debug1: Reading configuration data (.*?)\r?$")
 # what ssh expands in an Include
@@ -91,9 +91,9 @@ def users_control_path(destination: Destination, settings: Settings) -> str:
 def _run_ssh(destination: Destination, settings: Settings, *options: str) -> tuple[str, str]:
     words = ["-F", settings.ssh_config] if settings.ssh_config else []
     argv = ["ssh", "-G", *options, *words, *address_options(destination), destination.reference]
-    process: subprocess.Popen[bytes] = spawn(
+    process = spawn(
         destination,
-        subprocess.Popen,
+        LocalProcess,
         argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from luigi_sshjob.error_context import is_local
-from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.errors import LoginMisconfigured
 from luigi_sshjob.ssh.transports.config_files import INCLUDE, SYSTEMS, config_files, include_patterns
 
 _BLOCK = re.compile(r"\s*(?:host|match)\b\s*=?\s*(.*)", re.IGNORECASE)
@@ -20,7 +20,7 @@ _FOR_ALL = "Host *"
 
 
 def read_config_text(ssh_config: str, host: str, *, system: bool = True) -> str:
-    """The text of `ssh_config`, or of the files that ssh reads by default. Raises `ConfigurationError`."""
+    """The text of `ssh_config`, or of the files that ssh reads by default. Raises `LoginMisconfigured`."""
     lines: list[str] = []
     # an account without an entry in the user database has HOME alone
     home = os.path.expanduser("~")
@@ -73,9 +73,9 @@ class _Files:
             yield from sorted(glob.glob(pattern))
 
 
-def invalid_config(problem: str, host: str) -> ConfigurationError:
+def invalid_config(problem: str, host: str) -> LoginMisconfigured:
     """The error for a configuration that cannot be used."""
-    return ConfigurationError(
+    return LoginMisconfigured(
         f"invalid ssh configuration: {problem}",
         host=host,
         doing="logging in",
