@@ -9,7 +9,9 @@ Each message begins with fixed words, so that it can be found in docs/errors.rst
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import re
 from typing import Any, TypeVar
 
 from luigi.contrib.ssh import RemoteCalledProcessError
@@ -18,6 +20,11 @@ from luigi.target import FileAlreadyExists, MissingParentDirectory, NotADirector
 from luigi_sshjob.text import one_line, visible
 
 Error = TypeVar("Error", bound="SSHJobError")
+
+_MESSAGE = re.compile(
+    r"(?=host |job |while )(?:host (?P<host>\S+?)(?:, |(?=: )))?(?:job (?P<job>\S+?)(?:, |(?=: )))?"
+    r"(?:while (?P<doing>.+?))?: (?P<problem>(?s:.)*)"
+)
 
 
 class SSHJobError(Exception):
@@ -78,6 +85,24 @@ def rebuild(kind: type[Error], state: dict[str, Any]) -> Error:
     for name, value in state.items():
         setattr(error, name, value)
     return error
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """The parts of an error's message; those that it does not name are empty."""
+
+    problem: str
+    host: str = ""
+    job: str = ""
+    doing: str = ""
+    next_step: str = ""
+
+
+def read_message(text: str) -> Message:
+    """Takes the message of an `SSHJobError` apart; any other text is a problem."""
+    text, _, next_step = text.partition("\nNext: ")
+    found = _MESSAGE.fullmatch(text)
+    return Message(next_step=next_step, **found.groupdict("")) if found else Message(text, next_step=next_step)
 
 
 class ConfigurationError(SSHJobError, ValueError):

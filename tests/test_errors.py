@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def test_an_error_keeps_its_attributes_when_pickled_or_copied():
                 getattr(error, "filename", 0),
             )
         assert (error.copy_for().job, error.copy_for().doing) == (None, "")
+
+
+@pytest.mark.parametrize("problem", ["it failed", "", "no: one, while x: y\nThe last lines:\n  | a\nNext: b"])
+def test_a_message_can_be_taken_apart(problem):
+    for host, job, doing, next_step in itertools.product(
+        ("", "a@box:22"), ("", "T_1/2"), ("", "moving a, b"), ("", "look")
+    ):
+        error = SSHJobError(problem, host=host, job=job, doing=doing, next_step=next_step)
+        message = errors.read_message(str(error))
+        assert message == errors.Message(problem.replace("\nNext:", "\n Next:"), host, job, doing, next_step)
 
 
 def test_an_inner_error_context_wins():

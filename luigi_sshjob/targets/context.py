@@ -23,6 +23,7 @@ from luigi_sshjob.errors import (
     RemoteCommandFailed,
     UnsafeValue,
 )
+from luigi_sshjob.exit_hints import hint_for_command
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection, connection_to
 from luigi_sshjob.ssh.shell.session import retry_refused_session
@@ -34,12 +35,6 @@ _MAX_COMMAND = (1 << 17) - 1
 """Bytes. Linux limits each argument of a process (execve(2)), and sshd passes the command to the shell as one."""
 
 _MAX_SHOWN = 200  # characters of a command in an error
-
-# Exit statuses of POSIX shells that could not run the command.
-_NEXT_STEPS = {
-    126: "make the program on the host executable for the account",
-    127: "install the program on the host, or use its full path: login scripts are not read",
-}
 
 
 class RemoteContext(luigi.contrib.ssh.RemoteContext):
@@ -132,7 +127,7 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
             returncode=process.returncode,
             cmd=cmd,
             output=output,
-            next_step=_NEXT_STEPS.get(process.returncode, "see the message of the command; it was run"),
+            next_step=hint_for_command(process.returncode) or "see the message of the command; it was run",
         )
 
     def check_output_argv(self, argv: Sequence[str]) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import HostUnreachable, JobFailed, JobLost, LoginNeeded
+from luigi_sshjob.exit_hints import hint_for_job
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 from luigi_sshjob.tasks.log_lines import LogLines
 
@@ -21,6 +22,7 @@ _PROGRESS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*(.*)")
 _PAUSE = 3.0  # seconds between two messages to the scheduler
 _QUIET = 60.0  # seconds without new log lines after which the status mentions it
 _STATUS_LINES = 8
+_ERROR_LINES = 6  # few enough for the whole error to be in the last ten lines of a terminal
 _REMINDER = 300.0  # seconds between two log lines about a job that has no supervisor that can be watched
 _DOUBTFUL = (State.UNSUPERVISED, State.ELSEWHERE, State.UNKNOWN)
 _WIDTH = 200
@@ -213,15 +215,18 @@ def describe_status(job: JobRef, status: JobStatus, age: str) -> list[str]:
 
 def failure(job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> JobFailed:
     """The error for a job that failed; `logs` is the command that shows the log, empty if the log was removed."""
-    last = "\n".join(f"  | {line}" for line in tail)
-    whole = f"see the whole log with `{logs}`; " if logs else "cleanup has removed its log; "
+    last = [f"  | {text_module.printable_line(line, _WIDTH)}" for line in tail[-_ERROR_LINES:]]
+    # with a reason it may be an exit code of the supervisor
+    unexplained = outcome.state == "failed" and not outcome.reason
+    hint = hint_for_job(outcome.exit_code) if unexplained and outcome.exit_code is not None else ""
+    whole = f"see the whole log with `{logs}`" if logs else "cleanup has removed its log"
     kind = JobLost if outcome.state == "lost" else JobFailed
     return kind(
-        f"it {outcome}" + (f"\nThe last lines of its log:\n{last}" if last else ""),
+        "\n".join([f"it {outcome}", *(["The last lines of its log:", *last] if last else [])]),
         outcome=outcome,
         host=job.host,
         job=job.id,
-        next_step=f"{whole}running the task again is a new attempt",
+        next_step="; ".join(filter(None, [hint, whole, "running the task again is a new attempt"])),
     )
 
 

@@ -18,7 +18,7 @@ from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
-from luigi_sshjob.tasks import completion, messages, options, outputs, resources, signals, tracking, typos
+from luigi_sshjob.tasks import completion, error_text, messages, options, outputs, resources, signals, tracking, typos
 from luigi_sshjob.tasks.attributes import TaskAttributes, has_default, overridable
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
@@ -105,6 +105,10 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         main thread.
         """
         return messages.reply_to_message(message, lambda: self._find_job(brief=True))
+
+    def on_failure(self, exception: BaseException) -> Any:
+        """Return the text that Luigi sends to luigid and by e-mail: of an error of this package the message alone."""
+        return error_text.explain(exception, narrow=True) or super().on_failure(exception)
 
     def cancel_after_timeout(self, message: str) -> None:
         """Cancel the job, because `worker_timeout` has passed and Luigi has ended the process that watched it."""

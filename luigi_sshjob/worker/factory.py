@@ -5,8 +5,8 @@ tests/worker/test_luigi_internals.py lists what this package uses of Luigi's int
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import luigi
@@ -33,14 +33,17 @@ def build(tasks: Sequence[luigi.Task], *, workers: int = 1, remote_jobs: int | N
     # of a build that was interrupted
     completion.forget()
     expect(tasks)
-    return luigi.build(tasks, worker_scheduler_factory=factory, workers=workers, **options)
+    with factory.reporting_failures():
+        return luigi.build(tasks, worker_scheduler_factory=factory, workers=workers, **options)
 
 
 def run(arguments: Sequence[str], remote_jobs: int | None = None) -> None:
     """Like the `luigi` command, with such a worker. Raises `SystemExit` at the end, as the command does."""
+    factory = WorkerSchedulerFactory(remote_jobs)
     # the entry point with exit codes takes no factory
-    setattr(luigi.interface, "_WorkerSchedulerFactory", functools.partial(WorkerSchedulerFactory, remote_jobs))  # noqa: B010
-    luigi.retcodes.run_with_retcodes(list(arguments))
+    setattr(luigi.interface, "_WorkerSchedulerFactory", lambda: factory)  # noqa: B010
+    with factory.reporting_failures():
+        luigi.retcodes.run_with_retcodes(list(arguments))
 
 
 class WorkerSchedulerFactory:
@@ -52,6 +55,16 @@ class WorkerSchedulerFactory:
     def __init__(self, remote_jobs: int | None = None, schedulers: Any = None):
         self._remote_jobs = remote_jobs
         self._schedulers = schedulers
+        self._workers: list[RemoteJobWorker] = []
+
+    @contextlib.contextmanager
+    def reporting_failures(self) -> Iterator[None]:
+        """Logs at the end, after Luigi's summary, which tasks have failed and why."""
+        try:
+            yield
+        finally:
+            for worker in self._workers:
+                worker.failures.log()
 
     def create_local_scheduler(self) -> Any:
         """Makes a scheduler in this process."""
@@ -64,4 +77,6 @@ class WorkerSchedulerFactory:
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> RemoteJobWorker:
         """Makes a worker with slots for `worker_processes` local tasks."""
         remote_jobs = config.get_settings().remote_jobs if self._remote_jobs is None else self._remote_jobs
-        return RemoteJobWorker(remote_jobs, scheduler, worker_processes=worker_processes, assistant=assistant)
+        worker = RemoteJobWorker(remote_jobs, scheduler, worker_processes=worker_processes, assistant=assistant)
+        self._workers.append(worker)
+        return worker

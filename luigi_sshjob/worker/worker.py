@@ -20,6 +20,7 @@ from luigi_sshjob.tasks import completion
 from luigi_sshjob.tasks.signals import Terminated, TerminationSignals
 from luigi_sshjob.tasks.task import RemoteJobTask, has_default_output
 from luigi_sshjob.worker import log_locks, shutdown
+from luigi_sshjob.worker.failures import FailureRecorder
 from luigi_sshjob.worker.main_thread import MainThreadQueue
 from luigi_sshjob.worker.reaper import Reaper
 from luigi_sshjob.worker.scheduler_proxy import LOCAL, REMOTE, SchedulerProxy
@@ -34,7 +35,7 @@ _CANCEL_TIMEOUT = 2.5
 _PURGE_PAUSE = 0.1  # seconds between two looks at all running tasks
 
 
-class RemoteJobWorker(luigi.worker.Worker):
+class RemoteJobWorker(FailureRecorder):
     """Luigi's worker, with slots for `remote_jobs` remote jobs in addition to `worker_processes` local tasks."""
 
     def __init__(

@@ -30,8 +30,25 @@ class NoBrowser(Exception):
     """No browser is installed on this machine."""
 
 
+# The visible part of a text: inside the element, which may scroll, and inside the window.
+_SHOWS = """
+    const [element, text] = arguments;
+    const nodes = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (nodes.nextNode() && !nodes.currentNode.data.includes(text));
+    if (!nodes.currentNode.data.includes(text)) return false;
+    const range = document.createRange();
+    const start = nodes.currentNode.data.indexOf(text);
+    range.setStart(nodes.currentNode, start);
+    range.setEnd(nodes.currentNode, start + text.length);
+    const box = element.getBoundingClientRect();
+    return [...range.getClientRects()].every(part =>
+        part.top >= Math.max(box.top, 0) && part.bottom <= Math.min(box.bottom, innerHeight) &&
+        part.left >= Math.max(box.left, 0) && part.right <= Math.min(box.right, innerWidth));
+"""
+
+
 class Page:
-    """The list of workers."""
+    """The list of workers, or of tasks."""
 
     def __init__(self, folder: Path):
         """Keep the browser's files in `folder`. Raises `NoBrowser`."""
@@ -60,10 +77,10 @@ class Page:
         """Stop the browser and its driver."""
         self.driver.quit()
 
-    def open(self, port: int) -> None:
+    def open(self, port: int, tab: str = "workers") -> None:
         """Load the page again, because the list does not update automatically."""
         self.driver.get("about:blank")
-        self.driver.get(f"http://127.0.0.1:{port}/static/visualiser/index.html#tab=workers")
+        self.driver.get(f"http://127.0.0.1:{port}/static/visualiser/index.html#tab={tab}")
         self.driver.execute_script(_NO_ANIMATIONS)
 
     def find(self, selector: str) -> WebElement:
@@ -92,6 +109,16 @@ class Page:
     def made_of(self, selector: str) -> list[str]:
         """Return the tags of the elements inside: the text that the page interpreted as HTML."""
         return [one.tag_name for one in self.find(selector).find_elements(By.CSS_SELECTOR, "*")]
+
+    def shows(self, selector: str, text: str) -> bool:
+        """Whether this part of an element's text can be seen without scrolling."""
+        return self.driver.execute_script(_SHOWS, self.find(selector), text)
+
+    def picture(self, path: Path, copy_to: str) -> None:
+        """Save a screenshot, and copy it to the path in the environment variable `copy_to`, if that is set."""
+        self.driver.save_screenshot(str(path))
+        if os.environ.get(copy_to):
+            shutil.copy(path, os.environ[copy_to])
 
     def loaded(self) -> list[str]:
         """Return the URLs of all resources that were loaded."""

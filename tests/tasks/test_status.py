@@ -7,7 +7,9 @@ import pytest
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import HostUnreachable
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
-from luigi_sshjob.tasks.status import StatusReporter
+from luigi_sshjob.tasks.status import StatusReporter, failure
+
+AGAIN = "running the task again is a new attempt"
 
 
 class Recorder:
@@ -150,3 +152,25 @@ def test_why_a_job_is_queued_is_logged_each_time_that_changes_and_a_hopeless_rea
         ("WARNING", f"[Task/1] queued on box: Slurm job 5, DependencyNeverSatisfied{hint}"),
         ("INFO", "[Task/1] queued on box: Slurm job 5, Resources"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "helps"),
+    [
+        (Outcome("failed", exit_code=127), True),
+        (Outcome("failed", exit_code=126), True),
+        (Outcome("failed", exit_code=1), False),
+        (Outcome("failed", exit_code=126, reason="no space for the record"), False),
+        (Outcome("killed", exit_code=127, signal="KILL"), False),
+        (Outcome("cancelled", exit_code=126), False),
+        (Outcome("lost"), False),
+    ],
+    ids=str,
+)
+def test_only_an_exit_code_that_needs_an_explanation_gets_one(outcome, helps):
+    error = failure(JobRef("box", "Task", 1, "/j/Task/1"), outcome, ["x" * 5000] * 20, "luigi-sshjob logs box Task/1")
+    assert ("program on the host" in error.next_step) == helps
+    assert error.next_step.endswith("see the whole log with `luigi-sshjob logs box Task/1`; " + AGAIN)
+    # so few and short that the whole error is in the last lines of a terminal
+    lines = str(error).split("\n")
+    assert (len(lines), max(map(len, lines[:-1])) < 250) == (9, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 
 import luigi
 import luigi.interface
@@ -15,6 +14,7 @@ import luigi_sshjob
 
 from support import processes
 from support.browser import NoBrowser, Page
+from support.failing_tasks import CallVariants
 from support.luigi_command import answers, ask, finished
 from support.recording_tasks import Retried
 from support.sample_tasks import Align, Slow
@@ -53,18 +53,24 @@ def scheduler(luigid) -> list[str]:
     return ["--scheduler-port", str(luigid), "--scheduler-host", "127.0.0.1", "--workers", "2"]
 
 
-@pytest.mark.parametrize("remote_jobs", ["a process for each"], indirect=True)
-def test_a_job_is_seen_followed_and_ended_on_the_page(
-    browser, host, text_folder, luigid, scheduler, start_luigi, luigi_cfg, tmp_path
-):
+@pytest.fixture
+def gpu01(host, luigi_cfg, tmp_path) -> str:
+    """A name for the host that looks well in a picture."""
     ssh_config = tmp_path / "ssh_config"
     ssh_config.write_text(host.ssh_config.read_text().replace(f"Host {host.alias}\n", "Host gpu01\n"))
-    settings = luigi_cfg.path.read_text().replace(str(host.ssh_config), str(ssh_config))
+    luigi_cfg.path.write_text(luigi_cfg.path.read_text().replace(str(host.ssh_config), str(ssh_config)))
+    return "gpu01"
+
+
+@pytest.mark.parametrize("remote_jobs", ["a process for each"], indirect=True)
+def test_a_job_is_seen_followed_and_ended_on_the_page(
+    browser, host, gpu01, text_folder, luigid, scheduler, start_luigi, luigi_cfg, tmp_path
+):
     tracking = "http://grafana.invalid/d/node?var-host={host}&job={id}&on={directory}"
-    luigi_cfg.path.write_text(f"{settings}tracking_url={tracking}\n")
+    luigi_cfg.path.write_text(f"{luigi_cfg.path.read_text()}tracking_url={tracking}\n")
     host.run("sh", "-c", f"cat >{text_folder}/hostile", input=HOSTILE)
-    worker = start_luigi("Align", "--host", "gpu01", "--folder", text_folder, *scheduler)
-    task_id = Align(host="gpu01", folder=text_folder).task_id
+    worker = start_luigi("Align", "--host", gpu01, "--folder", text_folder, *scheduler)
+    task_id = Align(host=gpu01, folder=text_folder).task_id
     processes.wait_until(
         lambda: "&b=2" in (ask(luigid, "get_task_status_message", task_id=task_id)["statusMessage"] or ""), "the status"
     )
@@ -94,10 +100,7 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
     host.run("touch", f"{text_folder}/go")
     processes.wait_until(lambda: "part 7 of 10" in browser.text(shown), "the next lines")
     processes.wait_until(lambda: browser.text("#statusMessageModal .progress-bar") == "60%", "the progress")
-    picture = tmp_path / "page.png"
-    browser.driver.save_screenshot(str(picture))
-    if os.environ.get("SSHJOB_SCREENSHOT"):
-        shutil.copy(picture, os.environ["SSHJOB_SCREENSHOT"])
+    browser.picture(tmp_path / "page.png", "SSHJOB_SCREENSHOT")
     browser.find("#statusMessageModal .modal-footer button").click()
     browser.gone("#statusMessageModal")
 
@@ -116,6 +119,23 @@ def test_a_job_is_seen_followed_and_ended_on_the_page(
     # of what luigid's page names elsewhere, a font, nothing came
     assert [url for url in browser.loaded() if not url.startswith(f"http://127.0.0.1:{luigid}/")] == []
     assert ask(luigid, "get_task_status_message", task_id=task_id)["statusMessage"].startswith("was cancelled: by ")
+
+
+@pytest.mark.parametrize("remote_jobs", ["no process"], indirect=True)
+def test_the_error_dialog_shows_the_cause_without_scrolling(
+    browser, gpu01, text_folder, luigid, scheduler, start_luigi, tmp_path
+):
+    finished(start_luigi("--module", "support.failing_tasks", "CallVariants", "--host", gpu01, *scheduler), 30)
+    browser.open(luigid, tab="tasks")
+    browser.find(".showError").click()
+    shown = "#errorModal pre"
+    browser.picture(tmp_path / "error.png", "SSHJOB_SCREENSHOT_OF_ERROR")
+    job = f"{CallVariants(host=gpu01).task_id}/1"
+    # the page does not wrap lines
+    assert browser.shows(shown, f"host gpu01, job {job}:\n    it failed with exit code 1\nThe last lines of its log:\n")
+    assert browser.shows(shown, "  | chr8: 5000000 reads, 97.8 % mapped\n  | ValueError: chr9 has no reads\n")
+    assert browser.shows(shown, f"`luigi-sshjob logs gpu01 {job}`")
+    assert not browser.shows(shown, "chr1")
 
 
 def test_an_unreachable_host_is_in_the_status_and_in_responses(

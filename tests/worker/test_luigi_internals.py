@@ -1,4 +1,4 @@
-"""Pins what luigi_sshjob.worker and tasks/tracking.py use of Luigi's internals.
+"""Pins what luigi_sshjob.worker, tasks/error_text.py and tasks/tracking.py use of Luigi's internals.
 
 If a test fails, this version of Luigi has changed what the test names: change the code that uses it, and the pin.
 """
@@ -10,6 +10,7 @@ import inspect
 import textwrap
 
 import luigi
+import luigi.cmdline_parser
 import luigi.execution_summary
 import luigi.interface
 import luigi.retcodes
@@ -69,6 +70,9 @@ def worker() -> Worker:
         (Worker._create_task_process, ["self", "task"]),
         (Worker.set_worker_processes, ["self", "n"]),
         (Worker.run, ["self"]),
+        (Worker._email_task_failure, ["self", "task", "formatted_traceback"]),
+        (Worker._email_complete_error, ["self", "task", "formatted_traceback"]),
+        (Worker._email_dependency_error, ["self", "task", "formatted_traceback"]),
         (Worker.__enter__, ["self"]),
         (Worker.__exit__, ["self", "type", "value", "traceback"]),
         (luigi.worker.TaskStatusReporter.__init__, ["self", "scheduler", "task_id", "worker_id", "scheduler_messages"]),
@@ -178,6 +182,22 @@ def test_luigi_reads_results_as_the_main_thread_queue_returns_them():
         if isinstance(node, ast.Assign) and "_task_result_queue.get" in ast.unparse(node.value)
     ]
     assert unpacked == ["(task_id, status, expl, missing, new_requirements)"]
+
+
+def test_luigi_reports_each_failure_to_the_methods_that_record_it():
+    """With the explanation, whether or not it sends e-mails."""
+    assert calls_on("self", Worker._handle_next_task)["_email_task_failure"] == {"0", "1"}
+    assert "if status == FAILED and (not external_task_retryable)" in ast.unparse(tree(Worker._handle_next_task))
+    added = calls_on("self", Worker._add)
+    assert added["_email_complete_error"] == added["_email_dependency_error"] == {"0", "1"}
+
+
+def test_luigi_logs_an_error_with_its_exception_or_with_the_traceback_as_text():
+    assert "exception" in calls_on("logger", luigi.worker.TaskProcess._handle_run_exception)
+    for method in (Worker._log_complete_error, Worker._log_dependency_error):
+        assert calls_on("logger", method) == {"warning": {"0"}}
+    parser = luigi.cmdline_parser.CmdlineParser(["--log-level", "ERROR", "Some"])
+    assert parser.known_args.core_log_level == "ERROR"
 
 
 def test_luigi_waits_when_all_processes_are_in_use():
