@@ -1,28 +1,36 @@
 """Builds the package, checks its content, and runs the wheel on a machine with only Python and ssh: `tox -e package`.
 
-The wheels of the dependencies are built here, because the clean machine only reaches the SSH host.
+The wheels of the dependencies are built here, because the clean machine only reaches the SSH host. With --repository,
+--tag and --outdir it is the package of a release, see docs/contributing.rst.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
 import docker
 
-from support import docker_engine
+from support import docker_engine, release
 from support.hosts import DockerHost
+from support.release import InvalidRelease as InvalidPackage
 
 ROOT = Path(__file__).parent.parent
+NOWHERE = "https://example.invalid/luigi_sshjob"  # not a release: only the form of links is checked
+WANTED_METADATA = ("Author", "Classifier", "Description", "Keywords", "License", "Project-URL", "Summary")
 LUIGI_CFG = """[sshjob]
 ssh_config = {home}/ssh_config
 
@@ -32,21 +40,19 @@ unhandled_exception = 40
 """
 
 
-class InvalidPackage(Exception):
-    """The package cannot be published."""
-
-
 def log(text: str) -> None:
     print(f"package: {text}", flush=True)
 
 
 def python(*arguments: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True)
 
 
-def build(folder: Path) -> tuple[Path, Path]:
-    """Build the sdist, and the wheel from it."""
-    python("build", "--outdir", folder)
+def build(folder: Path, repository: str) -> tuple[Path, Path]:
+    """Build the sdist from a copy of the checkout, and the wheel from it."""
+    copy = folder.with_name("checkout")
+    release.copy_for_index(ROOT, copy, repository)
+    python("build", "--outdir", folder, copy)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     python("twine", "check", "--strict", sdist, wheel)
     python("check_wheel_contents", wheel)
@@ -55,27 +61,40 @@ def build(folder: Path) -> tuple[Path, Path]:
 
 def check_content(sdist: Path, wheel: Path) -> str:
     """Check that both archives are complete, and return the version."""
-    scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "luigi_sshjob").rglob("*.sh")}
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "luigi_sshjob").rglob("*.py")}
-    wanted = {"luigi_sshjob/py.typed", *scripts, *modules}
+    # what serves the repository itself is left out
+    tracked = {name for name in release.tracked_files(ROOT) if not name.startswith(".") or name == ".importlinter"}
+    installed = {name for name in tracked if name.startswith("luigi_sshjob/")}
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
-        (metadata,) = [name for name in inside if name.endswith(".dist-info/METADATA")]
-        version = Parser().parsestr(archive.read(metadata).decode())["Version"]
+        (name,) = [name for name in inside if name.endswith(".dist-info/METADATA")]
+        metadata = Parser().parsestr(archive.read(name).decode())
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-    if f'__version__ = "{version}"\n' not in (ROOT / "luigi_sshjob" / "__init__.py").read_text():
-        raise InvalidPackage(f"the wheel has version {version}, which is not luigi_sshjob.__version__")
-    for where, names in ((wheel.name, inside), (sdist.name, in_sdist)):
-        missing = wanted - names
-        if missing:
+    check_metadata(metadata)
+    version = metadata["Version"]
+    for where, names, wanted in ((wheel.name, inside, installed), (sdist.name, in_sdist, tracked)):
+        if missing := wanted - names:
             raise InvalidPackage(f"{where} lacks {', '.join(sorted(missing))}")
-    if not any(name.endswith("/LICENSE") for name in inside) or "LICENSE" not in in_sdist:
+    if not any(name.endswith("/LICENSE") for name in inside):
         raise InvalidPackage("LICENSE is missing")
     foreign = {name for name in inside if not name.startswith(("luigi_sshjob/", f"luigi_sshjob-{version}.dist-info/"))}
     if foreign:
         raise InvalidPackage(f"{wheel.name} would also install {', '.join(sorted(foreign))}")
     return version
+
+
+def check_metadata(metadata: Message) -> None:
+    """Check that the package index can show everything, and that README has only absolute links there."""
+    version = release.version_of(ROOT)
+    if metadata["Version"] != version:
+        raise InvalidPackage(f"the wheel has version {metadata['Version']}, which is not {version}")
+    readme = metadata.get_payload()
+    missing = [name for name in WANTED_METADATA if not (metadata[name] or (name == "Description" and readme))]
+    if missing:
+        raise InvalidPackage(f"the metadata lack {', '.join(missing)}")
+    relative = re.findall(r"<(?!\w+:)\S+>`_", str(readme))
+    if relative:
+        raise InvalidPackage(f"README has relative links: {', '.join(relative)}")
 
 
 def archive_of(files: dict[str, bytes], owner: int) -> bytes:
@@ -133,12 +152,21 @@ def run_quickstart(wheel: Path, folder: Path, client: docker.DockerClient) -> No
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repository", default=NOWHERE, help="URL of the GitHub project that publishes the package")
+    parser.add_argument("--tag", help="tag of the release: must be v and the version")
+    parser.add_argument("--outdir", type=Path, help="directory for the sdist and the wheel, if all checks pass")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            sdist, wheel = build(folder / "dist")
+            if arguments.tag:
+                release.check_tag(ROOT, arguments.tag)
+            sdist, wheel = build(folder / "dist", arguments.repository)
             log(f"{sdist.name} and {wheel.name} are complete, version {check_content(sdist, wheel)}")
             run_quickstart(wheel, folder, docker_engine.connect())
+            if arguments.outdir:
+                shutil.copytree(folder / "dist", arguments.outdir, dirs_exist_ok=True)
         except docker_engine.NoEngine as error:
             log(f"the wheel was not tested on a clean machine: {error}")
             return 1 if os.environ.get("CI") == "true" else 0
