@@ -78,6 +78,8 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv "creates th
 has ssh || need openssh-client "the tests connect with it"
 has sshpass || need sshpass "tests accounts with a password"
 has ps || need procps "lists processes"
+has zsh || need zsh "it completes the words of the command line"
+has fish || need fish "it completes the words of the command line"
 has shellcheck || need shellcheck "checks the shell scripts"
 has shfmt || need shfmt "checks the format of the shell scripts"
 install_missing

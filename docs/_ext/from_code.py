@@ -59,15 +59,14 @@ class CommandsOf(_FromCode):
 
     def lines(self, found: Any) -> Iterator[str]:
         parser = found()
-        yield from (*_text(parser.description or ""), "", *_text(parser.epilog or ""), "")
+        yield from (*_text(parser.description or ""), "", *_text(parser.notes), "")
         for action in parser._actions:
             if not isinstance(action, argparse._SubParsersAction):
                 continue
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             for name, sub in action.choices.items():
                 yield from _command(name, sub, helps.get(name, ""))
-                if sub.epilog != parser.epilog:
-                    yield from (*_text(sub.epilog or ""), "")
+                yield from (".. code-block:: console", "", *(f"   $ {line}" for line in sub.examples), "")
 
 
 def _command(name: str, parser: argparse.ArgumentParser, summary: str) -> Iterator[str]:

@@ -1,18 +1,19 @@
-"""Finds the hosts, base directories and jobs that a command line refers to."""
+"""Finds the hosts and base directories that a command line refers to."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
-from collections.abc import Sequence
 
 from luigi_sshjob import config
-from luigi_sshjob.errors import JobNotFound
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobRef
 from luigi_sshjob.jobs.recent import JobLocation, recent_locations
 from luigi_sshjob.targets.context import RemoteContext
+
+
+def recent_hosts() -> list[str]:
+    """The hosts of the last 30 days, the most recent first."""
+    return list(dict.fromkeys(location.host for location in recent_locations()))
 
 
 def find_hosts(arguments: argparse.Namespace, host: str | None = None) -> list[HostJobs]:
@@ -36,23 +37,6 @@ def find_hosts(arguments: argparse.Namespace, host: str | None = None) -> list[H
         name: getattr(arguments, name) for name in ("key_file", "transport", "sshpass") if getattr(arguments, name)
     }
     return [_host_jobs(dataclasses.replace(location, **options), arguments.no_host_key_check) for location in locations]
-
-
-def find_jobs(arguments: argparse.Namespace, names: Sequence[str]) -> list[tuple[HostJobs, JobRef]]:
-    """Return all jobs with these names. Raises `JobNotFound` if one does not exist."""
-    hosts = find_hosts(arguments, arguments.host)
-    found = []
-    for name in names:
-        match = next(((host, job) for host in hosts if (job := host.find(name))), None)
-        if match is None:
-            raise JobNotFound(
-                "there is no such job",
-                host=hosts[0].host,
-                job=name,
-                next_step=f"list the jobs with `luigi-sshjob ls -a {shlex.quote(hosts[0].host)}`",
-            )
-        found.append(match)
-    return found
 
 
 def _host_jobs(location: JobLocation, no_host_key_check: bool) -> HostJobs:

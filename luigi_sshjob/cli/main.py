@@ -9,20 +9,26 @@ import sys
 from collections.abc import Sequence
 
 from luigi_sshjob import config, worker
-from luigi_sshjob.cli.parser import create_parser
+from luigi_sshjob.cli.commands.completion import complete
+from luigi_sshjob.cli.parser import add_run_options, create_parser
 from luigi_sshjob.errors import SSHJobError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status, see `parser.EPILOG`."""
+    """Run a command and return its exit status, see `help_text.EXIT_STATUS`."""
     words = sys.argv[1:] if argv is None else list(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a log may contain characters that the locale lacks
         sys.stdout.reconfigure(errors="replace")
     try:
-        if words[:1] == ["run"]:
+        if words[:1] == ["run"] and words[1:] not in (["-h"], ["--help"]):
             return _run_luigi(words[1:])
-        arguments = create_parser().parse_args(words)
+        parser = create_parser()
+        complete(parser)
+        if not words:
+            parser.print_help(sys.stderr)
+            return 2
+        arguments = parser.parse_args(words)
         status = int(arguments.run(arguments))
         # not at exit, where a closed pipe would be an error
         sys.stdout.flush()
@@ -41,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_luigi(words: Sequence[str]) -> int:
     # the other options belong to Luigi and the user's tasks: an abbreviation could be one of them
     parser = argparse.ArgumentParser(prog="luigi-sshjob run", add_help=False, allow_abbrev=False)
-    parser.add_argument("--remote-jobs", type=int)
+    add_run_options(parser)
     arguments, luigi_words = parser.parse_known_args(words)
     # Luigi would print an error in the settings as a traceback
     config.get_settings()

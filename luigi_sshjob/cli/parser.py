@@ -3,144 +3,196 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from luigi_sshjob.cli.commands import collect, connections, doctor, gc, kill, logs, ls, show
+import luigi
 
-EPILOG = """\
-HOST is the `host` of a task: an alias of ~/.ssh/config, or user@host:port. JOB is TASK_ID/ATTEMPT, or TASK_ID for the
-newest attempt, as `luigi-sshjob ls` prints them.
+import luigi_sshjob
+from luigi_sshjob.cli.arguments import (
+    ALL_RECENT,
+    add_connection_options,
+    add_host,
+    add_jobs,
+    add_json_option,
+    count,
+    duration,
+    states,
+)
+from luigi_sshjob.cli.commands import collect, completion, connections, doctor, gc, kill, logs, ls, show
+from luigi_sshjob.cli.help_text import EXAMPLES, EXIT_STATUS, HOST_AND_JOB, LUIGI
+from luigi_sshjob.cli.states import SORTS, STATES
 
-exit status: 0 success; 1 the job did not succeed, or a check failed; 2 wrong usage; 3 the host is unreachable, or
-another error that is explained; 130 Ctrl-C"""
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+Run = Callable[[argparse.Namespace], int]
 
 
 def create_parser() -> argparse.ArgumentParser:
     """Create the parser of the command and its subcommands."""
-    parser = _Parser(prog="luigi-sshjob", description="Manage jobs of luigi_sshjob on their hosts.", epilog=EPILOG)
+    parser = _Parser(
+        prog="luigi-sshjob",
+        description="Manage jobs of luigi_sshjob on their hosts.",
+        examples=EXAMPLES["luigi-sshjob"],
+    )
+    python = platform.python_version()
+    version = f"%(prog)s {luigi_sshjob.__version__} (Luigi {luigi.__version__}, Python {python})"
+    parser.add_argument("--version", action="version", version=version, help="print the versions")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, hosts: str = "") -> _Parser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG)
-        sub.set_defaults(run=run)
-        sub.add_argument(
-            "hosts" if hosts else "host",
-            metavar="HOST",
-            nargs=hosts or None,
-            help="default: all hosts to which jobs were submitted in the last month" if hosts else "host of the job",
+    def command(name: str, run: Run | None, text: str, notes: str = HOST_AND_JOB + EXIT_STATUS) -> _Parser:
+        description = f"{text[0].upper()}{text[1:]}."
+        sub: _Parser = commands.add_parser(
+            name, help=text, description=description, examples=EXAMPLES[name], notes=notes
         )
-        _add_connection_options(sub)
+        sub.set_defaults(run=run)
         return sub
 
-    ls_parser = command("ls", ls.run, "list attempts with state, progress and last log line", hosts="*")
-    ls_parser.add_argument("-a", "--all", action="store_true", help="also list jobs collected more than a day ago")
-    ls_parser.add_argument(
-        "-l",
-        "--limit",
-        type=_count,
-        default=200,
-        metavar="N",
-        help="at most N attempts of a host: first those that have not ended, then the newest (default 200; 0: all)",
-    )
-    ls_parser.add_argument(
-        "--skip", type=_count, default=0, metavar="N", help="leave out the first N attempts of a host: the next page"
-    )
-    ls_parser.add_argument("-w", "--watch", action="store_true", help="on a terminal: refresh in place until Ctrl-C")
-    ls_parser.add_argument(
-        "--interval", type=_duration, default=2.0, metavar="TIME", help="refresh interval (default 2s)"
-    )
-    _add_json_option(ls_parser, "a list of objects; times in seconds")
-
-    log_parser = command("logs", logs.run, "print the log of a job, byte for byte")
-    log_parser.add_argument("job", metavar="JOB")
-    log_parser.add_argument(
-        "-f", "--follow", action="store_true", help="follow the log until the job ends; print its outcome on stderr"
-    )
-    log_parser.add_argument("-n", "--tail", type=_count, metavar="N", help="print only the last N lines, and new ones")
-
+    _add_ls(command("ls", ls.run, "list attempts with state, progress and last log line"))
+    _add_logs(command("logs", logs.run, "print the log of a job, byte for byte"))
     show_parser = command("show", show.run, "show all details of a job, and the next steps")
-    show_parser.add_argument("job", metavar="JOB")
-    _add_json_option(show_parser, "an object")
-
-    kill_parser = command("kill", kill.run, "end jobs with all their processes, and wait until they have ended")
-    collect_parser = command(
-        "collect", collect.collect, "mark ended jobs as handled, so that the next run starts a new attempt"
-    )
-    forget_parser = command("forget", collect.forget, "remove ended jobs from the host; published outputs are kept")
-    forget_parser.add_argument(
+    show_parser.set_defaults(most_words=2)
+    add_jobs(show_parser)
+    add_connection_options(show_parser)
+    add_json_option(show_parser, "an object")
+    text = "end jobs with all their processes, and wait until they have ended"
+    _add_several(command("kill", kill.run, text))
+    text = "mark ended jobs as handled, so that the next run starts a new attempt"
+    _add_several(command("collect", collect.collect, text))
+    text = "remove ended jobs from the host and from listings; published outputs are kept"
+    forget = _add_several(command("forget", collect.forget, text))
+    forget.add_argument(
         "--lost",
         action="store_true",
         help="also give up jobs that are elsewhere or unknown; a job that still runs is not ended, and keeps its files",
     )
-    for sub in (kill_parser, collect_parser, forget_parser):
-        sub.add_argument("jobs", metavar="JOB", nargs="+")
-
-    gc_parser = command("gc", gc.run, "remove collected attempts; published outputs are kept")
-    gc_parser.add_argument(
-        "--older-than",
-        type=_duration,
-        default=14 * 86400.0,
-        metavar="TIME",
-        help="minimum time since they were collected: 90m, 36h, 14d (default), 8w",
-    )
-    gc_parser.add_argument("-n", "--dry-run", action="store_true", help="only print what would be removed")
-    _add_json_option(gc_parser, "a list of the ids")
-
+    _add_gc(command("gc", gc.run, "remove collected attempts; published outputs are kept"))
     doctor_parser = command("doctor", doctor.run, "check whether a host can run jobs, and suggest fixes")
-    _add_json_option(doctor_parser, "an object")
-
-    login_parser = command("login", connections.login, "open the shared connection to a host, with prompts here")
-    login_parser.add_argument(
-        "--keep",
-        type=_duration,
-        default=12 * 3600.0,
-        metavar="TIME",
-        help="how long to keep the connection after its last use (default 12h)",
-    )
-    command("logout", connections.logout, "close the shared connection to a host; its jobs keep running")
-    connections_parser = commands.add_parser(
-        "connections", help="list the open connections", description="List the open connections.", epilog=EPILOG
-    )
-    connections_parser.set_defaults(run=connections.connections)
-    _add_json_option(connections_parser, "a list of objects; times in seconds")
-
-    # only for --help: `main` passes its options to Luigi
-    commands.add_parser(
-        "run", help="run `luigi` with all its options; --remote-jobs N: jobs at the same time, without a process each"
-    )
+    add_host(doctor_parser)
+    add_connection_options(doctor_parser)
+    add_json_option(doctor_parser, "an object")
+    _add_login(command("login", connections.login, "open the shared connection to a host, with prompts here"))
+    logout = command("logout", connections.logout, "close the shared connection to a host; its jobs keep running")
+    add_host(logout)
+    add_connection_options(logout)
+    connections_parser = command("connections", connections.connections, "list the open connections", EXIT_STATUS)
+    add_json_option(connections_parser, "a list of objects; times in seconds")
+    text = "print the script that completes words in a shell"
+    completion_parser = command("completion", completion.run, text, EXIT_STATUS)
+    completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell that runs the script")
+    text = "run `luigi` with all its options, and hundreds of jobs without a process each"
+    add_run_options(command("run", None, text, LUIGI))
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
-    def __init__(self, **options: object):
+    """A parser with examples and notes below its options, and with options also between the words of `[HOST] JOB`."""
+
+    def __init__(self, *, examples: Sequence[str], notes: str = HOST_AND_JOB + EXIT_STATUS, **options: Any):
+        self.examples = examples
+        self.notes = notes
+        lines = "".join(f"  {line}\n" for line in examples)
         options["formatter_class"] = argparse.RawDescriptionHelpFormatter
-        super().__init__(**options)  # type: ignore[arg-type]
+        super().__init__(epilog=f"examples:\n{lines}\n{notes}", **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, rest = super().parse_known_args(args, namespace)
+        words = getattr(found, "words", None)
+        if words is not None:
+            # argparse assigns no word after an option to an argument that it has already assigned
+            words += [word for word in rest if not word.startswith("-")]
+            rest = [word for word in rest if word.startswith("-")]
+            if len(words) > getattr(found, "most_words", len(words)):
+                self.error(f"expected [HOST] JOB, not {' '.join(words)}")
+        return found, rest
 
 
-def _add_connection_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("connection options (default: as in [sshjob], or at the last use of the host)")
-    group.add_argument("--key-file", help="as ssh -i")
-    group.add_argument("--no-host-key-check", action="store_true", help="accept any host key")
-    group.add_argument("--sshpass", action="store_true", help="read the password from the environment variable SSHPASS")
-    group.add_argument("--transport", help="openssh, paramiko or local")
-    group.add_argument("--base-dir", help="directory on the host that holds the jobs")
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `run` that are not Luigi's."""
+    parser.add_argument(
+        "--remote-jobs",
+        type=int,
+        metavar="N",
+        help="jobs at the same time, without a process each, in addition to the local tasks of --workers "
+        "(default: the setting remote_jobs)",
+    )
 
 
-def _add_json_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--json", action="store_true", help=f"print JSON: {text}")
+def _add_ls(parser: argparse.ArgumentParser) -> None:
+    add_host(parser, name="hosts", nargs="*", help=ALL_RECENT)
+    add_connection_options(parser)
+    parser.add_argument(
+        "-a",
+        "--all",
+        action="store_true",
+        help="also list forgotten jobs, and those collected more than a day ago",
+    )
+    parser.add_argument(
+        "-s",
+        "--state",
+        type=states,
+        action="extend",
+        metavar="STATE",
+        help=f"only jobs in these states, separated by commas: {', '.join(STATES)}",
+    ).completer = lambda **_: STATES  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--sort",
+        choices=SORTS,
+        default="state",
+        help="state (default): failures first, then active jobs; age: the last change first; job and host: by name",
+    )
+    parser.add_argument(
+        "-l",
+        "--limit",
+        type=count,
+        default=200,
+        metavar="N",
+        help="at most N attempts of a host: first those that have not ended, then the newest (default 200; 0: all)",
+    )
+    parser.add_argument(
+        "--skip", type=count, default=0, metavar="N", help="leave out the first N attempts of a host: the next page"
+    )
+    parser.add_argument("-w", "--watch", action="store_true", help="on a terminal: refresh in place until Ctrl-C")
+    parser.add_argument("--interval", type=duration, default=2.0, metavar="TIME", help="refresh interval (default 2s)")
+    add_json_option(parser, "a list of objects; times in seconds")
 
 
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"invalid time: {text!r}; write 90s, 30m, 36h, 14d or 8w")
-    return float(match[1]) * _UNITS[match[2]]
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(most_words=2)
+    add_jobs(parser)
+    add_connection_options(parser)
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="follow the log until the job ends; print its outcome on stderr"
+    )
+    parser.add_argument("-n", "--tail", type=count, metavar="N", help="print only the last N lines, and new ones")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"invalid number: {text!r}")
-    return int(text)
+def _add_several(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    add_jobs(parser, nargs="+")
+    add_connection_options(parser)
+    return parser
+
+
+def _add_gc(parser: argparse.ArgumentParser) -> None:
+    add_host(parser)
+    add_connection_options(parser)
+    parser.add_argument(
+        "--older-than",
+        type=duration,
+        default=14 * 86400.0,
+        metavar="TIME",
+        help="minimum time since they were collected: 90m, 36h, 14d (default), 8w",
+    )
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only print what would be removed")
+    add_json_option(parser, "a list of the ids")
+
+
+def _add_login(parser: argparse.ArgumentParser) -> None:
+    add_host(parser)
+    add_connection_options(parser)
+    parser.add_argument(
+        "--keep",
+        type=duration,
+        default=12 * 3600.0,
+        metavar="TIME",
+        help="how long to keep the connection after its last use (default 12h)",
+    )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from luigi_sshjob.cli.states import state_label
+from luigi_sshjob.errors import ConnectionFailed, SSHJobError
 from luigi_sshjob.jobs.listing import JobSummary
 from luigi_sshjob.jobs.model import JobStatus
 from luigi_sshjob.text import format_duration, json_text, printable_line
@@ -48,6 +52,27 @@ def print_rich(renderable: RenderableType) -> None:
         print(line.rstrip())
 
 
+def print_lines(console: Console, lines: Iterable[Text]) -> None:
+    """Print lines as they are; a terminal wraps those that are too long."""
+    for line in lines:
+        if console.is_terminal:
+            console.print(line, soft_wrap=True)
+        else:
+            # rich exits with status 1 if the reader has closed the pipe
+            print(line.plain)
+
+
+def distinct(errors: Iterable[SSHJobError]) -> list[SSHJobError]:
+    """Errors without repetitions: of those that say that a host cannot be reached, the first one of each host."""
+    return list({error.host if isinstance(error, ConnectionFailed) else str(error): error for error in errors}.values())
+
+
+def print_errors(errors: Iterable[SSHJobError]) -> None:
+    """Print distinct errors on standard error."""
+    for error in distinct(errors):
+        print(f"luigi-sshjob: {error}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """Print a value for programs."""
     print(json_text(json.dumps(value, indent=2, ensure_ascii=False)))
@@ -58,6 +83,11 @@ def styled(status_word: str, details: str = "") -> Text:
     return Text.assemble((strip_escapes(status_word), _STYLES.get(status_word, "red")), strip_escapes(details))
 
 
+def state_text(attempt: JobSummary) -> Text:
+    """Return state and code in the colour of the state."""
+    return Text(strip_escapes(state_label(attempt)), _STYLES.get(attempt.status_word, "red"))
+
+
 def strip_escapes(text: str) -> str:
     """Remove what would move the cursor of a terminal or change its colours, in each line."""
     return "\n".join(printable_line(line, sys.maxsize) for line in text.expandtabs().split("\n"))
@@ -66,6 +96,17 @@ def strip_escapes(text: str) -> str:
 def format_age(seconds: float | None) -> str:
     """Format an age; empty if it is unknown."""
     return "" if seconds is None else format_duration(seconds)
+
+
+def format_time(text: str) -> str:
+    """Format a time in ISO 8601 as local time with its zone; another text stays as it is."""
+    try:
+        # Python 3.10 does not know Z
+        time = datetime.datetime.fromisoformat(text.removesuffix("Z") + "+00:00" * text.endswith("Z"))
+        return time.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if time.tzinfo else text
+    except (ValueError, OverflowError, OSError):
+        # the host may have written anything, also a year that this machine cannot convert
+        return text
 
 
 def status_details(status: JobStatus) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
+from luigi_sshjob.error_context import error_context
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.launchers.registry import get_launcher
@@ -78,6 +79,11 @@ class HostJobs:
         The exit record says `by`, by default this process.
         """
         return self.monitor(retry).cancel(job, self.kill_grace, by)
+
+    def forget(self, job: JobRef) -> None:
+        """Leave a collected attempt out of listings from now on, also if files of it are kept."""
+        with error_context("forgetting it", job=job.id):
+            self.connection.request("job_forget", job.directory)
 
     def find(self, name: str) -> JobRef | None:
         """By KEY/ATTEMPT, or by KEY for the newest attempt."""

@@ -15,6 +15,7 @@ from luigi_sshjob.jobs.names import AttemptName, parse_names, parse_times
 from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.jobs.scheduled.once import SendOne, look
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
+from luigi_sshjob.jobs.spec import parse_parameters
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.bounds import reading_response
@@ -73,6 +74,9 @@ class JobDetails:
     time_limit: int | None = None
     submitted_by: str = ""
     submitted_at: str = ""
+    family: str = ""
+    """Of the Luigi task; empty if the version that submitted the job did not write it."""
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     log_bytes: int = 0
     disk_bytes: int | None = None
@@ -102,9 +106,8 @@ class JobListing:
         layout = scripts.layout()
         with reading_response("job_names", self._connection.host):
             (part,) = response.parts
-            return parse_names(
-                quoting.decode(part.content), _number(part.value) or 0, layout["SJ_RECORD"], layout["SJ_COLLECTED"]
-            )
+            marks = layout["SJ_RECORD"], layout["SJ_COLLECTED"], layout["SJ_FORGOTTEN"]
+            return parse_names(quoting.decode(part.content), _number(part.value) or 0, *marks)
 
     def survey(self, names: Sequence[AttemptName], send: SendRequests, tail: int = _TAIL) -> list[JobSummary]:
         """The status of these attempts, without those removed meanwhile, and `tail` bytes from the end of their logs.
@@ -143,6 +146,8 @@ class JobListing:
             time_limit=_number(found.get("time_limit")),
             submitted_by=found.get("submitted_by", ""),
             submitted_at=found.get("submitted_at", ""),
+            family=found.get("task_family", ""),
+            parameters=parse_parameters(found.get("task_parameters", "")),
             outputs=tuple(quoting.decode(part.content)[:-1] for part in parts if part.kind == "output"),
             log_bytes=_number(values.get("log_bytes")) or 0,
             disk_bytes=None if disk is None else disk * 1024,

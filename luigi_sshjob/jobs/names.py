@@ -23,6 +23,8 @@ class AttemptName:
     collected: bool = False
     """Whether it has the mark of a collected outcome, which somebody may have copied there."""
     collected_ago: float | None = None
+    forgotten: bool = False
+    """Whether a person has removed it from the listing."""
 
     @property
     def id(self) -> str:
@@ -30,10 +32,11 @@ class AttemptName:
         return f"{self.key}/{self.attempt}"
 
 
-def parse_names(text: str, now: int, record: str, mark: str) -> list[AttemptName]:
+def parse_names(text: str, now: int, record: str, mark: str, forgotten: str) -> list[AttemptName]:
     """The attempts in the response to `job_names`: first those that have not ended, then the others, newest first.
 
-    `record` and `mark` are the names of the exit record and of the mark of a collected outcome.
+    `record`, `mark` and `forgotten` are the names of the exit record and of the marks of a collected outcome and of an
+    attempt that is not listed any more.
     """
     found: dict[tuple[str, int], dict[str | None, float | None]] = {}
     for line in text.splitlines():
@@ -49,6 +52,7 @@ def parse_names(text: str, now: int, record: str, mark: str) -> list[AttemptName
             recorded=record in ages,
             collected=mark in ages,
             collected_ago=ages.get(mark),
+            forgotten=forgotten in ages,
         )
         for (key, attempt), ages in found.items()
     ]

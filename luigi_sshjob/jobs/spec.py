@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import math
 import posixpath
 import re
@@ -21,6 +23,7 @@ _SHELL_OWNED = frozenset(
     ["BASHOPTS", "BASHPID", "BASH_VERSINFO", "EUID", "GROUPS", "KSH_VERSION", "PPID", "SHELLOPTS", "UID"]
 )
 _RESERVED_PREFIX = "SSHJOB_"
+_LONGEST_PARAMETER = 1000  # characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,9 @@ class JobSpec:
     success_exit_codes: Sequence[int] = (0,)
     submitted_by: str = ""
     submitted_at: str = ""
+    family: str = ""
+    """Of the task, for people; and its parameters, none of which may be a secret."""
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     launch: LaunchSpec = dataclasses.field(default_factory=LaunchSpec)
     token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16), compare=False)
     """Part of the names of temporary outputs, so that nobody can guess them."""
@@ -91,6 +97,8 @@ class JobSpec:
         lines = [
             f"submitted_by={quoting.quote(self.submitted_by)}",
             f"submitted_at={quoting.quote(self.submitted_at)}",
+            f"task_family={quoting.quote(self.family)}",
+            f"task_parameters={quoting.quote(_parameters_text(self.parameters))}",
             f"working_directory={quoting.quote_path(quoting.below_home(self.working_directory))}",
             # sleep(1) of POSIX and the arithmetic of shells have no fractions
             f"time_limit={math.ceil(self.time_limit) or ''}",
@@ -113,6 +121,24 @@ class JobSpec:
     def environment_text(self) -> str:
         """The file `environment`, which the supervisor evaluates and removes."""
         return "\n".join(f"export {name}={quoting.quote(value)}" for name, value in self.environment.items())
+
+
+def _parameters_text(parameters: Mapping[str, str]) -> str:
+    """As JSON on one line, with long values cut: a parameter may be a whole table."""
+    return json.dumps({name: _shortened(value) for name, value in parameters.items()})
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """The parameters in a spec; empty if they are damaged, or an earlier version has written none."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return {name: str(value) for name, value in found.items()}
+    return {}
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= _LONGEST_PARAMETER else f"{value[:_LONGEST_PARAMETER]}…"
 
 
 def _check_command(command: Any) -> None:

@@ -192,6 +192,9 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             success_exit_codes=declared.success_exit_codes,
             submitted_by=client_identity(),
             submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            family=self.task_family,
+            # those with another visibility may be secrets
+            parameters=self.to_str_params(only_public=True),
             launch=declared.launch_spec(command),
         )
 

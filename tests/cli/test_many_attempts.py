@@ -67,7 +67,10 @@ def test_of_ten_thousand_attempts_each_page_takes_two_seconds_and_gc_removes_all
     assert len(listed) == len({each["job"] for each in listed}) == 200
     following = page("ls", "--skip", "200")
     assert len(following.out.splitlines()) == 201
-    assert following.err == f"{COUNT + 1 - 400} more: see the next ones with --skip 400, or all with --limit 0\n"
+    assert following.err == (
+        f"200 of {COUNT + 1} jobs: 200 succeeded\n"
+        f"{COUNT + 1 - 400} more: see the next ones with --skip 400, or all with --limit 0\n"
+    )
     assert not {each["job"] for each in listed} & {line.split()[0] for line in following.out.splitlines()}
     assert "echo the end" in page("show", listed[-1]["job"]).out
     assert "sleep 561" in page("show", running.key).out

@@ -98,6 +98,9 @@ def test_each_state_has_a_way_out(bench, capsys, make, way_out):
             assert bench.client.status(job).state is state, verb
         status, printed = call(way_out)
         assert status == 0, printed
+        if way_out.startswith("forget"):
+            assert main(["ls", "--base-dir", bench.base, bench.host.alias]) == 0
+            assert job.key not in capsys.readouterr().out
         again = bench.submit("true")
         assert (again.attached, again.job.attempt > 1 or way_out in ("forget", "forget --lost")) == (False, True)
         assert bench.monitor.wait(again.job, lambda _: None).succeeded

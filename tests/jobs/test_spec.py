@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from luigi_sshjob.errors import ConfigurationError, UnsafeValue
 from luigi_sshjob.jobs.model import Outcome, job_key
-from luigi_sshjob.jobs.spec import JobSpec, Output
+from luigi_sshjob.jobs.spec import JobSpec, Output, parse_parameters
 from luigi_sshjob.remote import quoting
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -91,3 +91,9 @@ def test_the_first_field_of_a_record_counts():
 def test_an_invalid_interpreter_line_is_an_error(command):
     with pytest.raises(ConfigurationError, match="Next: begin the text with #!"):
         JobSpec(key="k", command=command)
+
+
+def test_a_damaged_spec_or_one_of_an_earlier_version_has_no_parameters():
+    for text in ("", "{", "[1]", '"x"'):
+        assert parse_parameters(text) == {}
+    assert parse_parameters('{"count": 3}') == {"count": "3"}

@@ -79,7 +79,7 @@ def test_a_login_by_hand_opens_the_connection_of_all_processes(otp_host, capsys)
             RemoteContext(otp_host.alias).check_output(["true"])
     assert refused_logins(otp_host) == 1
     text = log_in(otp_host, next(codes), "--keep", "90m")
-    assert re.search(r"kept until \d{4}-\d\d-\d\d \d\d:\d\d, or for 1 h 30 min after its last use", text), text
+    assert re.search(r"kept until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+, or for 1 h 30 min after its last use", text), text
     assert f"luigi-sshjob logout {otp_host.alias}" in text
     assert RemoteContext(otp_host.alias).check_output(["echo in"]) == b"in\n"
     assert main(["login", otp_host.alias]) == 0

@@ -1,10 +1,10 @@
-"""`luigi-sshjob collect` and `forget`, for all named jobs or none."""
+"""`luigi-sshjob collect` and `forget`: mark outcomes as collected."""
 
 from __future__ import annotations
 
 import argparse
 
-from luigi_sshjob.cli.hosts import find_jobs
+from luigi_sshjob.cli.each_job import for_each_job
 from luigi_sshjob.cli.render import strip_escapes
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
@@ -13,52 +13,51 @@ from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
 
 def collect(arguments: argparse.Namespace) -> int:
     """Mark ended jobs as collected."""
-    for host, job, outcome in _find_ended(arguments):
-        host.client.collect(job)
-        print(f"{job.id} {strip_escapes(str(outcome))}")
-    return 0
+    return for_each_job(arguments, _collect)
 
 
 def forget(arguments: argparse.Namespace) -> int:
     """Remove ended jobs, collected or not; with `--lost` also give up jobs whose end cannot be found out."""
-    given_up = _give_up(arguments) if arguments.lost else []
-    arguments.jobs = [name for name in arguments.jobs if name not in given_up]
-    for host, job, outcome in _find_ended(arguments):
-        host.client.collect(job)
-        if outcome.state == "lost":
-            # a lost job has no record that could be kept in its place
-            host.listing.discard([job])
-        else:
-            host.client.remove(job)
-        print(f"{job.id} was removed")
-    return 0
+    return for_each_job(arguments, _give_up if arguments.lost else _forget)
 
 
-def _give_up(arguments: argparse.Namespace) -> list[str]:
-    given_up = []
-    for name, (host, job) in zip(arguments.jobs, find_jobs(arguments, arguments.jobs), strict=True):
-        status = host.client.status(job)
-        if status.outcome:
-            continue
-        host.client.give_up(job, status)
-        host.client.collect(job)
-        given_up.append(name)
-        print(
-            f"{job.id} was given up as lost: it was {strip_escapes(f'{status.state.value}: {status.reason}')}\n"
-            f"If it still runs, it was not ended, so its files were kept: {strip_escapes(job.directory)}\n"
-            "The next run of its task is a new attempt"
-        )
-    return given_up
+def _collect(host: HostJobs, job: JobRef) -> str:
+    outcome = _outcome(host, job)
+    host.client.collect(job)
+    return f"{job.id} {strip_escapes(str(outcome))}"
 
 
-def _find_ended(arguments: argparse.Namespace) -> list[tuple[HostJobs, JobRef, Outcome]]:
-    ended = []
-    for host, job in find_jobs(arguments, arguments.jobs):
-        status = host.client.status(job)
-        if status.outcome is None:
-            raise _not_ended(host, job, status)
-        ended.append((host, job, status.outcome))
-    return ended
+def _forget(host: HostJobs, job: JobRef) -> str:
+    outcome = _outcome(host, job)
+    host.client.collect(job)
+    if outcome.state == "lost":
+        # a lost job has no record that could be kept in its place
+        host.listing.discard([job])
+    else:
+        host.client.remove(job)
+    host.forget(job)
+    return f"{job.id} was removed"
+
+
+def _give_up(host: HostJobs, job: JobRef) -> str:
+    status = host.client.status(job)
+    if status.outcome:
+        return _forget(host, job)
+    host.client.give_up(job, status)
+    host.client.collect(job)
+    host.forget(job)
+    return (
+        f"{job.id} was given up as lost: it was {strip_escapes(f'{status.state.value}: {status.reason}')}\n"
+        f"If it still runs, it was not ended, so its files were kept: {strip_escapes(job.directory)}\n"
+        "The next run of its task is a new attempt"
+    )
+
+
+def _outcome(host: HostJobs, job: JobRef) -> Outcome:
+    status = host.client.status(job)
+    if status.outcome is None:
+        raise _not_ended(host, job, status)
+    return status.outcome
 
 
 def _not_ended(host: HostJobs, job: JobRef, status: JobStatus) -> JobError:

@@ -29,7 +29,7 @@ def login(arguments: argparse.Namespace) -> int:
         print(f"there is a connection to {host} already; `luigi-sshjob logout {shlex.quote(host)}` ends it")
         return 0
     # a last use now; each later one moves it
-    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + keep))
+    until = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(time.time() + keep))
     print(f"logged in on {host}. The connection is kept until {until}, or for {format_age(keep)} after its last use;")
     print(f"`luigi-sshjob logout {shlex.quote(host)}` ends it. Tasks that wait for it go on.")
     return 0

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-from luigi_sshjob.cli.hosts import find_jobs
+from luigi_sshjob.cli.find import find_job
 from luigi_sshjob.cli.render import strip_escapes
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef, JobStatus
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     On a terminal, control characters other than colours are spelled out.
     """
-    ((host, job),) = find_jobs(arguments, [arguments.job])
+    host, job = find_job(arguments)
     offset = 0 if arguments.tail is None else _tail_offset(host, job, arguments.tail)
     with _open_stdout() as write:
         if not arguments.follow:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from luigi_sshjob.cli.hosts import find_jobs
+from luigi_sshjob.cli.find import find_job
 from luigi_sshjob.cli.render import (
     format_age,
+    format_time,
     print_json,
     print_rich,
     status_details,
@@ -22,15 +23,16 @@ from luigi_sshjob.cli.render import (
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import JobDetails
 from luigi_sshjob.jobs.model import JobRef, State
-from luigi_sshjob.text import format_size
+from luigi_sshjob.text import format_size, printable_line
 
 _LOG_LINES = 10
 _COMMAND_LINES = 20
+_PARAMETER_WIDTH = 200  # characters
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all details, and the commands for the next steps."""
-    ((host, job),) = find_jobs(arguments, [arguments.job])
+    host, job = find_job(arguments)
     details = host.listing.details(job)
     if arguments.json:
         print_json(_details_dict(details))
@@ -60,13 +62,16 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Directory", Text(strip_escapes(summary.job.directory))
     since = format_age(summary.since)
     duration = f" for {since}" if since and not summary.state.final else ""
+    yield "Task", details.family
+    yield "Parameters", Text("\n".join(_parameters(details)))
     yield "State", styled(summary.status_word, duration + status_details(summary.status))
     by = f" by {details.submitted_by}" if details.submitted_by else ""
-    at = f"at {details.submitted_at}{by}" if details.submitted_at else by
+    at = f"at {format_time(details.submitted_at)}{by}" if details.submitted_at else by
     ago = f", {format_age(summary.submitted_ago)} ago" if summary.submitted_ago is not None else ""
-    yield "Submitted", Text(strip_escapes(at + ago))
+    yield "Submitted", Text(strip_escapes((at + ago).removeprefix(", ").strip()))
     if outcome and outcome.ended:
-        yield "Ran", f"from {outcome.started} to {outcome.ended}" + (f", {since} ago" if since else "")
+        ran = f"from {format_time(outcome.started)} to {format_time(outcome.ended)}"
+        yield "Ran", ran + (f", {since} ago" if since else "")
     yield "Collected", Text(f"by {strip_escapes(summary.collected)}" if summary.collected else "no" if outcome else "")
     yield "Progress", Text(strip_escapes(summary.status.progress))
     yield "Command", _lines(details.command, _COMMAND_LINES, first=True)
@@ -76,6 +81,11 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Resources", ", ".join(_resources(details))
     yield "Supervisor", _lines(details.diagnostics, _LOG_LINES)
     yield "End of log", _lines(summary.tail, _LOG_LINES)
+
+
+def _parameters(details: JobDetails) -> Iterator[str]:
+    for name, value in details.parameters.items():
+        yield printable_line(f"{name} = {value}", _PARAMETER_WIDTH)
 
 
 def _resources(details: JobDetails) -> Iterator[str]:
@@ -130,6 +140,8 @@ def _details_dict(details: JobDetails) -> dict[str, object]:
         **summary_dict(details.summary),
         "submitted_by": details.submitted_by,
         "submitted_at": details.submitted_at,
+        "family": details.family,
+        "parameters": dict(details.parameters),
         "command": details.command,
         "working_directory": details.working_directory,
         "outputs": list(details.outputs),

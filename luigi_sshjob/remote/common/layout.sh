@@ -13,6 +13,7 @@ SJ_EXIT_CODE=exit_code
 SJ_RECORD=exit_record
 SJ_CANCEL=cancel_requested
 SJ_COLLECTED=collected
+SJ_FORGOTTEN=forgotten
 SJ_DIAGNOSTICS=supervisor.log
 SJ_LAUNCH=launch
 SJ_SUBMISSION=submission

@@ -73,7 +73,7 @@ job_remove() {
   assert_job_directory "$1" || return
   ended "$1" && [ -s "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
   remove_temporary_outputs "$1" || return
-  keep="/$SJ_COLLECTED/"
+  keep="/$SJ_COLLECTED/$SJ_FORGOTTEN/"
   # shellcheck disable=SC3013  # -ef is in dash, bash, busybox, mksh and in POSIX since 2024
   if [ "${1%/*}/$SJ_RECORD" -ef "$1/$SJ_RECORD" ]; then
     keep="$keep$SJ_SPEC/$SJ_LOG/$SJ_RECORD/$SJ_EXIT_CODE/"
@@ -85,6 +85,16 @@ job_remove() {
     case $keep in *"/${removed##*/}/"*) ;; *) rm -rf "$removed" || return ;; esac
   done
 }
+
+# job_forget DIR: marks a collected attempt, of which files may be left, so that listings leave it out.
+job_forget() {
+  [ -d "$1" ] || return 0
+  assert_job_directory "$1" || return
+  [ -e "$1/$SJ_COLLECTED" ] || refuse_removal "$1" || return
+  privately mark_forgotten "$1"
+}
+
+mark_forgotten() { true >"$1/$SJ_FORGOTTEN"; }
 
 # job_discard DIR: removes all of an attempt that was collected and has ended or is lost, also its mark.
 job_discard() { job_set_aside "$1" && job_discard_aside; }

@@ -2,8 +2,9 @@
 # Listings of jobs for people. All verbs respond in parts.
 
 # job_names BASE: the names of all attempts with the times that order them, and no more, because there may be thousands. A
-# line "TIME KEY/ATTEMPT" for one without an exit record, else "TIME KEY/ATTEMPT/exit_record", and another line
-# "TIME KEY/ATTEMPT/collected" if it was collected. TIME is "-" on a host without stat(1).
+# line "TIME KEY/ATTEMPT" for one without an exit record, else "TIME KEY/ATTEMPT/exit_record", and other lines
+# "TIME KEY/ATTEMPT/collected" if it was collected and "TIME KEY/ATTEMPT/forgotten" if a person has forgotten it. TIME is
+# "-" on a host without stat(1).
 job_names() {
   part names 0 "$(date +%s)"
   [ ! -d "$1/jobs" ] || (
@@ -21,7 +22,7 @@ index_names() {
     elif [ -d "$listed" ]; then
       emit "$listed"
     fi
-    [ ! -e "$listed/$SJ_COLLECTED" ] || emit "$listed/$SJ_COLLECTED"
+    for marked in "$listed/$SJ_COLLECTED" "$listed/$SJ_FORGOTTEN"; do [ ! -e "$marked" ] || emit "$marked"; done
   done
 }
 
@@ -116,7 +117,7 @@ show_spec() {
   }
   # shellcheck source=/dev/null
   . "$1/$SJ_SPEC"
-  for setting in submitted_by submitted_at working_directory time_limit; do
+  for setting in submitted_by submitted_at task_family task_parameters working_directory time_limit; do
     eval "value=\${$setting-}"
     part "$setting" 0
     emit "$value"

@@ -1,0 +1,154 @@
+"""Finds the jobs that a command line names, on one host or on all recently used ones."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from luigi_sshjob.cli.hosts import find_hosts, recent_hosts
+from luigi_sshjob.cli.job_names import split_words
+from luigi_sshjob.errors import JobError, JobNotFound, LoginRefused, SSHJobError
+from luigi_sshjob.jobs.host_jobs import HostJobs
+from luigi_sshjob.jobs.model import JobRef
+
+Found = tuple[HostJobs, JobRef]
+_Candidate = tuple[HostJobs, str]
+
+_LISTED = 5  # candidates of an ambiguous name in an error
+
+
+def find_job(arguments: argparse.Namespace) -> Found:
+    """Return the job that `[HOST] JOB` names. Raises `JobNotFound`, or `JobError` if the name is ambiguous."""
+    found, errors = _find(arguments, single=True)
+    for error in errors:
+        raise error
+    return found[0]
+
+
+def find_jobs(arguments: argparse.Namespace) -> tuple[list[Found], list[SSHJobError]]:
+    """Return the jobs that `[HOST] JOB...` names, each once, and an error for each name that is not that of one job.
+
+    Raises `ConnectionFailed` if a given host cannot be reached.
+    """
+    return _find(arguments, single=False)
+
+
+def _find(arguments: argparse.Namespace, single: bool) -> tuple[list[Found], list[SSHJobError]]:
+    recent = recent_hosts()
+    names = split_words(arguments.words, recent, single)
+    hosts = {host: find_hosts(arguments, host) for host in ([names.host] if names.host else recent)}
+    if not hosts:
+        raise JobNotFound(
+            "no host was used recently from here",
+            next_step="name the host, too: HOST JOB",
+        )
+    search = _Search(hosts, is_given=names.host is not None)
+    found: dict[JobRef, Found] = {}
+    errors: list[SSHJobError] = []
+    try:
+        for name in names.jobs:
+            try:
+                each = search.find(name)
+                found[each[1]] = each
+            except JobError as error:
+                errors.append(error)
+    except LoginRefused as error:
+        if names.doubtful:
+            error.next_step += f"; if {names.host} is a job, add its attempt: {names.host}/1"
+        raise
+    for host, failure in search.failed.items():
+        print(f"luigi-sshjob: {host} was not searched: {failure.problem}", file=sys.stderr)
+    return list(found.values()), errors
+
+
+class _Search:
+    """Looks for jobs on hosts, each with its base directories; the first one that has a job counts.
+
+    An error of a host that was given is raised; the others are `failed` and left out.
+    """
+
+    def __init__(self, hosts: dict[str, list[HostJobs]], is_given: bool):
+        self.failed: dict[str, SSHJobError] = {}
+        self._hosts = hosts
+        self._is_given = is_given
+
+    def find(self, name: str) -> Found:
+        """Find a job by its name, or by the beginning of its name."""
+        candidates = self._on_all(lambda base_dirs: _named(base_dirs, name)) or self._by_prefix(name)
+        if len(candidates) > 1:
+            raise _ambiguous(name, candidates)
+        for jobs, found in candidates:
+            # it may have been removed meanwhile
+            if job := jobs.find(found):
+                return jobs, job
+        raise self._not_found(name)
+
+    def _by_prefix(self, name: str) -> list[_Candidate]:
+        candidates = self._on_all(lambda base_dirs: _beginning_with(base_dirs, name))
+        if candidates and self.failed:
+            raise JobError(
+                "the name is incomplete, and not all recently used hosts could be searched for it",
+                job=name,
+                next_step=f"give the host, too: {shlex.join([candidates[0][0].host, name])}",
+            )
+        return candidates
+
+    def _on_all(self, look: Callable[[Sequence[HostJobs]], list[_Candidate]]) -> list[_Candidate]:
+        hosts = {host: base_dirs for host, base_dirs in self._hosts.items() if host not in self.failed}
+        if not hosts:
+            return []
+
+        def result_of(base_dirs: Sequence[HostJobs]) -> list[_Candidate] | SSHJobError:
+            try:
+                return look(base_dirs)
+            except SSHJobError as error:
+                return error
+
+        found: list[_Candidate] = []
+        with ThreadPoolExecutor(len(hosts)) as threads:
+            for host, result in zip(hosts, threads.map(result_of, hosts.values()), strict=True):
+                if not isinstance(result, SSHJobError):
+                    found += result
+                elif self._is_given:
+                    raise result
+                else:
+                    self.failed[host] = result
+        return found
+
+    def _not_found(self, name: str) -> JobNotFound:
+        host = next(iter(self._hosts)) if self._is_given else None
+        listing = shlex.join(["luigi-sshjob", "ls", "-a", *([host] if host else [])])
+        step = f"list the jobs with `{listing}`"
+        if name in self._hosts:
+            step = f"name a job, too: {name} is a host; {step}"
+        return JobNotFound("there is no such job", host=host, job=name, next_step=step)
+
+
+def _named(base_dirs: Sequence[HostJobs], name: str) -> list[_Candidate]:
+    return next(([(jobs, job.id)] for jobs in base_dirs if (job := jobs.find(name))), [])
+
+
+def _beginning_with(base_dirs: Sequence[HostJobs], name: str) -> list[_Candidate]:
+    """Each task whose name begins like this, with the attempt in the name or the newest one."""
+    prefix, _, attempt = name.partition("/")
+    candidates: dict[str, _Candidate] = {}
+    for jobs in base_dirs if prefix else ():
+        with jobs.listing.session() as send:
+            names = jobs.listing.names(send)
+        found = [each for each in names if each.key.startswith(prefix) and not each.forgotten]
+        for each in sorted((each for each in found if attempt in ("", str(each.attempt))), key=lambda each: each.key):
+            candidates.setdefault(each.key, (jobs, each.id if attempt else each.key))
+    return list(candidates.values())
+
+
+def _ambiguous(name: str, candidates: Sequence[_Candidate]) -> JobError:
+    listed = [shlex.join([jobs.host, job]) for jobs, job in candidates]
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return JobError(
+        f"the name of the job is ambiguous; it may be {', '.join(listed[:_LISTED])}{more}",
+        job=name,
+        next_step="give the host and more of the name, as in one of these",
+    )
