@@ -6,8 +6,8 @@ from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.filesystem import RemoteFileSystem
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks.bulk import RemoteBulkComplete
+from luigi_sshjob.tasks.events import LOGIN_NEEDED, JobEvent
 from luigi_sshjob.tasks.job import Job
-from luigi_sshjob.tasks.run import LOGIN_NEEDED
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import build
 
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LOGIN_NEEDED",
     "Job",
+    "JobEvent",
     "Outcome",
     "RemoteBulkComplete",
     "RemoteContext",

@@ -279,13 +279,14 @@ def build(remote_jobs: int | None) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def luigid(tmp_path: Path) -> Iterator[int]:
-    """Port of a luigid for this test."""
+def luigid(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
+    """Port of a luigid for this test, which runs the code in an indirect parameter before it starts."""
+    first = getattr(request, "param", "pass")
     port = free_port()
     arguments = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(tmp_path / "state")]
     with (tmp_path / "luigid.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from luigi.cmdline import luigid; luigid()", *arguments],
+            [sys.executable, "-c", f"{first}; from luigi.cmdline import luigid; luigid()", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

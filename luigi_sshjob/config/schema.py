@@ -86,7 +86,7 @@ class Settings:
         "true", "With false, messages from luigid's page, such as cancel, do nothing, and the page offers none."
     )
     send_messages: str = _switch(
-        "true", "With false, luigid receives no status, log lines, progress or tracking URL of jobs."
+        "true", "With false, luigid receives no status, log lines, progress, statistics or tracking URL of jobs."
     )
     transport: str = _setting(
         "auto", "How to connect to the host; auto is local for localhost, and openssh otherwise.", choices=TRANSPORTS

@@ -7,6 +7,7 @@ import enum
 import hashlib
 import posixpath
 import re
+from datetime import datetime, timezone
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
@@ -110,7 +111,8 @@ class Outcome:
     signal that ended the command, empty for its own `exit 137`. `log_bytes` is the size of the whole log. Times are
     UTC by the host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in
     bytes, None if the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job,
-    such as Slurm's NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job.
+    such as Slurm's NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job. `queue_seconds` is the time from the
+    submission to a scheduler until the job first started, by the clock of the file system; None without a scheduler.
     """
 
     state: str
@@ -123,6 +125,15 @@ class Outcome:
     cpu_seconds: float | None = None
     peak_memory: int | None = None
     scheduler: str = ""
+    queue_seconds: int | None = None
+
+    @property
+    def run_seconds(self) -> int | None:
+        """Whole seconds from `started` to `ended`; None if one is unknown, or if the clock was set back meanwhile."""
+        started, ended = _moment(self.started), _moment(self.ended)
+        if started is None or ended is None or ended < started:
+            return None
+        return round((ended - started).total_seconds())
 
     @property
     def succeeded(self) -> bool:
@@ -155,6 +166,7 @@ class Outcome:
             cpu_seconds=_cpu_seconds(fields.get("cpu_time", "")),
             peak_memory=_kibibytes(fields.get("peak_memory", "")),
             scheduler=fields.get("scheduler", ""),
+            queue_seconds=_integer(fields.get("queue_time", "").removesuffix(" s")),
         )
 
     def __str__(self) -> str:
@@ -176,6 +188,13 @@ def _integer(text: str | None) -> int | None:
 def _kibibytes(text: str) -> int | None:
     number = _integer(text.removesuffix(" KiB"))
     return None if number is None else number * 1024
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
 
 
 def _cpu_seconds(times: str) -> float | None:

@@ -41,6 +41,8 @@ class JobSpec:
     key: str
     command: str
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    trace_context: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
+    """More variables, which are not in the digests: they may differ each time that the task is run."""
     working_directory: str = "~"
     outputs: Sequence[Output] = ()
     publish: bool = False
@@ -58,7 +60,7 @@ class JobSpec:
 
     def __post_init__(self) -> None:
         _check_command(self.command)
-        for name, value in self.environment.items():
+        for name, value in self._variables.items():
             _check_variable(name, value)
         if not (0 <= self.time_limit < math.inf and 0 <= self.kill_grace < math.inf):
             raise ConfigurationError(
@@ -120,7 +122,11 @@ class JobSpec:
 
     def environment_text(self) -> str:
         """The file `environment`, which the supervisor evaluates and removes."""
-        return "\n".join(f"export {name}={quoting.quote(value)}" for name, value in self.environment.items())
+        return "\n".join(f"export {name}={quoting.quote(value)}" for name, value in self._variables.items())
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return {**self.trace_context, **self.environment}
 
 
 def _parameters_text(parameters: Mapping[str, str]) -> str:

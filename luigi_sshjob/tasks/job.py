@@ -31,6 +31,11 @@ class Job:
         return self.ref.id
 
     @property
+    def host(self) -> str:
+        """The host, as the task names it."""
+        return self.ref.host
+
+    @property
     def directory(self) -> str:
         """The job directory on the host."""
         return self.ref.directory

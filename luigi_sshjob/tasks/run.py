@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from luigi_sshjob import text
@@ -19,15 +20,15 @@ from luigi_sshjob.jobs.recent import JobLocation, remember
 from luigi_sshjob.jobs.spec import JobSpec, Output
 from luigi_sshjob.retry import Retry, jitter
 from luigi_sshjob.tasks import messages
+from luigi_sshjob.tasks.events import AttemptEvents, JobEvent
+from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.outputs import target_on
+from luigi_sshjob.tasks.statistics import send_statistics, statistics_of
 from luigi_sshjob.tasks.status import StatusReporter, TaskStatus, failure
 from luigi_sshjob.tasks.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
-
-LOGIN_NEEDED = "luigi_sshjob.event.login_needed"
-"""Event of a running task whose host waits for a person to log in; handlers get the task and the `LoginNeeded`."""
 
 _LATE_OUTPUT = 15.0  # seconds in which a network file system may show what a node has made
 _VERBS = {False: "submitted as", True: "attached to"}
@@ -56,12 +57,15 @@ class JobRun:
         self.retry = retry or self.jobs.retry()
         self.monitor = self.jobs.monitor(self.retry)
         self.submitted = SubmittedJob()
+        self.in_main_thread: Callable[[Callable[[], None]], None] = lambda call: call()
+        """Calls handlers of events, and the scheduler; a worker that runs many tasks at once replaces it."""
         self._task = task
         self._repeat = repeat
         pattern = options.tracking_url
         self._tracking = TrackingUrl(pattern, options.context.host, task.task_id) if pattern else None
         self._attached = False
         self._reporter: StatusReporter | None = None
+        self._events: AttemptEvents | None = None
         self._logs = ""
         self._login_needed = False
 
@@ -84,6 +88,8 @@ class JobRun:
         self._attached = submission.attached
         self._logs = self.jobs.client.command_line("logs", job)
         self._reporter = self._reporter_of(job)
+        handle = Job(job, self.options.context, self.jobs, self.jobs.retry())
+        self._events = AttemptEvents(partial(self._trigger, handle), attached=submission.attached)
         url = self._tracking.of(job) if self._tracking else None
         # an earlier run of the task may have left another URL on the page, see tracking.py
         if url or submission.attached or job.attempt > 1:
@@ -93,7 +99,9 @@ class JobRun:
     def observe(self, status: JobStatus) -> None:
         """Report a new status of the job."""
         assert self._reporter
+        assert self._events
         self._login_needed = False
+        self._events.observe(status)
         self._reporter.observe(status)
 
     def report_unreachable(self, error: HostUnreachable) -> None:
@@ -103,7 +111,7 @@ class JobRun:
         self._reporter.report_unreachable(error)
         if isinstance(error, LoginNeeded) and not self._login_needed:
             self._login_needed = True
-            self._task.trigger_event(LOGIN_NEEDED, self._task, error)
+            self._trigger(error, JobEvent.LOGIN_NEEDED)
 
     def has_messages(self) -> bool:
         """Whether messages from luigid's page wait for a response."""
@@ -132,8 +140,10 @@ class JobRun:
         Raises `JobFailed` or `JobLost` if the job did not succeed.
         """
         assert self._reporter
+        assert self._events
         assert self.job
         job = self.job
+        self._events.end(outcome)
         self._reporter.finish()
         missing = self._collect(job, self.spec.outputs if outcome.succeeded else ())
         logger.info("%s on %s %s", job.id, job.host, outcome)
@@ -150,6 +160,8 @@ class JobRun:
             self._remove(job)
         logs = "" if removed else self._logs
         self._reporter.conclude(outcome, logs)
+        if self.options.send_messages:
+            self.in_main_thread(partial(send_statistics, self._task, statistics_of(job, outcome)))
         if not outcome.succeeded:
             # Luigi sends the text of the error to luigid
             raise failure(job, outcome, self._reporter.tail if self.options.send_messages else (), logs)
@@ -158,6 +170,9 @@ class JobRun:
     def cancel(self, reason: str) -> None:
         """End the job, without waiting long for its host."""
         cancel_attempt(self.jobs, self.spec.key, self.job, reason)
+
+    def _trigger(self, argument: object, event: str) -> None:
+        self.in_main_thread(partial(self._task.trigger_event, event, self._task, argument))
 
     def _messages(self) -> Any:
         return getattr(self._task, "scheduler_messages", None)

@@ -24,6 +24,7 @@ from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.parameters import known_parameters
 from luigi_sshjob.tasks.run import JobRun, SubmittedJob, cancel_attempt
+from luigi_sshjob.tasks.trace_context import trace_context
 
 
 class RemoteJobTask(TaskAttributes, luigi.Task):
@@ -180,10 +181,12 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         if type(self).run is RemoteJobTask.run:
             outputs.check_outputs(made, declared.context)
         command = self.command()
+        environment = options.checked_environment(self.environment)
         return JobSpec(
             key=key,
             command=command,
-            environment=options.checked_environment(self.environment),
+            environment=environment,
+            trace_context=trace_context(environment),
             working_directory=str(self.working_directory or "~"),
             outputs=outputs.command_outputs(made, declared.context),
             publish=shows_record,

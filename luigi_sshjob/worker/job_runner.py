@@ -25,7 +25,8 @@ class JobRunner:
     """Calls either `on_success` or `on_failure` once after `submit`, unless the job is detached before.
 
     `verify` is called after the outcome was collected, and its result is passed to `on_success`. All three are called
-    by threads of the host. Raises `ConfigurationError` for invalid attributes of the task.
+    by threads of the host, which use `in_main_thread` for handlers of events and for the scheduler. Raises
+    `ConfigurationError` for invalid attributes of the task.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class JobRunner:
         task: RemoteJobTask,
         threads: HostThreads,
         *,
+        in_main_thread: Callable[[Callable[[], None]], None],
         verify: Callable[[], bool],
         on_success: Callable[[bool], None],
         on_failure: Callable[[BaseException], None],
@@ -44,6 +46,7 @@ class JobRunner:
         self._retry = threads.retry(threads.connection.settings.unreachable_timeout)
         self._retry.on_retry = self._report_unreachable
         self._run = task.prepare_run(self._retry, _REPEAT)
+        self._run.in_main_thread = in_main_thread
         self._options = self._run.options
         self.kill_grace = self._options.kill_grace
         self.cancel_on_exit = self._options.on_worker_exit == "cancel"

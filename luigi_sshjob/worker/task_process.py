@@ -172,6 +172,7 @@ class JobTaskProcess:
         self.runner = JobRunner(
             self.task,
             self._worker.host_threads(self.task.remote_context.connection),
+            in_main_thread=self._run_in_main_thread,
             verify=lambda: not self._process.check_complete_on_run or self._process.check_complete(self.task),
             on_success=lambda complete: self._run_in_main_thread(partial(self._succeed, complete)),
             on_failure=lambda error: self._run_in_main_thread(partial(self._fail, error)),

@@ -23,7 +23,7 @@ import luigi.worker
 import matrix
 import pytest
 
-from luigi_sshjob import RemoteContext, RemoteJobTask, config
+from luigi_sshjob import JobEvent, RemoteContext, RemoteJobTask, config
 from luigi_sshjob.errors import ConnectionFailed
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.registry import SCHEDULERS, get_launcher
@@ -287,6 +287,7 @@ def test_the_tables_of_names_are_complete():
     attributes = {**vars(TaskAttributes), **vars(RemoteJobTask)}
     declared = [name for name, value in attributes.items() if isinstance(value, overridable)]
     assert sorted(first_column("tasks.rst", "attribute")) == sorted(declared)
+    assert first_column("tasks.rst", "event") == [name for name in vars(JobEvent) if not name.startswith("_")]
     assert sorted(first_column("job.rst", "file")) == sorted(scripts.layout().values())
     assert first_column("job.rst", "state") == [state.value for state in State]
     # an unknown outcome prints its name

@@ -1,4 +1,4 @@
-"""Pins what luigi_sshjob.worker, tasks/error_text.py and tasks/tracking.py use of Luigi's internals.
+"""Pins what luigi_sshjob.worker and tasks/ (error_text.py, statistics.py, tracking.py) use of Luigi's internals.
 
 If a test fails, this version of Luigi has changed what the test names: change the code that uses it, and the pin.
 """
@@ -14,6 +14,7 @@ import luigi.cmdline_parser
 import luigi.execution_summary
 import luigi.interface
 import luigi.retcodes
+import luigi.rpc
 import luigi.worker
 import pytest
 from luigi.scheduler import WORKER_STATE_ACTIVE, Scheduler
@@ -126,6 +127,18 @@ def test_luigi_reports_a_tracking_url_without_the_settings_that_the_scheduler_re
     assert told == {"task_id", "worker", "status", "tracking_url"}
     added = {"accepts_messages", "resources", "priority", "retry_policy_dict"}
     assert added <= set(parameters(Scheduler.add_task)), "luigi.scheduler.Scheduler.add_task takes something else"
+
+
+def test_luigi_reports_statistics_by_the_id_of_the_task():
+    # not in Luigi 3.6, where none are sent
+    report = getattr(Scheduler, "report_task_statistics", None)
+    assert report is None or parameters(report) == ["self", "task_id", "statistics"]
+    assert (report is None) == (not hasattr(luigi.rpc.RemoteScheduler, "report_task_statistics"))
+
+
+def test_a_client_of_luigid_looks_up_how_often_to_try_for_each_request():
+    read = attributes_of("self", luigi.rpc.RemoteScheduler._get_retryer)
+    assert read >= {"_rpc_retry_attempts", "_rpc_log_retries"}
 
 
 def test_luigi_reads_only_attributes_of_a_process_that_ours_has():

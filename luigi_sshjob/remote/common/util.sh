@@ -54,6 +54,16 @@ utc() {
 # pause: sleeps for a tenth of a second, or for a second if sleep(1) takes no fractions.
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
+# find_stat: sets $flag and $format for a stat(1) that prints time and name, GNU's and busybox's or that of the BSDs.
+find_stat() {
+  if stat -c %Y . >/dev/null 2>&1; then
+    flag=-c format='%Y %n'
+  else
+    flag=-f format='%m %N'
+    stat "$flag" "$format" . >/dev/null 2>&1
+  fi
+}
+
 # end_with_child: has TERM end this child shell, and the last process that it has started by then. Another command has to
 # follow each `wait`, because mksh runs the trap before the next command only.
 end_with_child() {

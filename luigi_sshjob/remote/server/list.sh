@@ -26,16 +26,6 @@ index_names() {
   done
 }
 
-# find_stat: sets $flag and $format for a stat(1) that prints time and name, GNU's and busybox's or that of the BSDs.
-find_stat() {
-  if stat -c %Y . >/dev/null 2>&1; then
-    flag=-c format='%Y %n'
-  else
-    flag=-f format='%m %N'
-    stat "$flag" "$format" . >/dev/null 2>&1
-  fi
-}
-
 # job_survey BASE BYTES KEY/ATTEMPT...: status of these attempts, that many bytes from the ends of their logs, and all
 # times.
 job_survey() {

@@ -54,3 +54,13 @@ publish_command() {
   emit "command: $job_command" >>"$dir/$SJ_IDENTITY" || return
   [ ! -e "$dir/$SJ_IDENTITY.$$" ] || emit "command: $job_command" >>"$dir/$SJ_IDENTITY.$$"
 }
+
+# measure_queue: sets $queue_time to the seconds from the submission of a scheduler's job to its first start; to nothing if
+# that is unknown. Both times are those of the file system, because the clock of this node is not that of the login node.
+measure_queue() {
+  queue_time=
+  [ -n "$scheduler_id" ] && find_stat || return 0
+  # shellcheck disable=SC2046
+  set -- $(stat "$flag" "$format" "$SJ_SPEC" "$SJ_STARTED" 2>/dev/null)
+  [ $# -ne 4 ] || [ "$3" -lt "$1" ] || queue_time=$(($3 - $1))
+}

@@ -124,7 +124,7 @@ started: $started
 ended: $now
 log_bytes: ${log_bytes##* }
 cpu_time: $cpu_time
-peak_memory: ${peak_memory:+$peak_memory KiB}
+peak_memory: ${peak_memory:+$peak_memory KiB}${queue_time:+${newline}queue_time: $queue_time s}
 machine: $machine
 submitted_by: $submitted_by
 submitted_at: $submitted_at"

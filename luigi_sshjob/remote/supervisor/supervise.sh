@@ -165,6 +165,7 @@ fi
 if true >>"$SJ_LOG"; then exec 5>>"$SJ_LOG"; fi
 now
 started=$now
+retry_fork measure_queue
 reason='' code='' peak_memory=''
 [ -d "$working_directory" ] || reason="the working directory $working_directory does not exist"
 retry_fork each_output prepare_output

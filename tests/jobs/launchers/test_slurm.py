@@ -12,6 +12,9 @@ from luigi_sshjob.cli.main import main
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.model import State
 
+from support.following_task import Followed
+from support.recording_tasks import noted
+
 # one cluster for all of them
 pytestmark = [pytest.mark.needs_docker, pytest.mark.xdist_group("slurm")]
 
@@ -29,6 +32,23 @@ def test_a_queued_job_shows_the_reason_and_then_its_node(slurm):
     assert slurm.state(job).state is State.RUNNING
     slurm.release()
     assert slurm.end(job).succeeded
+
+
+class Delayed(Followed):
+    launcher = "slurm"
+    sbatch_options = {"begin": "now+3"}
+
+
+@pytest.mark.parametrize("remote_jobs", ["no process"], indirect=True)
+def test_a_task_has_the_event_and_the_time_of_the_queue(slurm, build, tmp_path):
+    notes = tmp_path / "notes"
+    notes.touch()
+    task = Delayed(slurm.host.alias, ".", str(notes), 0)
+    assert build(task)
+    assert noted(notes)[0][:4] == ["START", "SUBMITTED /1", "QUEUED /1", "STARTED /1"]
+    outcome = task.job.outcome()
+    assert 3 <= outcome.queue_seconds < 60
+    slurm.host.run("rm", "-rf", ".luigi-sshjob")
 
 
 STUBBORN = "trap '' TERM\nwhile :; do sleep 0.2; done"
