@@ -31,6 +31,7 @@ from support.release import InvalidRelease as InvalidPackage
 ROOT = Path(__file__).parent.parent
 NOWHERE = "https://example.invalid/luigi_sshjob"  # not a release: only the form of links is checked
 WANTED_METADATA = ("Author", "Classifier", "Description", "Keywords", "License", "Project-URL", "Summary")
+PLUGIN = "pytest_luigi_sshjob.py"
 LUIGI_CFG = """[sshjob]
 ssh_config = {home}/ssh_config
 
@@ -63,11 +64,12 @@ def check_content(sdist: Path, wheel: Path) -> str:
     """Check that both archives are complete, and return the version."""
     # what serves the repository itself is left out
     tracked = {name for name in release.tracked_files(ROOT) if not name.startswith(".") or name == ".importlinter"}
-    installed = {name for name in tracked if name.startswith("luigi_sshjob/")}
+    installed = {name for name in tracked if name.startswith("luigi_sshjob/")} | {PLUGIN}
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
         (name,) = [name for name in inside if name.endswith(".dist-info/METADATA")]
         metadata = Parser().parsestr(archive.read(name).decode())
+        entry_points = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     check_metadata(metadata)
@@ -77,7 +79,10 @@ def check_content(sdist: Path, wheel: Path) -> str:
             raise InvalidPackage(f"{where} lacks {', '.join(sorted(missing))}")
     if not any(name.endswith("/LICENSE") for name in inside):
         raise InvalidPackage("LICENSE is missing")
-    foreign = {name for name in inside if not name.startswith(("luigi_sshjob/", f"luigi_sshjob-{version}.dist-info/"))}
+    if "[pytest11]\n" not in entry_points:
+        raise InvalidPackage(f"{wheel.name} does not declare its plugin for pytest")
+    own = ("luigi_sshjob/", f"luigi_sshjob-{version}.dist-info/")
+    foreign = {name for name in inside if not name.startswith(own)} - {PLUGIN}
     if foreign:
         raise InvalidPackage(f"{wheel.name} would also install {', '.join(sorted(foreign))}")
     return version

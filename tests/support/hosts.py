@@ -14,7 +14,6 @@ import re
 import secrets
 import socket
 import struct
-import subprocess
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import docker
 from docker.errors import NotFound
+
+from luigi_sshjob.testing.sshd import client_configuration, free_port, known_host, make_key, public_key
 
 from support import docker_engine, processes
 from support.images import LABEL, MACHINES, image
@@ -63,19 +64,10 @@ class Host(ABC):
     def start(self) -> None:
         """Start the host and wait for sshd. Keys and port stay the same, also after stop()."""
         for key in (self.key_file, self.host_key):
-            if not key.exists():
-                subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        self.known_hosts.write_text(f"[{self.hostname}]:{self.port} {public_key(self.host_key)}")
+            make_key(key)
+        self.known_hosts.write_text(known_host(self.port, self.host_key))
         self.ssh_config.write_text(
-            f"Host {self.alias}\n"
-            f"  HostName {self.hostname}\n"
-            f"  Port {self.port}\n"
-            f"  User {self.username}\n"
-            f'  IdentityFile "{self.key_file}"\n'
-            f"  IdentitiesOnly yes\n"
-            f'  UserKnownHostsFile "{self.known_hosts}"\n'
-            f"  GlobalKnownHostsFile /dev/null\n"
-            f"  StrictHostKeyChecking yes\n"
+            client_configuration(self.alias, self.port, self.username, self.key_file, self.known_hosts)
         )
         try:
             self._start()
@@ -294,13 +286,3 @@ class DockerHost(Host):
         if self.container is None:
             raise RuntimeError(f"{self.alias} is not started")
         return self.container
-
-
-def public_key(key: Path) -> str:
-    return key.with_name(key.name + ".pub").read_text()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

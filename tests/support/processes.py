@@ -1,52 +1,16 @@
-"""Processes of this machine, read from /proc."""
+"""Processes of this machine: how the tests find, end and await them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
+from luigi_sshjob.testing.processes import Process, family, running, wait_for
 
-@dataclass(frozen=True)
-class Process:
-    pid: int
-    parent: int
-    args: str
-    environ: bytes
-
-    def names(self, text: str) -> bool:
-        """Whether its arguments or its initial environment contain the text."""
-        return text in self.args or os.fsencode(text) in self.environ
-
-
-def running() -> Iterator[Process]:
-    """Yield all processes except zombies. The environment is empty if it is not readable."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # The name, in parentheses, may contain spaces and parentheses.
-            state, parent = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:2]
-            args = os.fsdecode((folder / "cmdline").read_bytes().replace(b"\0", b" ").strip())
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        try:
-            environ = (folder / "environ").read_bytes()
-        except OSError:
-            environ = b""
-        if state != b"Z":
-            yield Process(int(folder.name), int(parent), args, environ)
-
-
-def family(pid: int) -> list[Process]:
-    """Return the process and all its descendants."""
-    everyone = list(running())
-    members = [process for process in everyone if process.pid == pid]
-    for member in members:
-        members += [process for process in everyone if process.parent == member.pid]
-    return members
+__all__ = ["Process", "alive", "connected_to", "family", "kill", "running", "send_signal", "wait_until"]
 
 
 def connected_to(port: int) -> set[int]:
@@ -86,8 +50,5 @@ def send_signal(pids: list[int], number: int) -> None:
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
     """Wait until the condition holds; `TimeoutError` after the given seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"timed out after {seconds:g} s waiting for {what}")
-        time.sleep(0.02)
+    if not wait_for(condition, seconds):
+        raise TimeoutError(f"timed out after {seconds:g} s waiting for {what}")
