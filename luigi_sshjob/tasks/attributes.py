@@ -7,34 +7,43 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["TaskAttributes", "has_default", "overridable"]
+__all__ = ["DefaultAttribute", "TaskAttributes", "has_default", "overridable"]
+
+
+class DefaultAttribute:
+    """Returns the default of a task, until its class or the task has a value of its own."""
+
+    def __init__(self, default: Callable[[Any], Any]):
+        self._default = default
+        self.__doc__ = default.__doc__
+
+    def __get__(self, task: Any, owner: type) -> Any:
+        if task is None:
+            # so that luigi.util.inherits and requires add a parameter of this name
+            raise AttributeError(
+                f"{owner.__name__} does not set {self._default.__name__}; a task of it returns the default"
+            )
+        return self._default(task)
+
 
 if TYPE_CHECKING:
-    # To a type checker a property may be overridden by a class attribute, a property or a Luigi parameter. An annotated
-    # attribute may not be overridden by a property, and would become the only argument of __init__, because Luigi's
-    # tasks are a dataclass_transform.
-    from builtins import property as overridable
+    # The name is known to mypy, which takes it for True (mypy's documentation, "Common issues"). With a property, mypy
+    # allows all three forms of an override and finds values of a wrong type; to pyright only Any allows all three.
+    MYPY = False
+    if MYPY:
+        from builtins import property as overridable
+    else:
+
+        def overridable(default: Callable[[Any], Any]) -> Any:
+            """Any."""
+
 else:
-
-    class overridable:  # noqa: N801 - used as a decorator, as property is
-        """Returns the default of a task, until its class or the task has a value of its own."""
-
-        def __init__(self, default: Callable[[Any], Any]):
-            self._default = default
-            self.__doc__ = default.__doc__
-
-        def __get__(self, task: Any, owner: type) -> Any:
-            if task is None:
-                # so that luigi.util.inherits and requires add a parameter of this name
-                raise AttributeError(
-                    f"{owner.__name__} does not set {self._default.__name__}; a task of it returns the default"
-                )
-            return self._default(task)
+    overridable = DefaultAttribute
 
 
 def has_default(task: object, name: str) -> bool:
     """Whether a task has an attribute that neither its class nor the task sets."""
-    return name not in vars(task) and isinstance(inspect.getattr_static(type(task), name, None), overridable)
+    return name not in vars(task) and isinstance(inspect.getattr_static(type(task), name, None), DefaultAttribute)
 
 
 class TaskAttributes:

@@ -11,14 +11,14 @@ import luigi
 
 from luigi_sshjob import config
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.tasks.attributes import TaskAttributes, overridable
+from luigi_sshjob.tasks.attributes import DefaultAttribute, TaskAttributes
 
 logger = logging.getLogger("luigi-interface")
 
 _SIMILAR = 0.85  # of difflib.SequenceMatcher.ratio
 _OPTIONS = {field.name for field in dataclasses.fields(Destination)} - {"host", "transport"}
 _METHODS = ("command", "output", "on_scheduler_message")
-_KNOWN = [name for name, value in vars(TaskAttributes).items() if isinstance(value, overridable)] + [*_METHODS]
+_KNOWN = [name for name, value in vars(TaskAttributes).items() if isinstance(value, DefaultAttribute)] + [*_METHODS]
 
 
 @functools.cache
