@@ -97,7 +97,7 @@ def check_metadata(metadata: Message) -> None:
     missing = [name for name in WANTED_METADATA if not (metadata[name] or (name == "Description" and readme))]
     if missing:
         raise InvalidPackage(f"the metadata lack {', '.join(missing)}")
-    relative = re.findall(r"<(?!\w+:)\S+>`_", str(readme))
+    relative = re.findall(r"<(?!\w+:)\S+>`_|^\.\. image:: (?!\w+:).*", str(readme), re.MULTILINE)
     if relative:
         raise InvalidPackage(f"README has relative links: {', '.join(relative)}")
 

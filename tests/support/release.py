@@ -9,6 +9,7 @@ from pathlib import Path
 
 # `text <path>`_ in README
 _LINK = re.compile(r"(?<=<)(?!\w+:)([^<>\s]+)(?=>`_)")
+_IMAGE = re.compile(r"(?m)(?<=^\.\. image:: )(?!\w+:)(\S+)$")
 
 
 class InvalidRelease(Exception):
@@ -33,7 +34,9 @@ def copy_for_index(root: Path, copy: Path, repository: str) -> None:
         shutil.copy2(root / name, copy / name)
     files = f"{repository}/blob/v{version_of(root)}"
     readme = copy / "README.rst"
-    readme.write_text(_LINK.sub(lambda link: f"{files}/{_existing(root, link[1])}", readme.read_text()))
+    text = _LINK.sub(lambda link: f"{files}/{_existing(root, link[1])}", readme.read_text())
+    raw = files.replace("/blob/", "/raw/")
+    readme.write_text(_IMAGE.sub(lambda image: f"{raw}/{_existing(root, image[1])}", text))
     addresses = {
         "Source": repository,
         "Documentation": f"{files}/docs/index.rst",

@@ -20,7 +20,9 @@ def checkout(tmp_path: Path) -> Path:
     (root / "docs" / "job.rst").write_text("")
     (root / "CHANGELOG.rst").write_text("Changelog\n=========\n\n1.2.0 (2026-12-01)\n------------------\n")
     (root / "CITATION.cff").write_text("cff-version: 1.2.0\nversion: 1.2.0\n")
-    (root / "README.rst").write_text("`How <docs/job.rst>`_ `Luigi <https://luigi.readthedocs.io>`_\n")
+    (root / "README.rst").write_text(
+        "`How <docs/job.rst>`_ `Luigi <https://luigi.readthedocs.io>`_\n\n.. image:: docs/job.rst\n"
+    )
     subprocess.run(["git", "init", "-q", root], check=True)
     return root
 
@@ -40,7 +42,8 @@ def test_a_release_needs_a_tag_a_changelog_and_a_citation_of_its_version(checkou
 def test_the_copy_for_an_index_has_absolute_links_to_existing_files(checkout, tmp_path):
     release.copy_for_index(checkout, tmp_path / "copy", "https://example.invalid/project")
     assert (tmp_path / "copy" / "README.rst").read_text() == (
-        "`How <https://example.invalid/project/blob/v1.2.0/docs/job.rst>`_ `Luigi <https://luigi.readthedocs.io>`_\n"
+        "`How <https://example.invalid/project/blob/v1.2.0/docs/job.rst>`_ `Luigi <https://luigi.readthedocs.io>`_\n\n"
+        ".. image:: https://example.invalid/project/raw/v1.2.0/docs/job.rst\n"
     )
     assert "    Issues = https://example.invalid/project/issues\n" in (tmp_path / "copy" / "setup.cfg").read_text()
     (checkout / "README.rst").write_text("`How <docs/jobs.rst>`_\n")
