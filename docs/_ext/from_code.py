@@ -1,9 +1,10 @@
-"""Pages that are written by the code they describe: `settings-of` and `commands-of`."""
+"""Pages that are written by the code they describe: `settings-of`, `attributes-of` and `commands-of`."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,6 +14,9 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.util.nodes import nested_parse_with_titles
+
+from luigi_sshjob.config.schema import SETTINGS
+from luigi_sshjob.tasks.attributes import overridable
 
 # What a number means; a setting whose name says nothing that is known here cannot be documented.
 _UNITS = (
@@ -54,6 +58,30 @@ class SettingsOf(_FromCode):
         yield from _table(rows, "20 12 16 10 42")
 
 
+class AttributesOf(_FromCode):
+    """The overridable attributes of a task class, with types and defaults, in the order of the code."""
+
+    def lines(self, found: type) -> Iterator[str]:
+        # not getattr: an attribute without a value of its own may be an error
+        members = [member for base in reversed(found.__mro__) for member in vars(base).items()]
+        yield from (".. py:currentmodule:: luigi_sshjob", "")
+        for name, value in members:
+            if isinstance(value, overridable):
+                kind = inspect.signature(value._default).return_annotation
+                yield from (f".. py:attribute:: {found.__name__}.{name}", f"   :type: {kind}", "")
+                yield from (f"   {line}" for line in _text(inspect.getdoc(value) or ""))
+                yield from ("", f"   {_default_of(name, value)}", "")
+
+
+def _default_of(name: str, attribute: Any) -> str:
+    if name in SETTINGS:
+        default = SETTINGS[name].default
+        text = f"{default:g}" if isinstance(default, float) else default
+        return f"Default: the setting ``{name}``" + (f", ``{text}`` unless you change it." if text else ", empty.")
+    default = attribute._default(None)
+    return "Required." if default is None else f"Default: ``{default!r}``."
+
+
 class CommandsOf(_FromCode):
     """The subcommands of the `argparse.ArgumentParser` that a function returns, with their options."""
 
@@ -89,7 +117,7 @@ def _command(name: str, parser: argparse.ArgumentParser, summary: str) -> Iterat
 
 def _text(text: str) -> list[str]:
     """As reStructuredText, which would take a name at a host for an address of a person."""
-    return re.sub(r"(?<![`\w])[\w.]+@[\w.:]+", r"``\g<0>``", text).splitlines()
+    return re.sub(r"(?<![`\w])[\w.]+@[\w.:]*\w", r"``\g<0>``", text).splitlines()
 
 
 def _kind(name: str, parameter: luigi.Parameter) -> tuple[str, str]:
@@ -136,5 +164,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-process-docstring", _docstring)
     app.add_directive("settings-of", SettingsOf)
+    app.add_directive("attributes-of", AttributesOf)
     app.add_directive("commands-of", CommandsOf)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

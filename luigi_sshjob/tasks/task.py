@@ -30,7 +30,7 @@ from luigi_sshjob.tasks.trace_context import trace_context
 class RemoteJobTask(TaskAttributes, luigi.Task):
     """Runs `command()` on `host`, detached, and waits for it. Override `host` and `command`.
 
-    See `TaskAttributes` for all attributes. `run` raises `JobFailed` or `JobLost` if the job does not succeed. It may
+    docs/tasks.rst describes all attributes. `run` raises `JobFailed` or `JobLost` if the job does not succeed. It may
     be killed at any moment: the next run finds the job.
     """
 

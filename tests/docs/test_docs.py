@@ -17,6 +17,7 @@ from pathlib import Path
 import luigi
 import luigi.configuration
 import luigi.interface
+import luigi.notifications
 import luigi.retcodes
 import luigi.scheduler
 import luigi.worker
@@ -51,6 +52,8 @@ SECTIONS_OF_LUIGI = {
     "scheduler": luigi.scheduler.scheduler,
     "worker": luigi.worker.worker,
     "retcode": luigi.retcodes.retcode,
+    "email": luigi.notifications.email,
+    "smtp": luigi.notifications.smtp,
 }
 
 
