@@ -28,14 +28,14 @@ class Declared(RemoteJobTask):
 def test_a_misspelt_attribute_is_reported_once_with_the_right_spelling(luigi_cfg, caplog):
     class Misspelt(Declared):
         time_limt = 3600
-        environmen = luigi.DictParameter(default={})
+        work_directory = luigi.Parameter(default="~")
 
     class Derived(Misspelt):
         pass
 
     assert warnings_of(Misspelt(), caplog) == [
         "Misspelt.time_limt is not read by luigi_sshjob: did you mean time_limit?",
-        "Misspelt.environmen is not read by luigi_sshjob: did you mean environment?",
+        "Misspelt.work_directory is not read by luigi_sshjob: did you mean working_directory?",
     ]
     caplog.clear()
     assert warnings_of(Derived(), caplog) == []
