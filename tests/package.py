@@ -147,7 +147,7 @@ def run_quickstart(wheel: Path, folder: Path, client: docker.DockerClient) -> No
         clean.container.put_archive(clean.home, archive_of(files, owner=1000))
         clean.run("python3", "-m", "venv", "venv")
         clean.run("venv/bin/pip", "install", "--no-index", "--find-links", clean.home, wheel.name)
-        arguments = "--host box --result result --local-scheduler --workers 2 --no-lock"
+        arguments = "--host box --result result --local-scheduler --workers 2 --pause 0 --no-lock"
         environment = f"PATH={clean.home}/venv/bin:$PATH LUIGI_CONFIG_PATH=luigi.cfg PYTHONPATH=."
         output = clean.run("sh", "-c", f"{environment} luigi --module quickstart Report {arguments} 2>&1")
         if "8 ran successfully" not in output or not clean.run("cat", "result"):

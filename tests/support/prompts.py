@@ -31,13 +31,14 @@ class Prompts:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
 
-    def expect(self, text: str, seconds: float = 30) -> None:
-        """Read until the output since the last call contains the text."""
+    def expect(self, text: str, seconds: float = 30) -> str:
+        """Read until the output since the last call contains the text; return what is before it."""
         deadline = time.monotonic() + seconds
         while text not in self.text:
             if not self._read(deadline):
                 raise AssertionError(f"{text!r} is not in what was printed: {self.text!r}")
-        self.text = self.text.partition(text)[2]
+        before, _, self.text = self.text.partition(text)
+        return before
 
     def type(self, line: str) -> None:
         os.write(self._terminal, f"{line}\n".encode())

@@ -1,0 +1,120 @@
+"""The demonstration of examples/quickstart.sh, which installs what this needs."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from rich.console import Console
+
+import interrupts
+import throwaway
+from luigi_run import Jobs, list_jobs
+from place import HOST_DIRECTORY, Place, clean_environment, throwaway_place, users_place
+from story import PipelineFailed, Story
+
+PROGRAM = "examples/quickstart.sh"
+
+
+def main() -> int:
+    """Return the exit status."""
+    interrupts.defer()
+    arguments, options = _arguments(sys.argv[1:])
+    # lines of any length if this is not a terminal
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=1 << 16)
+    try:
+        if arguments.stop:
+            return _stop()
+        if arguments.host:
+            return _on_users_host(console, arguments.host, options)
+        return _on_throwaway_host(console, options, keep=arguments.keep)
+    except interrupts.Interrupted as error:
+        print(f"\nInterrupted. {_after_interruption(arguments)}", flush=True)
+        return error.exit_status
+    except PipelineFailed as error:
+        return error.exit_status
+    except (throwaway.NoHost, OSError) as error:
+        print(f"quickstart: {error}", file=sys.stderr)
+        return 1
+
+
+def _arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    own, options = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    parser = argparse.ArgumentParser(PROGRAM)
+    parser.add_argument("host", nargs="?")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--stop", action="store_true")
+    return parser.parse_args(own), options
+
+
+def _on_throwaway_host(console: Console, options: list[str], *, keep: bool) -> int:
+    if keep and throwaway.is_kept():
+        raise throwaway.NoHost(f"another host is kept already; remove it with: {PROGRAM} --stop")
+    with throwaway.ThrowawayHost(clean_environment()) as host:
+        place = throwaway_place(host.folder, host.settings)
+        _line("The host is `demo`, an sshd of its own on this machine. Its jobs run as you.")
+        _line(f"Luigi's log is {place.log}.")
+        Story(console, place, options).tell()
+        jobs = list_jobs(place)
+        _line(f"\n{_attempts(jobs)}; logins that sshd accepted for all of it: {host.accepted_logins()}")
+        if keep:
+            host.keep()
+            _explain_kept(place, jobs[-1]["job"])
+            return 0
+    _line("The host is removed.\n")
+    _line(f"To keep it and try more:   {PROGRAM} --keep")
+    _line(f"The same on your host:     {PROGRAM} user@host")
+    _line("The tasks of the pipeline: examples/quickstart.py")
+    return 0
+
+
+def _on_users_host(console: Console, host: str, options: list[str]) -> int:
+    with users_place(host) as place:
+        _line(f"Luigi's log is {place.log}.")
+        Story(console, place, options).tell()
+        _line(f"\n{_attempts(list_jobs(place))}. Their results and logs stay in ~/{HOST_DIRECTORY}")
+        _line(f"on {host}; nothing else is left there. To remove them, also to see all steps again:")
+        _line(f"  {shlex.join(['ssh', host, 'rm', '-r', HOST_DIRECTORY])}")
+        _line("The tasks of the pipeline: examples/quickstart.py")
+    return 0
+
+
+def _attempts(jobs: Jobs) -> str:
+    """How often the jobs ran."""
+    repeated = [job["job"] for job in jobs if job["attempt"] != 1]
+    return f"{len(jobs)} jobs, " + (f"ran again: {', '.join(repeated)}" if repeated else "each ran once")
+
+
+def _explain_kept(place: Place, job: str) -> None:
+    _line("\nThe host is kept. To use it, in a new shell:")
+    _line(f"  . {shlex.quote(str(place.folder / 'env'))}")
+    _line(f"  {shlex.join(place.ls())}")
+    _line(f"  {shlex.join(['luigi-sshjob', 'logs', place.host, job])}")
+    _line(f"  {shlex.join(place.pipeline([]))} \\")
+    _line("    --letters 9 --result long-words.txt")
+    _line("To remove it:")
+    _line(f"  {PROGRAM} --stop")
+
+
+def _stop() -> int:
+    if not throwaway.is_kept():
+        _line("There is no host that was kept.")
+        return 0
+    throwaway.stop_kept()
+    _line("The host is removed.")
+    return 0
+
+
+def _after_interruption(arguments: argparse.Namespace) -> str:
+    if arguments.host:
+        return f"Jobs on {arguments.host} go on; run this again and Luigi attaches to them."
+    return "The host is being removed." if arguments.stop else "Everything that this run created is removed."
+
+
+def _line(text: str = "") -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
