@@ -56,7 +56,9 @@ class ResolvedConfig:
         """Return a section that no host uses, if this host has none and a similar name; None if there is no such."""
         if any(_matches(section, host) for section, _ in self._per_host):
             return None
-        return next((f"{SECTION}.{name}" for name, section in self._unused.items() if _similar(section, host)), None)
+        # a copy: other threads use more hosts
+        unused = list(self._unused.items())
+        return next((f"{SECTION}.{name}" for name, section in unused if _similar(section, host)), None)
 
 
 def _similar(section: Destination, host: Destination) -> bool:
@@ -64,9 +66,11 @@ def _similar(section: Destination, host: Destination) -> bool:
     if host.username and section.username not in (None, host.username):
         return False
     a, b = section.host.lower(), host.host.lower()
-    if a.partition(".")[0] == b.partition(".")[0]:
-        return True
-    numbered = a[:-1] == b[:-1] or re.sub(r"\d+", "", a) == re.sub(r"\d+", "", b)
+    if a == b or ("." in a) != ("." in b):
+        return a.partition(".")[0] == b.partition(".")[0]
+    # machines of a cluster have names that differ in one character or in a number; so do addresses
+    differences = sum(left != right for left, right in zip(a, b, strict=False))
+    numbered = re.sub(r"\d+", "", a) == re.sub(r"\d+", "", b) or (len(a) == len(b) and differences == 1)
     return not numbered and difflib.SequenceMatcher(None, a, b).ratio() >= _SIMILAR
 
 

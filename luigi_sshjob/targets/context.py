@@ -119,7 +119,8 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         if process.returncode == 0:
             sys.stderr.write(visible(stderr) if sys.stderr.isatty() else stderr)
             return output
-        status = f"with exit status {process.returncode}" if process.has_exit_status else "by a signal"
+        signalled = _is_session(process) and not process.has_exit_status
+        status = "by a signal" if signalled else f"with exit status {process.returncode}"
         raise RemoteCommandFailed(
             f"the command ended {status}: {stderr.strip() or 'no message'}",
             host=str(self.destination),
@@ -135,12 +136,15 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         return self.check_output(self.quoted(*argv))
 
     def _communicate(self, cmd: Sequence[str]) -> tuple[Process, bytes, str]:
+        # as Luigi's, it uses the Popen of a subclass
+        start = self._start if type(self).Popen is _POPEN else self.Popen
         with tempfile.TemporaryFile() as errors:
-            process = self._start(list(cmd), stdout=subprocess.PIPE, stderr=errors)
+            process: Any = start(list(cmd), stdout=subprocess.PIPE, stderr=errors)
             output, _ = process.communicate()
             errors.seek(0)
             stderr = errors.read().decode("utf-8", "replace")
-            error = self.connection.transport.process_error(process, stderr)
+            # without an exit status of its own it is no session, but a process of a subclass, or that of failed_client
+            error = self.connection.transport.process_error(process, stderr) if _is_session(process) else None
             if error is not None:
                 raise error
             return process, output, stderr
@@ -177,6 +181,9 @@ class RemoteContext(luigi.contrib.ssh.RemoteContext):
         self.connection.transport.close()
 
 
+_POPEN = RemoteContext.Popen
+
+
 def context_to(host: str, options: Mapping[str, Any]) -> RemoteContext:
     """A context with these options, which may be shared: tasks ask for theirs a dozen times."""
     try:
@@ -189,6 +196,10 @@ def context_to(host: str, options: Mapping[str, Any]) -> RemoteContext:
 @lru_cache(maxsize=1000)
 def _context_to(host: str, options: tuple[tuple[str, Any], ...]) -> RemoteContext:
     return RemoteContext(host, **dict(options))
+
+
+def _is_session(process: Any) -> bool:
+    return hasattr(process, "has_exit_status")
 
 
 def _checked(cmd: Sequence[str]) -> list[str]:

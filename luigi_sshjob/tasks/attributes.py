@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+import luigi.util
 
 __all__ = ["DefaultAttribute", "TaskAttributes", "has_default", "overridable"]
 
 
 class DefaultAttribute:
-    """Returns the default of a task, until its class or the task has a value of its own."""
+    """Returns the default, also of the class, until a class or an instance has a value of its own."""
 
     def __init__(self, default: Callable[[Any], Any]):
         self._default = default
         self.__doc__ = default.__doc__
 
     def __get__(self, task: Any, owner: type) -> Any:
-        if task is None:
-            # so that luigi.util.inherits and requires add a parameter of this name
-            raise AttributeError(
-                f"{owner.__name__} does not set {self._default.__name__}; a task of it returns the default"
-            )
+        # `inherits` and `requires` add a parameter of the other task only if the class has no such attribute
+        if task is None and sys._getframe(1).f_globals.get("__name__") == luigi.util.__name__:  # noqa: SLF001
+            raise AttributeError(self._default.__name__)
         return self._default(task)
 
 

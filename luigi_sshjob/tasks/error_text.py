@@ -31,7 +31,7 @@ _CONTINUED = re.compile(
 _LAST = re.compile(rf"^{re.escape(HEADER)}(?: .*\n)+", re.MULTILINE)
 _NAME = re.compile(r"^luigi_sshjob\.errors\.\w+: ")
 _FRAME = re.compile(r'^(?=  File ")', re.MULTILINE)
-_FILE = re.compile(r'  File "(.*)", line ')
+_PLACE = re.compile(r'  File "(.*)", line \d+(?:, in (.*))?')
 
 # luigid's page wraps no lines, and shows 69 characters of them
 _FOLD = "    "
@@ -50,7 +50,7 @@ def explain(error: BaseException, *, narrow: bool = False) -> str:
     """
     if not isinstance(error, SSHJobError):
         return ""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename, frame.name)]
     if not frames:
         return _fold(error) if narrow else str(error)
     return "".join([HEADER, *traceback.format_list(frames), *traceback.format_exception_only(error)]).rstrip("\n")
@@ -61,7 +61,7 @@ def shorten(text: str) -> str:
     found = _ERROR.search(text)
     if not found or _CONTINUED.search(found["message"]):
         return text
-    frames = [frame for frame in _FRAME.split(found["frames"]) if _is_users(_file_of(frame))]
+    frames = [frame for frame in _FRAME.split(found["frames"]) if _is_users(*_place_of(frame))]
     # before the first of a chain of exceptions
     before = text.partition(HEADER)[0]
     return before + (f"{HEADER}{''.join(frames)}{found['name']}" if frames else "") + found["message"].rstrip("\n")
@@ -109,16 +109,18 @@ def _fold(error: SSHJobError) -> str:
     return "\n".join(lines).replace(_JOINED, " ")
 
 
-def _is_users(file: str) -> bool:
-    if not file or file.startswith(("<frozen ", *_PACKAGES)):
+def _is_users(file: str, function: str) -> bool:
+    # the constructor of a dataclass is in no file
+    made = file == "<string>" and function == "__init__"
+    if not file or made or file.startswith(("<frozen ", *_PACKAGES)):
         return False
     # packages may be installed below the standard library
     return "-packages/" in file or not file.startswith(_STANDARD_LIBRARY)
 
 
-def _file_of(frame: str) -> str:
-    found = _FILE.match(frame)
-    return found[1] if found else ""
+def _place_of(frame: str) -> tuple[str, str]:
+    found = _PLACE.match(frame)
+    return (found[1], found[2] or "") if found else ("", "")
 
 
 logging.getLogger("luigi-interface").addFilter(ErrorText())

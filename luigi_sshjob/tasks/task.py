@@ -53,14 +53,15 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
     @classmethod
     def get_params(cls) -> Any:
         """As in Luigi, which looks at all attributes of the class each time."""
-        return known_parameters(cls)
+        return known_parameters(cls, super().get_params)
 
     def clone(self, cls: Any = None, **kwargs: Any) -> Any:
         """As in Luigi, but a parameter of `cls` keeps its default if this task has none of that name, nor a value."""
         kind = cls or type(self)
         names = [name for name, _ in kind.get_params()]
-        own = {name: getattr(self, name) for name in names if hasattr(self, name) and not has_default(self, name)}
-        return kind(**{**own, **{name: value for name, value in kwargs.items() if name in names}})
+        given = {name: value for name, value in kwargs.items() if name in names}
+        others = [name for name in names if name not in given and hasattr(self, name) and not has_default(self, name)]
+        return kind(**given, **{name: getattr(self, name) for name in others})
 
     @overridable
     def accepts_messages(self) -> bool:
@@ -196,8 +197,8 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             submitted_by=client_identity(),
             submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             family=self.task_family,
-            # those with another visibility may be secrets
-            parameters=self.to_str_params(only_public=True),
+            # the others may be secrets
+            parameters=self.to_str_params(only_significant=True, only_public=True),
             launch=declared.launch_spec(command),
         )
 

@@ -34,20 +34,19 @@ def warn_of_typos(kind: type, base: type) -> None:
         # a parameter of such a name may be for anything
         parameter = isinstance(value, luigi.Parameter)
         if name in _OPTIONS and not parameter and not options:
-            _warn(
-                f"{owner.__name__}.{name}", f'it is an option of the connection, so write ssh_options = {{"{name}": …}}'
-            )
+            _warn(owner, name, f'an option of the connection is written as ssh_options = {{"{name}": …}}')
         elif name in config.SETTINGS and not parameter:
-            _warn(
-                f"{owner.__name__}.{name}",
-                "it is a setting, so write it in [sshjob] or [sshjob.HOST] of Luigi's configuration",
-            )
+            _warn(owner, name, "it is a setting, so write it in [sshjob] or [sshjob.HOST] of Luigi's configuration")
         elif similar and similar not in declared:
-            _warn(f"{owner.__name__}.{name}", f"did you mean {similar}?")
+            _warn(owner, name, f"did you mean {similar}?")
+
+
+def _warn(owner: type, name: str, problem: str) -> None:
+    _warn_once(owner.__module__, f"{owner.__qualname__.rpartition('.')[2]}.{name}", problem)
 
 
 @functools.cache
-def _warn(attribute: str, problem: str) -> None:
+def _warn_once(module: str, attribute: str, problem: str) -> None:  # noqa: ARG001 - distinguishes classes
     logger.warning("%s is not read by luigi_sshjob: %s", attribute, problem)
 
 

@@ -15,6 +15,7 @@ import luigi.retcodes
 
 from luigi_sshjob import config
 from luigi_sshjob.tasks import completion
+from luigi_sshjob.worker.failures import Failures
 from luigi_sshjob.worker.local_scheduler import LocalScheduler
 from luigi_sshjob.worker.worker import RemoteJobWorker, expect
 
@@ -55,7 +56,7 @@ class WorkerSchedulerFactory:
     def __init__(self, remote_jobs: int | None = None, schedulers: Any = None):
         self._remote_jobs = remote_jobs
         self._schedulers = schedulers
-        self._workers: list[RemoteJobWorker] = []
+        self._failures: list[Failures] = []
 
     @contextlib.contextmanager
     def reporting_failures(self) -> Iterator[None]:
@@ -63,8 +64,9 @@ class WorkerSchedulerFactory:
         try:
             yield
         finally:
-            for worker in self._workers:
-                worker.failures.log()
+            for failures in self._failures:
+                failures.log()
+            self._failures.clear()
 
     def create_local_scheduler(self) -> Any:
         """Makes a scheduler in this process."""
@@ -78,5 +80,5 @@ class WorkerSchedulerFactory:
         """Makes a worker with slots for `worker_processes` local tasks."""
         remote_jobs = config.get_settings().remote_jobs if self._remote_jobs is None else self._remote_jobs
         worker = RemoteJobWorker(remote_jobs, scheduler, worker_processes=worker_processes, assistant=assistant)
-        self._workers.append(worker)
+        self._failures.append(worker.failures)
         return worker

@@ -21,7 +21,8 @@ class Counted(luigi_sshjob.RemoteJobTask):
 
     name = luigi.Parameter()
     limits = luigi.DictParameter(default={"lines": 3, "it's": "ü"})
-    text = luigi.Parameter(default="x" * 5000, significant=False)
+    text = luigi.Parameter(default="x" * 5000)
+    token = luigi.Parameter(default="insignificant-7", significant=False)
     shown_nowhere = luigi.Parameter(default="", visibility=ParameterVisibility.HIDDEN)
     password = luigi.Parameter(default="", visibility=ParameterVisibility.PRIVATE)
 
@@ -76,5 +77,6 @@ def test_show_has_the_public_parameters_of_the_task_and_no_secret(bench, ended, 
     written = bench.host.run("sh", "-c", f"cat {bench.folder}/jobs/*/1/*", check=False)
     assert "hidden-7" not in written
     assert "private-7" not in written
+    assert "insignificant-7" not in written
     # an ISO time in the local zone
     assert re.search(r"^Ran +from \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ to ", shown, re.MULTILINE)

@@ -89,6 +89,22 @@ def test_popen_without_a_connection_is_a_process_that_says_why_and_ends_with_255
     assert "Next: check the spelling of the host" in errors
 
 
+@both_transports
+def test_check_output_uses_the_popen_of_a_subclass(host, luigi_cfg):
+    class Prefixed(RemoteContext):
+        def Popen(self, cmd, **kwargs):
+            return super().Popen(["SOME=1;", *cmd], **kwargs)
+
+    assert Prefixed(host.alias).check_output(["echo $SOME"]) == b"1\n"
+    with pytest.raises(RemoteCalledProcessError) as caught:
+        Prefixed(host.alias).check_output(["exit 7"])
+    assert caught.value.returncode == 7
+    configure(connect_timeout=5, connect_attempts=1)
+    with pytest.raises(RemoteCalledProcessError, match="cannot resolve the host name") as caught:
+        Prefixed(UNKNOWN).check_output(["ls"])
+    assert caught.value.returncode == 255
+
+
 def test_a_test_that_replaces_subprocess_popen_sees_the_words_of_ssh(luigi_cfg, monkeypatch):
     started = []
     monkeypatch.setattr(subprocess, "Popen", lambda words, **options: started.append(words))

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from luigi_sshjob.errors import HostUnreachable
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable
 from luigi_sshjob.tasks import error_text
 
 from support.failing_tasks import LONG_LOG, Buggy, Reading, Scripted
@@ -145,3 +145,15 @@ def test_the_traceback_of_another_exception_stays(unreachable, monkeypatch):
     other = caught(ValueError("wrong"), unreachable)
     text = "".join(traceback.format_exception(other))
     assert (error_text.explain(other), error_text.shorten(text)) == ("", text)
+
+
+def test_an_invalid_attribute_of_a_task_is_shown_without_frames(luigi_cfg, monkeypatch):
+    class Invalid(Scripted):
+        environment = {"A B": "1"}
+
+    monkeypatch.setattr(error_text, "_PACKAGES", (*error_text._PACKAGES, __file__))
+    with pytest.raises(ConfigurationError) as raised:
+        Invalid(host="box").prepare_run()
+    text = "".join(traceback.format_exception(raised.value))
+    assert '"<string>"' in text
+    assert error_text.explain(raised.value) == error_text.shorten(text) == str(raised.value)

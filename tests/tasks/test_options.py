@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from unittest import mock
 
 import luigi
 import luigi.contrib.ssh
@@ -91,8 +92,26 @@ def test_a_default_of_a_remote_job_does_not_replace_that_of_another_task(luigi_c
             return self.clone(Settings)
 
     assert Job().requires() == Settings(host="box")
-    with pytest.raises(AttributeError, match="Job does not set kill_grace; a task of it returns the default"):
-        _ = Job.kill_grace
+
+
+def test_a_clone_does_not_read_an_attribute_whose_value_is_given(luigi_cfg):
+    class Job(Declared):
+        @property
+        def launcher(self):
+            raise RuntimeError("this takes long")
+
+    assert Job().clone(Settings, launcher="sge") == Settings(host="box", launcher="sge")
+
+
+def test_a_default_can_be_read_and_replaced_on_the_class(luigi_cfg, monkeypatch):
+    class Job(Declared):
+        environment = {**RemoteJobTask.environment, "LC_ALL": "C"}
+
+    monkeypatch.setattr(Job, "time_limit", 5)
+    with mock.patch.object(Job, "transport", "paramiko"):
+        assert Job().prepare_run().options.context.destination.transport == "paramiko"
+    run = Job().prepare_run()
+    assert (run.options.time_limit, run.options.context.destination.transport) == (5.0, None)
 
 
 def test_attributes_may_be_parameters_properties_or_defaults_of_the_section(luigi_cfg):

@@ -47,7 +47,7 @@ def test_an_attribute_that_belongs_elsewhere_is_reported_with_its_place(luigi_cf
         max_sessions = 3
 
     option, setting = warnings_of(Elsewhere(), caplog)
-    assert 'write ssh_options = {"key_file": …}' in option
+    assert 'an option of the connection is written as ssh_options = {"key_file": …}' in option
     assert "it is a setting, so write it in [sshjob] or [sshjob.HOST]" in setting
 
 
@@ -85,6 +85,9 @@ def test_attributes_of_the_users_own_are_not_reported(luigi_cfg, caplog):
         ("me@gpubox", "you@gpubox", False),
         ("gpu1", "gpu2", False),
         ("node-a", "node-b", False),
+        ("prod-gpu", "prod-cpu", False),
+        ("10.0.0.1", "10.1.2.3", False),
+        ("box.example.org", "box.other.org", False),
         ("archive", "gpubox", False),
     ],
 )
