@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import signal
@@ -168,6 +169,15 @@ def luigi_cfg(
     close_shells()
     end_masters(runtime_dir, host)
     shutil.rmtree(runtime_dir)
+
+
+@pytest.fixture(autouse=True)
+def luigi_log_handlers() -> Iterator[None]:
+    """Remove those that Luigi adds: they write to the standard error of a test, which is closed at its end."""
+    logger = logging.getLogger("luigi-interface")
+    before = logger.handlers[:]
+    yield
+    logger.handlers[:] = before
 
 
 @pytest.fixture
