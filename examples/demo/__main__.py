@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 import interrupts
 import throwaway
+from command import typed
 from luigi_run import Jobs, list_jobs
 from place import HOST_DIRECTORY, Place, clean_environment, throwaway_place, users_place
 from story import PipelineFailed, Story
@@ -30,7 +32,9 @@ def main() -> int:
             return _on_users_host(console, arguments.host, options)
         return _on_throwaway_host(console, options, keep=arguments.keep)
     except interrupts.Interrupted as error:
-        print(f"\nInterrupted. {_after_interruption(arguments)}", flush=True)
+        # the terminal may be closed
+        with contextlib.suppress(OSError):
+            _line(f"\nInterrupted. {_after_interruption(arguments)}")
         return error.exit_status
     except PipelineFailed as error:
         return error.exit_status
@@ -60,7 +64,7 @@ def _on_throwaway_host(console: Console, options: list[str], *, keep: bool) -> i
         _line(f"\n{_attempts(jobs)}; logins that sshd accepted for all of it: {host.accepted_logins()}")
         if keep:
             host.keep()
-            _explain_kept(place, jobs[-1]["job"])
+            _explain_kept(place, jobs[-1]["job"] if jobs else "JOB")
             return 0
     _line("The host is removed.\n")
     _line(f"To keep it and try more:   {PROGRAM} --keep")
@@ -73,8 +77,9 @@ def _on_users_host(console: Console, host: str, options: list[str]) -> int:
     with users_place(host) as place:
         _line(f"Luigi's log is {place.log}.")
         Story(console, place, options).tell()
-        _line(f"\n{_attempts(list_jobs(place))}. Their results and logs stay in ~/{HOST_DIRECTORY}")
-        _line(f"on {host}; nothing else is left there. To remove them, also to see all steps again:")
+        _line(f"\n{_attempts(list_jobs(place))}.")
+        _line(f"Results and logs stay in ~/{HOST_DIRECTORY}; nothing else is left on {host}.")
+        _line("To remove them, also to see all steps again:")
         _line(f"  {shlex.join(['ssh', host, 'rm', '-r', HOST_DIRECTORY])}")
         _line("The tasks of the pipeline: examples/quickstart.py")
     return 0
@@ -91,8 +96,7 @@ def _explain_kept(place: Place, job: str) -> None:
     _line(f"  . {shlex.quote(str(place.folder / 'env'))}")
     _line(f"  {shlex.join(place.ls())}")
     _line(f"  {shlex.join(['luigi-sshjob', 'logs', place.host, job])}")
-    _line(f"  {shlex.join(place.pipeline([]))} \\")
-    _line("    --letters 9 --result long-words.txt")
+    _line(f"  {typed(place.pipeline(['--letters', '9', '--result', 'long-words.txt']))}")
     _line("To remove it:")
     _line(f"  {PROGRAM} --stop")
 

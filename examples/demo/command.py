@@ -1,14 +1,18 @@
-"""A command of the demonstration."""
+"""A command of the demonstration, as it runs and as a person types it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import signal
 import subprocess
 from typing import IO
 
 from place import Place
+
+_WIDTH = 75  # columns
 
 
 class Command:
@@ -21,6 +25,7 @@ class Command:
             stdout=output,
             stderr=errors,
             env=place.environment,
+            cwd=place.directory,
             # Ctrl-C at the terminal is for the demonstration, which then ends this
             start_new_session=True,
         )
@@ -50,3 +55,16 @@ class Command:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+def typed(command: list[str]) -> str:
+    """The command as a person types it, on several lines if it is long."""
+    # an option and its value stay together
+    pieces = re.split(r" (?=--\w)", shlex.join(command))
+    lines = pieces[:1]
+    for piece in pieces[1:]:
+        if len(f"{lines[-1]} {piece}") > _WIDTH:
+            lines.append(piece)
+        else:
+            lines[-1] += f" {piece}"
+    return " \\\n       ".join(lines)

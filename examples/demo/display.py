@@ -54,20 +54,25 @@ class Display:
             yield
             return
         with Live(Spinner("dots", self._waiting), console=self._console, refresh_per_second=8) as self._live:
-            yield
+            try:
+                yield
+            finally:
+                if not self._shown:
+                    self._live.update("")
 
     def show(self, jobs: Jobs) -> None:
         """Show the jobs as they are now."""
-        jobs = sorted(jobs, key=lambda job: (-job["submitted_ago"], name(job)))
+        jobs = sorted(jobs, key=lambda job: (-(job["submitted_ago"] or 0), name(job)))
         if not jobs:
             return
+        lines = list(map(plain, jobs))
         if self._live:
             self._live.update(table(jobs))
-            return
-        for line in map(plain, jobs):
-            if line not in self._shown:
-                self._shown.add(line)
-                self._console.print(line, markup=False, soft_wrap=True)
+        else:
+            for line in lines:
+                if line not in self._shown:
+                    self._console.print(line, markup=False, soft_wrap=True)
+        self._shown.update(lines)
 
 
 def table(jobs: Jobs) -> RenderableType:

@@ -34,9 +34,9 @@ class LuigiRun:
         self.kill()
 
     @property
-    def kill_command(self) -> str:
+    def kill_command(self) -> list[str]:
         """What a person types to do the same as `kill`."""
-        return f"kill -9 -{self._command.pid}"
+        return ["kill", "-9", f"-{self._command.pid}"]
 
     def kill(self) -> None:
         """End it with all its processes, at once."""

@@ -42,11 +42,13 @@ unhandled_exception = 40
 
 @dataclass(frozen=True)
 class Place:
-    """The host, the folder, the environment, and options that `luigi-sshjob` needs to find the jobs."""
+    """The host and the local folder; `find_jobs` are options that `luigi-sshjob` needs to find the jobs."""
 
     host: str
     folder: Path
     environment: Mapping[str, str]
+    directory: Path
+    """The current directory of the commands, whose luigi.cfg applies."""
     find_jobs: tuple[str, ...] = ()
 
     @property
@@ -84,7 +86,7 @@ def throwaway_place(folder: Path, settings: Mapping[str, str]) -> Place:
     path = f"{shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     (folder / "env").write_text("\n".join([*lines, f"export PATH={path}"]) + "\n")
-    return Place("demo", folder, {**clean_environment(), **variables})
+    return Place("demo", folder, {**clean_environment(), **variables}, folder)
 
 
 @contextlib.contextmanager
@@ -95,18 +97,31 @@ def users_place(host: str) -> Iterator[Place]:
     try:
         variables = _write(folder, {"runtime_dir": f"{folder}/run"})
         find_jobs = ("--base-dir", f"~/{HOST_DIRECTORY}/.luigi-sshjob")
-        place = Place(host, folder, {**clean_environment(), **variables}, find_jobs)
+        place = Place(host, folder, {**clean_environment(), **variables}, Path.cwd(), find_jobs)
         try:
             yield place
         finally:
-            logout = ["luigi-sshjob", "logout", host]
-            subprocess.run(logout, stdin=subprocess.DEVNULL, capture_output=True, env=place.environment, check=False)
+            _log_out(place)
     finally:
         rmtree(folder)
 
 
+def _log_out(place: Place) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            ["luigi-sshjob", "logout", place.host],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=place.environment,
+            cwd=place.directory,
+            start_new_session=True,
+            timeout=30,
+            check=False,
+        )
+
+
 def _write(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    path = folder / "luigi.cfg"
+    path = folder / "quickstart.cfg"
     lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
     path.write_text(_CONFIGURATION.format(folder=folder, settings=lines))
     return {"LUIGI_CONFIG_PATH": str(path), "PYTHONPATH": str(EXAMPLES)}

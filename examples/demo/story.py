@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
-from command import Command
+from command import Command, typed
 from display import Display, progress, state
 from interrupts import check, wait_until
 from luigi_run import Jobs, LuigiRun
@@ -78,19 +78,18 @@ class Story:
             status = run.watch(display.show, until)
         if status:
             text = f"\nThe pipeline failed with exit status {status}. From Luigi's log:\n\n{run.problems()}"
-            self._console.print(Text(text), soft_wrap=True)
+            self._console.print(Text(text))
             raise PipelineFailed(status)
         return status
 
-    def _heading(self, title: str, command: list[str] | str) -> None:
+    def _heading(self, title: str, command: list[str]) -> None:
         check()
         self._step += 1
-        typed = command if isinstance(command, str) else shlex.join(command)
         self._console.print(Text.assemble("\n", (f"{self._step}. {title}", "bold")), soft_wrap=True)
-        self._console.print(Text.assemble("   $ ", (typed, "cyan")), soft_wrap=True)
+        self._console.print(Text.assemble("   $ ", (typed(command), "cyan")), soft_wrap=True)
 
     def _note(self, text: str) -> None:
-        self._console.print(Text.assemble("\n   ", text), soft_wrap=True)
+        self._console.print(Padding(text, (1, 0, 0, 3)))
 
 
 def _is_under_way(jobs: Jobs) -> bool:

@@ -38,6 +38,8 @@ class ThrowawayHost:
             stdout=subprocess.PIPE,
             text=True,
             env=self._environment,
+            # Luigi reads the luigi.cfg of the current directory
+            cwd="/",
             # Ctrl-C at the terminal is for this process, which then removes the host
             start_new_session=True,
         )

@@ -29,9 +29,14 @@ SCRIPT = ROOT / "examples" / "quickstart.sh"
 SHORT = ["--", "--pause", "0", "--licences", '["Artistic", "MPL-2.0"]']
 
 
-def run_script(*arguments: str, status: int = 0) -> str:
+def run_script(*arguments: str, status: int = 0, folder: Path = ROOT) -> str:
     done = subprocess.run(
-        [SCRIPT, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [SCRIPT, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
     )
     assert done.returncode == status, done.stdout
     return done.stdout
@@ -58,8 +63,10 @@ def check_nothing_is_left(folder: Path) -> None:
 @needs_sshd
 @quickstart
 @pytest.mark.timeout(600)
-def test_the_quickstart_leaves_nothing():
-    output = run_script(*SHORT)
+def test_the_quickstart_runs_in_any_directory_and_leaves_nothing(tmp_path):
+    (tmp_path / "luigi.cfg").write_text("[Report]\nletters = 12\n")
+    output = run_script(*SHORT, folder=tmp_path)
+    assert " most common words of 5 letters or more in 2 licences:\n" in output
     assert "3 jobs, each ran once; logins that sshd accepted for all of it: 1\n" in output
     check_result(output)
     check_nothing_is_left(folder_of(output))
