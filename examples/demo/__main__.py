@@ -39,8 +39,10 @@ def main() -> int:
     except PipelineFailed as error:
         return error.exit_status
     except (throwaway.NoHost, OSError) as error:
-        print(f"quickstart: {error}", file=sys.stderr)
-        return 1
+        with contextlib.suppress(OSError):
+            print(f"quickstart: {error}", file=sys.stderr, flush=True)
+        # a closed terminal is a signal and an error
+        return interrupts.exit_status(otherwise=1)
 
 
 def _arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -19,6 +19,7 @@ from luigi.configuration import get_config
 
 from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.testing import throwaway_host
+from luigi_sshjob.testing.processes import kill_all, running
 
 
 class Stop:
@@ -40,23 +41,25 @@ def main(record: Path) -> int:
         # outside, so that the record is locked until the host is removed
         with contextlib.ExitStack() as kept, throwaway_host() as host:
             reply(folder=str(host.home.parent), settings=dict(get_config().items("sshjob")))
-            wait(stop, record, kept)
+            if not wait_and_keep(stop, record, kept):
+                end_commands(host.home.parent)
     except (OSError, SSHJobError) as error:
         reply(error=str(error))
         return 1
     return 0
 
 
-def wait(stop: Stop, record: Path, kept: contextlib.ExitStack) -> None:
+def wait_and_keep(stop: Stop, record: Path, kept: contextlib.ExitStack) -> bool:
+    """Wait until the host is no longer needed; return whether it was kept."""
     ready, _, _ = select.select([sys.stdin, stop], [], [])
     if stop in ready or sys.stdin.readline() != "keep\n":
-        return
+        return False
     file = kept.enter_context(record.open("a+"))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         reply(error="another host is kept already")
-        return
+        return False
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
@@ -65,6 +68,13 @@ def wait(stop: Stop, record: Path, kept: contextlib.ExitStack) -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     os.dup2(1, 2)
     select.select([stop], [], [])
+    return True
+
+
+def end_commands(folder: Path) -> None:
+    """End commands of the demonstration, which run on if it was killed."""
+    mark = os.fsencode(f"LUIGI_CONFIG_PATH={folder}/")
+    kill_all(lambda: [process for process in running() if mark in process.environ])
 
 
 def reply(**fields: object) -> None:

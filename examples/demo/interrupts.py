@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _received: list[int] = []
+_raised: list[int] = []
 
 
 class Interrupted(Exception):
@@ -28,12 +29,14 @@ def defer() -> None:
 
 def check() -> None:
     """Raise `Interrupted` if a signal has arrived. Later signals have no effect: nothing interrupts cleaning up."""
-    if _received:
-        signum = _received.pop(0)
-        for each in _SIGNALS:
-            signal.signal(each, lambda *_: None)
-        _received.clear()
-        raise Interrupted(signum)
+    if _received and not _raised:
+        _raised.append(_received[0])
+        raise Interrupted(_received[0])
+
+
+def exit_status(otherwise: int) -> int:
+    """Return the exit status for the first signal that has arrived, or the other one."""
+    return 128 + _received[0] if _received else otherwise
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = float("inf")) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +121,21 @@ def test_ctrl_c_ends_the_quickstart_without_a_traceback_and_leaves_nothing():
         assert terminal.finish() == 130
         assert "Interrupted. Everything that this run created is removed.\r\n" in terminal.text
         assert "Traceback" not in terminal.text
+    check_nothing_is_left(folder)
+
+
+@needs_licences
+@needs_sshd
+@quickstart
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_quickstart_that_is_killed_leaves_nothing(signum, status):
+    with subprocess.Popen([SCRIPT], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as script:
+        output = "".join(itertools.takewhile(lambda line: "part 1 of 5" not in line, script.stdout))
+        script.send_signal(signum)
+        assert script.wait(30) == status
+    folder = folder_of(output)
+    processes.wait_until(lambda: not folder.exists(), "the end of the host")
     check_nothing_is_left(folder)
 
 
