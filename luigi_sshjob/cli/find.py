@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from luigi_sshjob.cli.hosts import find_hosts, recent_hosts
 from luigi_sshjob.cli.job_names import split_words
@@ -15,7 +16,7 @@ from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef
 
 Found = tuple[HostJobs, JobRef]
-_Candidate = tuple[HostJobs, str]
+_T = TypeVar("_T")
 
 _LISTED = 5  # candidates of an ambiguous name in an error
 
@@ -57,7 +58,8 @@ def _find(arguments: argparse.Namespace, single: bool) -> tuple[list[Found], lis
                 errors.append(error)
     except LoginRefused as error:
         if names.doubtful:
-            error.next_step += f"; if {names.host} is a job, add its attempt: {names.host}/1"
+            words = shlex.join([str(names.host), *names.jobs])
+            error.next_step += f"; if {names.host} is a job, give its host before it: HOST {words}"
         raise
     for host, failure in search.failed.items():
         print(f"luigi-sshjob: {host} was not searched: {failure.problem}", file=sys.stderr)
@@ -77,37 +79,50 @@ class _Search:
 
     def find(self, name: str) -> Found:
         """Find a job by its name, or by the beginning of its name."""
-        candidates = self._on_all(lambda base_dirs: _named(base_dirs, name)) or self._by_prefix(name)
-        if len(candidates) > 1:
-            raise _ambiguous(name, candidates)
-        for jobs, found in candidates:
-            # it may have been removed meanwhile
-            if job := jobs.find(found):
-                return jobs, job
-        raise self._not_found(name)
+        found = self._named(name) or self._named(self._completed(name))
+        if len(found) > 1:
+            raise _ambiguous(name, [(jobs.host, job.id) for jobs, job in found])
+        # it may have been removed meanwhile
+        if not found:
+            raise self._not_found(name)
+        return found[0]
 
-    def _by_prefix(self, name: str) -> list[_Candidate]:
-        candidates = self._on_all(lambda base_dirs: _beginning_with(base_dirs, name))
-        if candidates and self.failed:
+    def _named(self, name: str) -> list[Found]:
+        """The attempt with this name on each host, or the newest one of the task, which may be forgotten if all are."""
+        listed = "/" not in name and self._on_all(lambda base_dirs: _first(base_dirs, name, listed=True))
+        return listed or self._on_all(lambda base_dirs: _first(base_dirs, name))
+
+    def _completed(self, name: str) -> str:
+        """The whole name of the only task whose name begins like this, with the attempt if one was given.
+
+        The attempt does not help to choose the task: another one may get an attempt of that number at any moment.
+        """
+        prefix, slash, attempt = name.partition("/")
+        tasks = self._on_all(lambda base_dirs: _beginning_with(base_dirs, prefix))
+        if tasks and self.failed:
             raise JobError(
                 "the name is incomplete, and not all recently used hosts could be searched for it",
                 job=name,
-                next_step=f"give the host, too: {shlex.join([candidates[0][0].host, name])}",
+                next_step=f"give the host, too: {shlex.join([tasks[0][0], name])}",
             )
-        return candidates
+        if len(tasks) > 1:
+            raise _ambiguous(name, tasks)
+        if not tasks:
+            raise self._not_found(name)
+        return tasks[0][1] + (slash + attempt if attempt else "")
 
-    def _on_all(self, look: Callable[[Sequence[HostJobs]], list[_Candidate]]) -> list[_Candidate]:
+    def _on_all(self, look: Callable[[Sequence[HostJobs]], list[_T]]) -> list[_T]:
         hosts = {host: base_dirs for host, base_dirs in self._hosts.items() if host not in self.failed}
         if not hosts:
             return []
 
-        def result_of(base_dirs: Sequence[HostJobs]) -> list[_Candidate] | SSHJobError:
+        def result_of(base_dirs: Sequence[HostJobs]) -> list[_T] | SSHJobError:
             try:
                 return look(base_dirs)
             except SSHJobError as error:
                 return error
 
-        found: list[_Candidate] = []
+        found: list[_T] = []
         with ThreadPoolExecutor(len(hosts)) as threads:
             for host, result in zip(hosts, threads.map(result_of, hosts.values()), strict=True):
                 if not isinstance(result, SSHJobError):
@@ -127,25 +142,22 @@ class _Search:
         return JobNotFound("there is no such job", host=host, job=name, next_step=step)
 
 
-def _named(base_dirs: Sequence[HostJobs], name: str) -> list[_Candidate]:
-    return next(([(jobs, job.id)] for jobs in base_dirs if (job := jobs.find(name))), [])
+def _first(base_dirs: Sequence[HostJobs], name: str, listed: bool = False) -> list[Found]:
+    return next(([(jobs, job)] for jobs in base_dirs if (job := jobs.find(name, listed))), [])
 
 
-def _beginning_with(base_dirs: Sequence[HostJobs], name: str) -> list[_Candidate]:
-    """Each task whose name begins like this, with the attempt in the name or the newest one."""
-    prefix, _, attempt = name.partition("/")
-    candidates: dict[str, _Candidate] = {}
+def _beginning_with(base_dirs: Sequence[HostJobs], prefix: str) -> list[tuple[str, str]]:
+    """The host and name of each task that a listing shows and whose name begins like this."""
+    tasks: set[tuple[str, str]] = set()
     for jobs in base_dirs if prefix else ():
         with jobs.listing.session() as send:
             names = jobs.listing.names(send)
-        found = [each for each in names if each.key.startswith(prefix) and not each.forgotten]
-        for each in sorted((each for each in found if attempt in ("", str(each.attempt))), key=lambda each: each.key):
-            candidates.setdefault(each.key, (jobs, each.id if attempt else each.key))
-    return list(candidates.values())
+        tasks.update((jobs.host, each.key) for each in names if each.key.startswith(prefix) and not each.forgotten)
+    return sorted(tasks)
 
 
-def _ambiguous(name: str, candidates: Sequence[_Candidate]) -> JobError:
-    listed = [shlex.join([jobs.host, job]) for jobs, job in candidates]
+def _ambiguous(name: str, candidates: Sequence[tuple[str, str]]) -> JobError:
+    listed = [shlex.join(words) for words in candidates]
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     return JobError(
         f"the name of the job is ambiguous; it may be {', '.join(listed[:_LISTED])}{more}",

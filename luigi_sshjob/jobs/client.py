@@ -146,11 +146,11 @@ class JobClient:
         """Remove a collected attempt, but not the published record and log."""
         self._check(job, "job_remove", job.directory)
 
-    def find(self, key: str, attempt: int | None = None) -> JobRef | None:
-        """An attempt of a task in any state, by default the newest one."""
+    def find(self, key: str, attempt: int | None = None, listed: bool = False) -> JobRef | None:
+        """An attempt of a task in any state, by default the newest one, also a forgotten one unless only `listed`."""
         name = key if attempt is None else f"{key}/{attempt}"
         with error_context("looking for the job", job=name), self._reading("job_find"):
-            parts = self._connection.request("job_find", self._base, key, str(attempt or "")).parts
+            parts = self._connection.request("job_find", self._base, key, str(attempt or ""), "listed" * listed).parts
             return self._ref(key, parts[0]) if parts else None
 
     def command_line(self, verb: str, job: JobRef) -> str:

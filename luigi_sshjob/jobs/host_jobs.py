@@ -85,7 +85,7 @@ class HostJobs:
         with error_context("forgetting it", job=job.id):
             self.connection.request("job_forget", job.directory)
 
-    def find(self, name: str) -> JobRef | None:
-        """By KEY/ATTEMPT, or by KEY for the newest attempt."""
+    def find(self, name: str, listed: bool = False) -> JobRef | None:
+        """By KEY/ATTEMPT, or by KEY for the newest attempt; if `listed`, for the newest one that was not forgotten."""
         match = _NAME.fullmatch(name)
-        return self.client.find(match["key"], int(match["attempt"] or 0) or None) if match else None
+        return self.client.find(match["key"], int(match["attempt"] or 0) or None, listed) if match else None

@@ -232,6 +232,22 @@ def test_collect_and_forget_accept_ended_jobs_only(host, submit, run_command, ca
     assert host.run("sh", "-c", "ls .luigi-sshjob/jobs") == "Ended\n"
 
 
+def test_the_name_of_a_task_is_its_newest_attempt_that_was_not_forgotten(host, submit, run_command):
+    for number in (1, 2):
+        submit("Twice", f"echo attempt {number}", ended=True)
+        run_command("collect", host.alias, "Twice")
+    assert run_command("forget", host.alias, "Twice") == "Twice/2 was removed\n"
+    assert run_command("logs", host.alias, "Twice") == "attempt 1\n"
+    assert run_command("show", host.alias, "Twice", "--json")["job"] == "Twice/1"
+    # its number counts for the task, and it can be named
+    client = JobClient(RemoteContext(host.alias).connection, BASE, get_launcher("nohup"))
+    assert client.find("Twice").attempt == 2
+    assert run_command("show", host.alias, "Twice/2", "--json")["outcome"]["state"] == "succeeded"
+    assert run_command("forget", host.alias, "Twice") == "Twice/1 was removed\n"
+    assert run_command("show", host.alias, "Twice", "--json")["job"] == "Twice/2"
+    assert submit("Twice", "true", ended=True).attempt == 3
+
+
 def test_gc_removes_old_attempts_but_no_running_job_output_or_foreign_file(host, submit, run_command, capsys):
     running = submit("Running", "sleep 551")
     for key, options in (("Waiting", {}), ("Young", {}), ("Old", {}), ("Made", {"publish": True})):

@@ -111,6 +111,40 @@ def test_an_ambiguous_name_is_an_error_that_lists_the_candidates(hosts, capsys):
     assert main(["logs", first, "Sam"]) == 0
 
 
+def test_an_attempt_does_not_complete_an_ambiguous_name(hosts, capsys):
+    _, second = hosts.names
+    hosts.submit(second, "Train_a", "sleep 592")
+    hosts.submit(second, "Train_b")
+    assert main(["collect", "Train_b"]) == 0
+    hosts.submit(second, "Train_b", "sleep 593")
+    capsys.readouterr()
+    # only one of the tasks has such an attempt
+    for verb, word in (("kill", "Train/2"), ("collect", "Train_/2"), ("forget", "Tr/2"), ("logs", "Train/2")):
+        assert main([verb, second, word]) == 3
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        text = f"job {word}: the name of the job is ambiguous; it may be {second} Train_a, {second} Train_b\nNext: "
+        assert text in printed.err
+    assert main(["kill", second, "Train_a", "Train_b/2", "Train_b/3"]) == 3
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["Train_a/1", "Train_b/2"]
+    assert "job Train_b/3: there is no such job" in printed.err
+
+
+def test_a_forgotten_attempt_is_found_only_if_there_is_no_other_one(hosts, capsys):
+    first, second = hosts.names
+    for name in hosts.names:
+        hosts.submit(name, "Same_0123456789")
+    assert main(["forget", first, "Same_0123456789"]) == 0
+    for word in ("Same_0123456789", "Same"):
+        capsys.readouterr()
+        assert main(["show", word]) == 0
+        assert f"Host         {second}\n" in capsys.readouterr().out
+    # of a host where all are forgotten
+    assert main(["show", first, "Same_0123456789"]) == 0
+    assert main(["show", first, "Same"]) == 3
+
+
 def test_a_host_that_cannot_be_searched_makes_a_prefix_an_error(hosts, capsys):
     first, _ = hosts.names
     remember(JobLocation("no-such-host.invalid", "~/jobs"))
@@ -124,7 +158,9 @@ def test_a_host_that_cannot_be_searched_makes_a_prefix_an_error(hosts, capsys):
     assert "the name is incomplete, and not all recently used hosts could be searched for it" in err
     assert f"Next: give the host, too: {first} Count\n" in err
     assert main(["kill", "Count_moby", "Count_ulysses"]) == 3
-    assert "; if Count_moby is a job, add its attempt: Count_moby/1" in capsys.readouterr().err
+    assert (
+        "; if Count_moby is a job, give its host before it: HOST Count_moby Count_ulysses\n" in capsys.readouterr().err
+    )
 
 
 def test_without_a_recent_host_a_host_must_be_named(luigi_cfg, capsys):

@@ -155,10 +155,11 @@ job_published() {
 
 is_published() { [ -e "$1/$SJ_RECORD" ] && [ -e "$1/$SJ_LOG" ]; }
 
-# job_find BASE KEY [ATTEMPT]: the directory of that attempt, or else of the latest one, if it exists or still runs.
+# job_find BASE KEY [ATTEMPT [LISTED]]: the directory of that attempt, or else of the latest one, or if LISTED is not empty
+# of the latest one that no person has forgotten, if it exists or still runs.
 job_find() {
   latest=$3
-  [ -n "$3" ] || latest_attempt "$1/jobs/$2"
+  [ -n "$3" ] || latest_attempt "$1/jobs/$2" "${4:+$SJ_FORGOTTEN}"
   [ "$latest" -gt 0 ] || return 0
   [ -d "$1/jobs/$2/$latest" ] || attempt_lives "$1/jobs/$2/$latest" || return 0
   part found "$latest"

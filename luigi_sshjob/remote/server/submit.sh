@@ -4,10 +4,12 @@
 
 SJ_NEW_BASES=$newline
 
-# latest_attempt JOBS: sets $latest to the highest number there, or 0.
+# latest_attempt JOBS [MARK]: sets $latest to the highest number there, or 0; of the attempts without the MARK if it is
+# given.
 latest_attempt() {
   latest=0
   for found in "$1"/[0-9]*; do
+    [ -z "${2-}" ] || [ ! -e "$found/$2" ] || continue
     found=${found##*/}
     case $found in *[!0-9]*) continue ;; esac
     [ "$found" -le "$latest" ] || latest=$found
