@@ -63,8 +63,15 @@ def print_lines(console: Console, lines: Iterable[Text]) -> None:
 
 
 def distinct(errors: Iterable[SSHJobError]) -> list[SSHJobError]:
-    """Errors without repetitions: of those that say that a host cannot be reached, the first one of each host."""
-    return list({error.host if isinstance(error, ConnectionFailed) else str(error): error for error in errors}.values())
+    """Errors without repetitions: of those that say that a host cannot be reached, the first one of each host.
+
+    Errors of different jobs are different, because each says what did not happen to its job.
+    """
+    found: dict[str | None, SSHJobError] = {}
+    for error in errors:
+        of_host = isinstance(error, ConnectionFailed) and not error.job
+        found.setdefault(error.host if of_host else str(error), error)
+    return list(found.values())
 
 
 def print_errors(errors: Iterable[SSHJobError]) -> None:
