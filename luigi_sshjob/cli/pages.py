@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 
 from luigi_sshjob.cli.states import WITHOUT_RECORD, sort_attempts
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
@@ -77,7 +78,7 @@ class _HostListing:
         if not self._arguments.all:
             names = [name for name in names if not name.forgotten]
         shown = [name for name in names if self._arguments.all or _is_recent(name)]
-        matching = self._in_chosen_state(shown, send)
+        matching = self._in_chosen_state(_in_order(shown), send)
         begin = self._arguments.skip
         end = begin + self._arguments.limit if self._arguments.limit else len(matching)
         attempts = self._chosen(self._listing.survey(matching[begin:end], send))
@@ -94,6 +95,21 @@ class _HostListing:
 
     def _chosen(self, attempts: list[JobSummary]) -> list[JobSummary]:
         return [each for each in attempts if each.status_word in self._states] if self._states else attempts
+
+
+def _in_order(names: Sequence[AttemptName]) -> list[AttemptName]:
+    """The order of all pages: in turn an attempt that ended, if recently, and one that has not ended; then the others.
+
+    So the first page shows new failures, however many jobs are active, and active jobs, however many have ended. Ended
+    attempts that a newer one of their task follows are among the others.
+    """
+    newest: dict[str, int] = {}
+    for name in names:
+        newest[name.key] = max(newest.get(name.key, 0), name.attempt)
+    active = [name for name in names if not name.ended]
+    recent = [name for name in names if name.ended and _is_recent(name) and name.attempt == newest[name.key]]
+    first = dict.fromkeys(name for pair in zip_longest(recent, active) for name in pair if name)
+    return [*first, *(name for name in names if name not in first)]
 
 
 def _is_recent(name: AttemptName) -> bool:

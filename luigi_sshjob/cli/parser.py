@@ -146,7 +146,8 @@ def _add_ls(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=200,
         metavar="N",
-        help="at most N attempts of a host: first those that have not ended, then the newest (default 200; 0: all)",
+        help="at most N attempts of a host: in turn one that ended and one that did not, then older ones (default 200; "
+        "0: all)",
     )
     parser.add_argument(
         "--skip", type=count, default=0, metavar="N", help="leave out the first N attempts of a host: the next page"

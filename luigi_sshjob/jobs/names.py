@@ -31,6 +31,11 @@ class AttemptName:
         """Task and attempt."""
         return f"{self.key}/{self.attempt}"
 
+    @property
+    def ended(self) -> bool:
+        """Whether its name shows that it has ended; one that is lost has neither a record nor a mark at first."""
+        return self.recorded or self.collected
+
 
 def parse_names(text: str, now: int, record: str, mark: str, forgotten: str) -> list[AttemptName]:
     """The attempts in the response to `job_names`: first those that have not ended, then the others, newest first.
@@ -60,7 +65,7 @@ def parse_names(text: str, now: int, record: str, mark: str, forgotten: str) -> 
 
 
 def _order(name: AttemptName) -> tuple[bool, float, str, int]:
-    return name.recorded or name.collected, math.inf if name.age is None else name.age, name.key, -name.attempt
+    return name.ended, math.inf if name.age is None else name.age, name.key, -name.attempt
 
 
 def parse_times(text: str) -> dict[str, dict[str, int]]:

@@ -69,7 +69,8 @@ def test_of_ten_thousand_attempts_each_page_takes_two_seconds_and_gc_removes_all
     assert len(following.out.splitlines()) == 201
     assert following.err == (
         f"200 of {COUNT + 1} jobs: 200 succeeded\n"
-        f"{COUNT + 1 - 400} more: see the next ones with --skip 400, or all with --limit 0\n"
+        f"{COUNT + 1 - 400} more: see the next ones with --skip 400, or all with --limit 0; "
+        "only failures with --state failed,killed,timed_out,lost\n"
     )
     assert not {each["job"] for each in listed} & {line.split()[0] for line in following.out.splitlines()}
     assert "echo the end" in page("show", listed[-1]["job"]).out

@@ -14,7 +14,7 @@ from luigi_sshjob.cli.hosts import find_hosts
 from luigi_sshjob.cli.job_table import job_table
 from luigi_sshjob.cli.pages import Page, list_hosts
 from luigi_sshjob.cli.render import distinct, print_errors, print_json, print_lines, stdout_console, summary_dict
-from luigi_sshjob.cli.states import summary
+from luigi_sshjob.cli.states import FAILURES, summary
 from luigi_sshjob.errors import JobNotFound
 from luigi_sshjob.jobs.host_jobs import HostJobs
 
@@ -79,7 +79,10 @@ def _print_rest(page: Page, arguments: argparse.Namespace) -> None:
         print(summary(page.attempts, page.total), file=sys.stderr)
     if page.left:
         skip = arguments.skip + arguments.limit
-        print(f"{page.left} more: see the next ones with --skip {skip}, or all with --limit 0", file=sys.stderr)
+        # the state of an attempt on another page is not known
+        failures = "" if arguments.state else f"; only failures with --state {','.join(FAILURES)}"
+        text = f"{page.left} more: see the next ones with --skip {skip}, or all with --limit 0{failures}"
+        print(text, file=sys.stderr)
     if page.hidden and not arguments.json:
         text = f"{page.hidden} collected more than a day ago: see them with ls --all, remove them with gc"
         print(text, file=sys.stderr)
