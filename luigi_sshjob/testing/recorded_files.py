@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import io
 import os
-import posixpath
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,52 +24,51 @@ from luigi_sshjob.errors import (
     SSHJobError,
 )
 from luigi_sshjob.remote import quoting
+from luigi_sshjob.testing.host_tree import HostTree
 
 _NEXT = "use another path, or correct what the host has there"
-
-HOME = "/home/recorded"
-"""The home directory of the account on each host."""
 
 
 class RecordedFiles:
     """The files of one host, with the methods and errors of `RemoteFileSystem`.
 
-    Each path of the host, also an absolute one, is a path below `root`; no other file of this machine is used, except
-    the local ones of `put` and `get`.
+    Each path of the host, also an absolute one or the target of a link, is below `root`; no other file of this machine
+    is used, except the local ones of `put` and `get`.
     """
 
     def __init__(self, root: Path, host: str):
-        self._root = root
+        self._tree = HostTree(root)
         self._host = host
         self._local = LocalFileSystem()
 
-    def local(self, path: str) -> str:
-        """Return where a path of the host is on this machine. Raises `UnsafeValue` like a request to a host."""
+    def local(self, path: str, *, follow: bool = True) -> str:
+        """See `HostTree`. Raises `UnsafeValue` like a request to a host."""
         quoting.quote_path(quoting.path_text(path))
-        return f"{self._root}{_absolute(quoting.path_text(path))}"
+        return self._tree.local(quoting.path_text(path), follow=follow)
 
     def exists(self, path: str) -> bool:
         """See `RemoteFileSystem`, as for all methods below."""
-        return os.path.exists(self.local(path))
+        return self._is(os.path.exists, path)
 
     def exists_where_known(self, paths: Sequence[str]) -> tuple[list[bool | None], None]:
         """All are known."""
         return [self.exists(path) for path in paths], None
 
     def isdir(self, path: str) -> bool:  # noqa: D102
-        return os.path.isdir(self.local(path))
+        return self._is(os.path.isdir, path)
 
     def listdir(self, path: str) -> list[str]:  # noqa: D102
         with self._errors(path):
-            start, stripped = self.local(path), path.rstrip("/") or "/"
-            os.stat(start)
-            if os.path.isfile(start):
-                return [stripped]
-            return [posixpath.join(stripped, os.path.relpath(found, start)) for found in self._local.listdir(start)]
+            stripped = path.rstrip("/") or "/"
+            return [stripped] if os.path.isfile(self.local(path)) else list(self._tree.files(stripped))
 
     def remove(self, path: str, recursive: bool = True, skip_trash: bool = True) -> None:  # noqa: ARG002, D102
         with self._errors(path):
-            self._local.remove(self.local(path), recursive)
+            local = self.local(path, follow=False)
+            if os.path.islink(local):
+                os.remove(local)
+            else:
+                self._local.remove(local, recursive)
 
     def mkdir(self, path: str, parents: bool = True, raise_if_exists: bool = False) -> None:  # noqa: D102
         with self._errors(path):
@@ -79,13 +76,13 @@ class RecordedFiles:
 
     def move(self, path: str, dest: str) -> None:  # noqa: D102
         with self._errors(path):
-            os.rename(self.local(path), self._new(dest))
+            os.rename(self.local(path, follow=False), self._new(dest))
 
     def rename_dont_move(self, path: str, dest: str) -> None:  # noqa: D102
         with self._errors(path):
             if self.exists(dest):
                 raise _path_exists(dest)
-            os.rename(self.local(path), self.local(dest))
+            os.rename(self.local(path, follow=False), self.local(dest, follow=False))
 
     def copy(self, path: str, dest: str) -> None:  # noqa: D102
         with self._errors(path):
@@ -93,9 +90,8 @@ class RecordedFiles:
 
     def glob(self, pattern: str) -> list[str]:  # noqa: D102
         quoting.quote_path(quoting.path_text(pattern))
-        if pattern.startswith(("/", "~")):
-            return sorted(f"/{found}" for found in glob.glob(_absolute(pattern)[1:], root_dir=self._root))
-        return sorted(glob.glob(pattern, root_dir=self.local("~")))
+        with self._errors(pattern):
+            return self._tree.glob(pattern)
 
     def size(self, path: str) -> int:  # noqa: D102
         with self._errors(path, reads=True):
@@ -143,11 +139,16 @@ class RecordedFiles:
             with self.writer(path) as file:
                 file.write(content)
 
+    def _is(self, test: Callable[[str], bool], path: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return test(self.local(path))
+        return False
+
     def _new(self, path: str) -> str:
         """Return where a file will be, in a directory that exists; it may replace a file, not a directory."""
-        local = self.local(path)
-        if os.path.isdir(local):
+        if self.isdir(path):
             raise _path_exists(path)
+        local = self.local(path, follow=False)
         self._local.mkdir(os.path.dirname(local))
         return local
 
@@ -179,16 +180,12 @@ def _failed(path: str, reason: str) -> RemoteCommandFailed:
     return RemoteCommandFailed(f"the host reported an error: {path}: {reason}", next_step=_NEXT)
 
 
-def _absolute(path: str) -> str:
-    """An absolute path without `..`, so that it cannot leave the directory of the host."""
-    if path.startswith("~"):
-        user, _, rest = path[1:].partition("/")
-        path = f"/home/{user}/{rest}" if user else f"{HOME}/{rest}"
-    return "/" + posixpath.normpath(posixpath.join(HOME, path)).lstrip("/")
-
-
 def _copy(source: str, target: str, preserve: bool = False) -> None:
+    copy_function = shutil.copy2 if preserve else shutil.copy
     if os.path.isdir(source):
-        shutil.copytree(source, target, copy_function=shutil.copy2 if preserve else shutil.copy, symlinks=True)
+        shutil.copytree(source, target, copy_function=copy_function, symlinks=True)
     else:
-        (shutil.copy2 if preserve else shutil.copy)(source, target)
+        if os.path.islink(target):
+            # is replaced, as all targets of copies are
+            os.remove(target)
+        copy_function(source, target)

@@ -22,7 +22,7 @@ from luigi_sshjob.tasks.run import JobRun
 from luigi_sshjob.tasks.status import failure
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.testing import seam
-from luigi_sshjob.testing.recorded_files import HOME, RecordedFiles
+from luigi_sshjob.testing.recorded_files import RecordedFiles
 from luigi_sshjob.testing.recorded_job import (
     Content,
     End,
@@ -99,8 +99,9 @@ class Recorder:
     def files(self, destination: Destination) -> RecordedFiles:
         """The files of a host, for the functions that take the place of requests to it."""
         root = self._root / job_key(str(destination))
-        Path(f"{root}{HOME}").mkdir(parents=True, exist_ok=True)
-        return RecordedFiles(root, str(destination))
+        files = RecordedFiles(root, str(destination))
+        os.makedirs(files.local("~"), exist_ok=True)
+        return files
 
     def submit(self, run: JobRun) -> None:
         """Record the job of `run` and make its outputs. Raises `JobFailed` or `JobLost`."""
