@@ -9,6 +9,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,7 +18,9 @@ from luigi.execution_summary import LuigiRunResult
 
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.model import JobPaths, JobRef, job_key
+from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, State, job_key
+from luigi_sshjob.tasks.events import AttemptEvents
+from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.run import JobRun
 from luigi_sshjob.tasks.status import failure
 from luigi_sshjob.tasks.task import RemoteJobTask
@@ -127,10 +130,14 @@ class Recorder:
         paths = JobPaths(run.options.base_dir, run.spec.key)
         ref = JobRef(job.host, run.spec.key, job.attempt, f"{paths.task_directory}/{job.attempt}")
         run.submitted.ref = ref
+        handle = Job(ref, run.options.context, run.jobs, run.jobs.retry())
+        events = AttemptEvents(partial(run._trigger, handle), attached=False)  # noqa: SLF001
         logger.info("%s: recorded %s on %s, which %s", job.task, ref.id, job.host, job.outcome)
+        events.observe(JobStatus(State.RUNNING))
         files.write(JobPaths.in_directory(ref.directory, "SJ_LOG"), log)
         if job.outcome.state != "lost":
             files.write(JobPaths.in_directory(ref.directory, "SJ_EXIT_CODE"), f"{job.outcome.exit_code}\n".encode())
+        events.end(job.outcome)
         if not job.outcome.succeeded:
             lines = log.decode("utf-8", "replace").splitlines()[-_TAIL:]
             raise failure(ref, job.outcome, lines, run.jobs.client.command_line("logs", ref))

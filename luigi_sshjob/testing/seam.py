@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 from unittest import mock
@@ -45,10 +46,18 @@ class _NoHost:
             # Python and debuggers look for these
             return object.__getattribute__(self, name)
         raise ConfigurationError(
-            f"the recorder has no host that could do this: {name}",
+            f"the recorder has no host that could do this: {_called()}",
             host=str(self.destination),
             next_step="replace the function that calls it in this test, or use a throwaway host",
         )
+
+
+def _called() -> str:
+    """The function or property of this package that other code has called."""
+    name, frame = "", inspect.currentframe()
+    while frame and str(frame.f_globals.get("__name__")).startswith("luigi_sshjob."):
+        name, frame = frame.f_code.co_name, frame.f_back
+    return name
 
 
 class _RecordedTransport(_NoHost):

@@ -185,7 +185,7 @@ def test_the_examples_of_the_page_work(tmp_path):
         with (tmp_path / block.caption).open("a") as file:
             file.write(block.text)
     output = run_pytest(tmp_path)
-    assert " 6 passed" in output, output
+    assert " 7 passed" in output, output
     with_unittest = [sys.executable, "-m", "unittest", "test_with_unittest"]
     done = subprocess.run(with_unittest, cwd=tmp_path, capture_output=True, text=True)
     assert "Ran 2 tests" in done.stderr, done.stderr

@@ -8,8 +8,9 @@ import luigi
 import pytest
 
 import luigi_sshjob
-from luigi_sshjob import RemoteBulkComplete, RemoteContext, RemoteJobTask, RemoteTarget
+from luigi_sshjob import JobEvent, RemoteBulkComplete, RemoteContext, RemoteJobTask, RemoteTarget
 from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost
+from luigi_sshjob.jobs.model import job_key
 from luigi_sshjob.testing import record_jobs
 
 
@@ -132,6 +133,34 @@ def test_a_bad_end_is_an_error_with_the_log_and_dependents_do_not_run(recorder, 
     assert len(recorder.of(Prepare)) == 2
 
 
+class Watched(Prepare):
+    """The test handles its events."""
+
+
+def test_handlers_of_events_are_called_in_the_order_of_a_run_on_a_host(recorder, run):
+    seen = []
+
+    def note(event):
+        @Watched.event_handler(event)
+        def handler(task, job):
+            seen.append((task.day, event, getattr(job, "id", None)))
+
+    for event in (JobEvent.SUBMITTED, JobEvent.STARTED, JobEvent.LOST, luigi.Event.FAILURE):
+        note(event)
+    recorder.lose(Watched(2))
+    run(Watched(1))
+    run(Watched(2))
+    first, second = (f"{job_key(Watched(day).task_id)}/1" for day in (1, 2))
+    assert seen == [
+        (1, JobEvent.SUBMITTED, first),
+        (1, JobEvent.STARTED, first),
+        (2, JobEvent.SUBMITTED, second),
+        (2, JobEvent.STARTED, second),
+        (2, JobEvent.LOST, second),
+        (2, luigi.Event.FAILURE, None),
+    ]
+
+
 def test_the_last_rule_for_a_task_applies_and_functions_decide_for_each_job(recorder):
     recorder.fail(Prepare, lambda job: job.task.day)
     recorder.fail(Prepare(3), 0)
@@ -162,13 +191,19 @@ def test_each_host_has_its_own_files_and_no_path_leaves_their_directory(recorder
 
 def test_it_refuses_what_needs_a_host(recorder):
     recorder.run(Prepare(1))
-    for call in (
-        lambda: RemoteContext("store").check_output(["rm", "-rf", "/"]),
-        lambda: RemoteContext("store").Popen(["true"]),
-        lambda: RemoteContext("store").tunnel(0, 80).__enter__(),
-        lambda: Prepare(1).job.outcome(),
-    ):
-        with pytest.raises(ConfigurationError, match=r"host store.*the recorder has no host that could do this"):
+    for name, call in {
+        "check_output": lambda: RemoteContext("store").check_output(["rm", "-rf", "/"]),
+        "check_output_argv": lambda: RemoteContext("store").check_output_argv(["rm", "-rf", "/"]),
+        "Popen": lambda: RemoteContext("store").Popen(["true"]),
+        "tunnel": lambda: RemoteContext("store").tunnel(0, 80).__enter__(),
+        "outcome": lambda: Prepare(1).job.outcome(),
+        "tail": lambda: Prepare(1).job.tail(),
+        "cancel": lambda: Prepare(1).job.cancel(),
+        "job": lambda: Prepare(2).job,
+    }.items():
+        with pytest.raises(
+            ConfigurationError, match=rf"host store.*the recorder has no host that could do this: {name}\n"
+        ):
             call()
     RemoteContext("store").close()
 
