@@ -94,6 +94,23 @@ def test_a_deleted_log_and_spec_do_not_turn_a_success_into_a_loss(bench):
     assert bench.host.run("cat", f"{job.directory}/log", f"{job.directory}/../log", made) == "one\ntwo\n" * 2 + "x\n"
 
 
+@pytest.mark.needs_docker
+def test_a_log_that_is_deleted_while_the_record_is_put_in_place_does_not_delay_it(bench):
+    """As by the removal of all files when the task is complete, which is a moment before."""
+    job = bench.submit(f"echo one; {bench.until_released()}", publish=True).job
+    bench.wait_until_running("/command")
+    # nothing can be linked there
+    bench.host.run("chmod", "500", f"{job.directory}/..")
+    bench.release()
+    written = ("grep", "-c", "^outcome: succeeded", f"{job.directory}/run/exit_record")
+    processes.wait_until(lambda: bench.host.run(*written, check=False) == "1\n", "the record")
+    bench.host.run("rm", f"{job.directory}/log")
+    bench.host.run("chmod", "700", f"{job.directory}/..")
+    processes.wait_until(lambda: bench.client.status(job).state is State.ENDED, "the end")
+    assert bench.monitor.wait(job, lambda _: None).log_bytes == 4
+    assert bench.host.run("cat", f"{job.directory}/log", f"{job.directory}/../log") == "one\n" * 2
+
+
 def test_a_directory_in_the_place_of_the_record_is_moved_aside(bench):
     job = bench.submit(bench.until_released("exit 6")).job
     bench.wait_until_running("/command")

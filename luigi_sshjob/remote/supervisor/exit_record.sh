@@ -96,20 +96,23 @@ restore_directory() {
   mkdir -p "$dir/$scratch" && cd "$dir" || return 1
 }
 
-# restore_log: if it was deleted, from the descriptor that the supervisor keeps. Once, because there may be no space for
-# it.
+# restore_log: if it was deleted, from the descriptor that the supervisor keeps. A note takes its place if that is not
+# possible, as without space.
 restore_log() {
-  [ ! -e "$SJ_LOG" ] && [ -r /proc/self/stat ] || return 0
-  cat "/proc/$$/fd/5" >"$scratch/$SJ_LOG" && mv "$scratch/$SJ_LOG" . && return
+  [ ! -e "$SJ_LOG" ] || return 0
+  if [ -r /proc/self/stat ]; then
+    cat "/proc/$$/fd/5" >"$scratch/$SJ_LOG" && mv "$scratch/$SJ_LOG" . && return
+  fi
   rm -f "$scratch/$SJ_LOG"
-  emit "luigi_sshjob: this log was deleted, and there is no space to write it again" >"$SJ_LOG"
+  emit "luigi_sshjob: this log was deleted, and could not be written again" >"$SJ_LOG"
   return 0
 }
 
 # write_record: to new files, or over the reserved ones if there is no space; each in a single write, so that a disk that
 # is full for a moment cannot drop a line.
 write_record() {
-  restore_directory || return 1
+  # in each try, because all may be deleted in between
+  restore_directory && restore_log || return 1
   [ "$recorded" != yes ] || [ ! -s "$scratch/$SJ_RECORD" ] || [ ! -s "$scratch/$SJ_EXIT_CODE" ] || return 0
   now
   log_bytes=0

@@ -190,7 +190,7 @@ else
 fi
 
 known_reason=$reason
-retry_fork restore_directory && retry_fork restore_log
+retry_fork restore_directory
 retry_fork decide_outcome
 count_cpu 2>/dev/null
 record_outcome || exit 1
