@@ -196,7 +196,7 @@ class Mixed(luigi.WrapperTask):
     def requires(self):
         yield from [Local(self.notes, number) for number in (100, 101)]
         # each ends only after four have started
-        script = 'until [ "$(grep -c + ledger)" -ge 4 ]; do sleep 0.1; done; sleep 1'
+        script = 'while [ -e ledger ] && [ "$(grep -c + ledger)" -lt 4 ]; do sleep 0.1; done; sleep 1'
         yield from [Noted(self.host, self.folder, self.notes, number, script) for number in range(6)]
 
 

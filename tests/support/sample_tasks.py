@@ -73,7 +73,7 @@ class Align(RemoteJobTask):
         return f"""
             echo '40 aligning reads' >"$SSHJOB_PROGRESS"
             cat {self.folder}/hostile
-            while ! [ -e {self.folder}/go ]; do sleep 0.1; done
+            while [ -d {self.folder} ] && ! [ -e {self.folder}/go ]; do sleep 0.1; done
             echo 'reference GRCh38, 25 sequences'
             for part in 1 2 3 4 5 6; do echo "part $part of 10: 5000000 reads, 97.$part % mapped"; done
             printf 'part 7 of 10: '

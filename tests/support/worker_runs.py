@@ -20,7 +20,7 @@ def most_at_once(lines: list[str]) -> int:
 
 def together(count: int) -> str:
     """A script that waits until `count` jobs run at the same time."""
-    return f'until [ "$(grep -c + ledger)" -ge {count} ]; do sleep 0.1; done'
+    return f'while [ -e ledger ] && [ "$(grep -c + ledger)" -lt {count} ]; do sleep 0.1; done'
 
 
 def ledger(host, folder) -> list[str]:

@@ -21,7 +21,7 @@ class Traced(RemoteJobTask):
 
     def command(self):
         return f"""
-            until [ -e {self.folder}/go ]; do sleep 0.1; done
+            while [ -d {self.folder} ] && ! [ -e {self.folder}/go ]; do sleep 0.1; done
             echo "$TRACEPARENT|$TRACESTATE" >"$SSHJOB_OUTPUT"
         """
 

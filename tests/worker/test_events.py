@@ -7,8 +7,8 @@ import pytest
 from support.following_task import Followed
 from support.recording_tasks import noted
 
-# until the handler of STARTED has been called
-SEEN = "until [ -e started-{} ]; do sleep 0.1; done"
+# until the handler of STARTED has been called, or the directory of the test is gone
+SEEN = 'while [ -d "$PWD" ] && ! [ -e started-{} ]; do sleep 0.1; done'
 DIE = """kill -9 "$(sed -n 's/^pid: //p' "$SSHJOB_DIR/identity")"; exit"""
 
 

@@ -53,7 +53,7 @@ def test_neither_kind_of_task_takes_the_slots_of_the_other(host, folder, some, n
     """All slots for jobs are in use until the local tasks have run one by one, which wait for the jobs first."""
     local, taken = tmp_path / "local", tmp_path / "taken"
     tasks = [Local(str(local), number, waits_for=str(taken)) for number in range(3)]
-    tasks += [some(Noted, number, f"until [ -e {folder}/go ]; do sleep 0.1; done") for number in range(6)]
+    tasks += [some(Noted, number, f"while [ -d {folder} ] && ! [ -e go ]; do sleep 0.1; done") for number in range(6)]
 
     def lead() -> None:
         processes.wait_until(lambda: len(ledger(host, folder)) == 3, "three jobs", 40)
