@@ -92,6 +92,7 @@ TRANSLATED = {
     ("ssh/leader/client.py", "ConnectionResetError"),
     ("config/schema.py", "ValueError"),
     ("tasks/tracking.py", "ValueError"),
+    ("testing/host_tree.py", "FileNotFoundError"),
     # as Python's own for a class
     ("tasks/attributes.py", "AttributeError"),
 }
