@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests on a Debian or Ubuntu with git and python3.
 #
-#   tests/run.sh                  the default subset, about twenty minutes; says what it leaves out
+#   tests/run.sh                  the default subset, about forty minutes; says what it leaves out
 #   tests/run.sh all [CELL]...    the complete matrix, or some cells, with a mark for each
 #   tests/run.sh ARGUMENT...      tox with these arguments
 #

@@ -56,7 +56,9 @@ def _arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _on_throwaway_host(console: Console, options: list[str], *, keep: bool) -> int:
     if keep and throwaway.is_kept():
-        raise throwaway.NoHost(f"another host is kept already; remove it with: {PROGRAM} --stop")
+        raise throwaway.NoHost(
+            f"a host is kept already: use it as that run has said, or remove it with: {PROGRAM} --stop"
+        )
     with throwaway.ThrowawayHost(clean_environment()) as host:
         place = throwaway_place(host.folder, host.settings)
         _line("The host is `demo`, an sshd of its own on this machine. Its jobs run as you.")
@@ -96,6 +98,7 @@ def _attempts(jobs: Jobs) -> str:
 def _explain_kept(place: Place, job: str) -> None:
     _line("\nThe host is kept. To use it, in a new shell:")
     _line(f"  . {shlex.quote(str(place.folder / 'env'))}")
+    _line(f"  {shlex.join(['ssh', '-F', str(place.folder / 'ssh_config'), place.host])}")
     _line(f"  {shlex.join(place.ls())}")
     _line(f"  {shlex.join(['luigi-sshjob', 'logs', place.host, job])}")
     _line(f"  {typed(place.pipeline(['--letters', '9', '--result', 'long-words.txt']))}")

@@ -29,8 +29,8 @@ class ResolvedConfig:
             elif name.startswith(f"{SECTION}."):
                 host = _parse_host(name)
                 self._per_host.append((host, _parse_section(name, section, host)))
-            elif not re.match(rf"{SECTION}\w", name):
-                host_name = name[len(SECTION) + 1 :] or "HOST"
+            elif not re.match(rf"{SECTION}\w", name) or _is_plural(name, section):
+                host_name = re.sub(rf"^{SECTION}s?\W?", "", name) or "HOST"
                 raise ConfigurationError(
                     f"unknown configuration section: [{name}]", next_step=f"rename it to [{SECTION}.{host_name}]"
                 )
@@ -59,6 +59,11 @@ class ResolvedConfig:
         # a copy: other threads use more hosts
         unused = list(self._unused.items())
         return next((f"{SECTION}.{name}" for name, section in unused if _similar(section, host)), None)
+
+
+def _is_plural(name: str, section: Section) -> bool:
+    """Whether it is [sshjobs] or [sshjobs.HOST] with a setting of this package, and so not one of another package."""
+    return bool(re.match(rf"{SECTION}s(\.|$)", name)) and any(find_setting(key) for key in section)
 
 
 def _similar(section: Destination, host: Destination) -> bool:

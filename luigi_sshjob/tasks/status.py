@@ -219,6 +219,8 @@ def failure(job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> Jo
     # with a reason it may be an exit code of the supervisor
     unexplained = outcome.state == "failed" and not outcome.reason
     hint = hint_for_job(outcome.exit_code) if unexplained and outcome.exit_code is not None else ""
+    if outcome.state == "timed_out":
+        hint = "if it needs more time, raise `time_limit`"
     whole = f"see the whole log with `{logs}`" if logs else "cleanup has removed its log"
     kind = JobLost if outcome.state == "lost" else JobFailed
     return kind(

@@ -15,8 +15,19 @@ from luigi_sshjob.worker.job_runner import JobRunner
 logger = logging.getLogger("luigi-interface")
 
 
+def log_left(runners: Sequence[JobRunner]) -> None:
+    """Logs which of the jobs keep running without this worker."""
+    left = [runner.ref.id for runner in runners if runner.ref and not runner.cancel_on_exit]
+    if left:
+        names = f"{left[0]} keeps" if len(left) == 1 else f"{len(left)} jobs keep"
+        text = "%s running: run the same tasks again to attach, or end them with `luigi-sshjob kill`"
+        logger.warning(text, names)
+
+
 def cancel_all(runners: Sequence[JobRunner], timeout: float) -> bool:
     """Cancels jobs and collects their outcomes. Returns whether all have ended within `timeout` seconds."""
+    if not runners:
+        return True
     deadline = time.monotonic() + timeout
     by_connection: dict[Connection, list[JobRunner]] = {}
     for runner in runners:

@@ -204,8 +204,9 @@ class RemoteJobWorker(FailureRecorder):
         processes = self._job_processes()
         for process in processes:
             process.detach()
-        runners = [process.runner for process in processes if process.runner and process.runner.cancel_on_exit]
-        cancelled = not runners or shutdown.cancel_all(runners, deadline - time.monotonic())
+        runners = [process.runner for process in processes if process.runner]
+        shutdown.log_left(runners)
+        cancelled = shutdown.cancel_all([each for each in runners if each.cancel_on_exit], deadline - time.monotonic())
         while self._after_cancellation and time.monotonic() < deadline:
             self.main_thread.run_calls(0.05)
         self.reaper.stop(cancel_jobs=not cancelled)

@@ -224,6 +224,8 @@ NUMBERS = ["-1", "nan", "inf", "-inf", "1e99", "soon", "", "5 s", "0x10"]
         ("[sshjob]\nbase_dir = ${NOT_SET_HERE}", "NOT_SET_HERE.*\nNext: set the variable"),
         ("[sshjob]\nbase_dir = %(nothing)s", "cannot expand a reference .*nothing"),
         ("[sshjob:box]\ntime_limit = 1", r"\[sshjob:box\]\nNext: rename it to \[sshjob.box\]"),
+        ("[sshjobs.box]\ntime_limit = 1", r"\[sshjobs.box\]\nNext: rename it to \[sshjob.box\]"),
+        ("[sshjobs]\ntime_limit = 1", r"unknown configuration section: \[sshjobs\]\nNext: rename it to \[sshjob"),
         ("[sshjob ]\ntime_limit = 1", r"unknown configuration section: \[sshjob \]"),
         ("[sshjob.]\ntime_limit = 1", r"\[sshjob.\]: invalid host name: ''\nNext: use an alias"),
         ("[sshjob.-oProxyCommand=x]\ntime_limit = 1", "invalid host name"),

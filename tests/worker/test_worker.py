@@ -98,6 +98,8 @@ def test_a_terminated_worker_ends_within_five_seconds(host, folder, luigi_cfg, h
     run.send_signal(end)
     run.wait(30)
     assert time.monotonic() - begin < 5
+    said = "20 jobs keep running: run the same tasks again to attach" in run.log.read_text()
+    assert said == (policy == "leave")
 
     def running() -> int:
         return sum("supervise.sh" in args for _, args in host.processes())
