@@ -50,7 +50,10 @@ def run_checks(
     host = str(context.destination)
     results, reached, login_info = _log_in(context, progress)
     if not reached:
-        return Report(host, (*results, _skipped("the login failed")), reachable=False)
+        # a login may not even have been tried
+        invalid = results[-1].check == "configuration"
+        reason = "the configuration must be mended first" if invalid else "the login failed"
+        return Report(host, (*results, _skipped(reason)), reachable=False)
     transport = context.connection.transport
     try:
         base_dir = base_dir or transport.settings.base_dir

@@ -254,3 +254,10 @@ def test_a_hangup_during_the_end_of_its_shell_leaves_no_process_behind():
         shell.wait()
         shell.stdout.close()
         processes.wait_until(lambda pid=detached: not processes.alive(pid), f"the end of process {detached}", 5)
+
+
+def test_an_invalid_setting_is_reported_as_such_and_not_as_a_failed_login(luigi_cfg, capsys):
+    configure(no_such_setting=1)
+    status, found = run_doctor(capsys, "never-asked.invalid")
+    assert (status, found["configuration"]["verdict"]) == (3, "fail")
+    assert found["other checks"]["text"] == "skipped: the configuration must be mended first"
