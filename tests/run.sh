@@ -65,7 +65,7 @@ install_sshd() (
 # Tests of luigid's page need a browser. Only Debian has both packages; elsewhere the tests are skipped.
 install_browser() {
   say "chromium or chromium-driver is missing: the tests of luigid's page need both"
-  missing="chromium chromium-driver"
+  missing=" chromium chromium-driver"
   (install_missing) || :
   missing=
   if has chromium && has chromedriver; then return; fi
