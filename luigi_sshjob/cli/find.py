@@ -137,9 +137,14 @@ class _Search:
         host = next(iter(self._hosts)) if self._is_given else None
         listing = shlex.join(["luigi-sshjob", "ls", "-a", *([host] if host else [])])
         step = f"list the jobs with `{listing}`"
+        if self.failed:
+            problem = "there is no such job on the hosts that could be searched"
+            step = f"check with `luigi-sshjob doctor` why {', '.join(self.failed)} could not; or {step}"
+        else:
+            problem = "there is no such job"
         if name in self._hosts:
             step = f"name a job, too: {name} is a host; {step}"
-        return JobNotFound("there is no such job", host=host, job=name, next_step=step)
+        return JobNotFound(problem, host=host, job=name, next_step=step)
 
 
 def _first(base_dirs: Sequence[HostJobs], name: str, listed: bool = False) -> list[Found]:
@@ -159,8 +164,9 @@ def _beginning_with(base_dirs: Sequence[HostJobs], prefix: str) -> list[tuple[st
 def _ambiguous(name: str, candidates: Sequence[tuple[str, str]]) -> JobError:
     listed = [shlex.join(words) for words in candidates]
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    several_hosts = len({host for host, _ in candidates}) > 1
     return JobError(
         f"the name of the job is ambiguous; it may be {', '.join(listed[:_LISTED])}{more}",
         job=name,
-        next_step="give the host and more of the name, as in one of these",
+        next_step=f"{'give the host and' if several_hosts else 'give'} more of the name, as in one of these",
     )

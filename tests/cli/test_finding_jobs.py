@@ -103,11 +103,13 @@ def test_an_ambiguous_name_is_an_error_that_lists_the_candidates(hosts, capsys):
     assert isinstance(error, JobError)
     candidates = sorted(f"{name} Same_0123456789/1" for name in hosts.names)
     assert sorted(error.problem.partition("it may be ")[2].split(", ")) == candidates
-    assert main(["show", "Many"]) == 3
+    assert main(["show", second, "Many"]) == 3
     listed = ", ".join(f"{second} Many_{number}" for number in range(5))
     assert (
-        f"job Many: the name of the job is ambiguous; it may be {listed} and 1 more\nNext:" in capsys.readouterr().err
-    )
+        f"job Many: the name of the job is ambiguous; it may be {listed} and 1 more\n"
+        "Next: give more of the name, as in one of these\n"
+    ) in capsys.readouterr().err
+    assert "give the host and more of the name" in error.next_step
     assert main(["logs", first, "Sam"]) == 0
 
 
@@ -157,6 +159,12 @@ def test_a_host_that_cannot_be_searched_makes_a_prefix_an_error(hosts, capsys):
     err = capsys.readouterr().err
     assert "the name is incomplete, and not all recently used hosts could be searched for it" in err
     assert f"Next: give the host, too: {first} Count\n" in err
+    assert main(["logs", "None"]) == 3
+    assert (
+        "job None: there is no such job on the hosts that could be searched\n"
+        "Next: check with `luigi-sshjob doctor` why no-such-host.invalid could not; or list the jobs with "
+        "`luigi-sshjob ls -a`\n"
+    ) in capsys.readouterr().err
     assert main(["kill", "Count_moby", "Count_ulysses"]) == 3
     assert (
         "; if Count_moby is a job, give its host before it: HOST Count_moby Count_ulysses\n" in capsys.readouterr().err
