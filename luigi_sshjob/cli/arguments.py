@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from argcomplete.completers import SuppressCompleter
+
 from luigi_sshjob.cli.hosts import recent_hosts
 from luigi_sshjob.cli.states import STATES
 
@@ -25,7 +27,9 @@ def add_jobs(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Add `[HOST] JOB`; `nargs` is "+" for several jobs. The parsed `words` are in order."""
     add_host(parser, nargs="?", action=_AddWords, help="default: the recently used host that has the job")
     text = "TASK_ID/ATTEMPT, TASK_ID for the newest attempt, or the beginning of a TASK_ID that no other task has"
-    parser.add_argument("job", metavar="JOB", nargs=nargs, action=_AddWords, help=text)
+    action = parser.add_argument("job", metavar="JOB", nargs=nargs, action=_AddWords, help=text)
+    # by default argcomplete offers local files
+    action.completer = SuppressCompleter()  # type: ignore[attr-defined]
 
 
 class _AddWords(argparse.Action):

@@ -80,7 +80,10 @@ def create_parser() -> argparse.ArgumentParser:
     completion_parser = command("completion", completion.run, text, EXIT_STATUS)
     completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell that runs the script")
     text = "run `luigi` with all its options, and hundreds of jobs without a process each"
-    add_run_options(command("run", None, text, LUIGI))
+    run_parser = command("run", None, text, LUIGI)
+    add_run_options(run_parser)
+    # Luigi parses them; completed with local files
+    run_parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 

@@ -84,18 +84,24 @@ SWITCH_ON = {
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_shell_completes_commands_and_recent_hosts(shell, luigi_cfg, tmp_path):
+def test_a_shell_completes_commands_and_recent_hosts_and_no_local_file_as_a_job(shell, luigi_cfg, tmp_path):
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell} on this machine")
     remember(JobLocation("box17", "~/jobs"))
+    (tmp_path / "books.py").touch()
     program = tmp_path / "luigi-sshjob"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m luigi_sshjob "$@"\n')
     program.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
     with Screen(*SHELL_COMMANDS[shell], environment=environment) as screen:
-        screen.type(f"{SWITCH_ON[shell]}; echo switched-''on\n")
+        screen.type(f"cd ~; {SWITCH_ON[shell]}; echo switched-''on\n")
         screen.wait_for("switched-on")
         screen.type("luigi-sshjob logo\t")
         screen.wait_for("luigi-sshjob logout")
         screen.type("bo\t")
         screen.wait_for("luigi-sshjob logout box17")
+        # control-U removes the line
+        screen.type("\x15luigi-sshjob kill b\t")
+        screen.wait_for("luigi-sshjob kill box17")
+        screen.type("\x15luigi-sshjob run --input b\t")
+        screen.wait_for("luigi-sshjob run --input books.py")

@@ -12,7 +12,8 @@ SHELLS = ("bash", "zsh", "fish")
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the script for a shell."""
-    print(shellcode(["luigi-sshjob"], shell=arguments.shell))
+    # without bash's own files, which it would add where there is nothing to complete
+    print(shellcode(["luigi-sshjob"], use_defaults=False, shell=arguments.shell))
     return 0
 
 
