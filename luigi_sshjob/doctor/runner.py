@@ -52,7 +52,7 @@ def run_checks(
     if not reached:
         # a login may not even have been tried
         invalid = results[-1].check == "configuration"
-        reason = "the configuration must be mended first" if invalid else "the login failed"
+        reason = "the configuration must be corrected first" if invalid else "the login failed"
         return Report(host, (*results, _skipped(reason)), reachable=False)
     transport = context.connection.transport
     try:

@@ -260,4 +260,4 @@ def test_an_invalid_setting_is_reported_as_such_and_not_as_a_failed_login(luigi_
     configure(no_such_setting=1)
     status, found = run_doctor(capsys, "never-asked.invalid")
     assert (status, found["configuration"]["verdict"]) == (3, "fail")
-    assert found["other checks"]["text"] == "skipped: the configuration must be mended first"
+    assert found["other checks"]["text"] == "skipped: the configuration must be corrected first"
