@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-HOST_AND_JOB = """\
-HOST is the `host` of a task: an alias of ~/.ssh/config, or user@host:port. It
-may be left out if the job is on a host that was used in the last month.
+_HOST = """\
+HOST is the `host` of a task: an alias of ~/.ssh/config, or user@host:port.
+"""
+
+HOST = f"{_HOST}\n"
+
+HOST_AND_JOB = f"""\
+{_HOST}It may be left out if the job is on a host that was used in the last month.
 JOB is TASK_ID/ATTEMPT, or TASK_ID for the newest attempt, as `luigi-sshjob ls`
 prints them; the beginning of a TASK_ID will do if it is the only one.
 
@@ -14,6 +19,8 @@ EXIT_STATUS = """\
 exit status: 0 success; 1 the job did not succeed, or a check failed; 2 wrong
 usage; 3 the host is unreachable, or another error that is explained, perhaps of
 one of several jobs; 130 Ctrl-C"""
+
+EXIT_STATUS_OF_ALL = f"{EXIT_STATUS}\n`luigi-sshjob run` exits as `luigi` does, see its section [retcode]"
 
 LUIGI = """\
 All other options are those of `luigi`: `luigi-sshjob run --help-all` lists

@@ -21,7 +21,7 @@ from luigi_sshjob.cli.arguments import (
     states,
 )
 from luigi_sshjob.cli.commands import collect, completion, connections, doctor, gc, kill, logs, ls, show
-from luigi_sshjob.cli.help_text import EXAMPLES, EXIT_STATUS, HOST_AND_JOB, LUIGI
+from luigi_sshjob.cli.help_text import EXAMPLES, EXIT_STATUS, EXIT_STATUS_OF_ALL, HOST, HOST_AND_JOB, LUIGI
 from luigi_sshjob.cli.states import SORTS, STATES
 
 Run = Callable[[argparse.Namespace], int]
@@ -33,6 +33,7 @@ def create_parser() -> argparse.ArgumentParser:
         prog="luigi-sshjob",
         description="Manage jobs of luigi_sshjob on their hosts.",
         examples=EXAMPLES["luigi-sshjob"],
+        notes=HOST_AND_JOB + EXIT_STATUS_OF_ALL,
     )
     python = platform.python_version()
     version = f"%(prog)s {luigi_sshjob.__version__} (Luigi {luigi.__version__}, Python {python})"
@@ -47,7 +48,8 @@ def create_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    _add_ls(command("ls", ls.run, "list attempts with state, progress and last log line"))
+    of_host = HOST + EXIT_STATUS
+    _add_ls(command("ls", ls.run, "list attempts with state, progress and last log line", of_host))
     _add_logs(command("logs", logs.run, "print the log of a job, byte for byte"))
     show_parser = command("show", show.run, "show all details of a job, and the next steps")
     show_parser.set_defaults(most_words=2)
@@ -65,13 +67,15 @@ def create_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also give up jobs that are elsewhere or unknown; a job that still runs is not ended, and keeps its files",
     )
-    _add_gc(command("gc", gc.run, "remove collected attempts; published outputs are kept"))
-    doctor_parser = command("doctor", doctor.run, "check whether a host can run jobs, and suggest fixes")
+    _add_gc(command("gc", gc.run, "remove collected attempts; published outputs are kept", of_host))
+    doctor_parser = command("doctor", doctor.run, "check whether a host can run jobs, and suggest fixes", of_host)
     add_host(doctor_parser)
     add_connection_options(doctor_parser)
     add_json_option(doctor_parser, "an object")
-    _add_login(command("login", connections.login, "open the shared connection to a host, with prompts here"))
-    logout = command("logout", connections.logout, "close the shared connection to a host; its jobs keep running")
+    _add_login(command("login", connections.login, "open the shared connection to a host, with prompts here", of_host))
+    logout = command(
+        "logout", connections.logout, "close the shared connection to a host; its jobs keep running", of_host
+    )
     add_host(logout)
     add_connection_options(logout)
     connections_parser = command("connections", connections.connections, "list the open connections", EXIT_STATUS)
@@ -90,7 +94,7 @@ def create_parser() -> argparse.ArgumentParser:
 class _Parser(argparse.ArgumentParser):
     """A parser with examples and notes below its options, and with options also between the words of `[HOST] JOB`."""
 
-    def __init__(self, *, examples: Sequence[str], notes: str = HOST_AND_JOB + EXIT_STATUS, **options: Any):
+    def __init__(self, *, examples: Sequence[str], notes: str, **options: Any):
         self.examples = examples
         self.notes = notes
         lines = "".join(f"  {line}\n" for line in examples)

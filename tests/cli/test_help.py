@@ -48,6 +48,15 @@ def test_the_help_of_each_command_fits_80_columns_and_has_valid_examples(name, m
             create_parser().parse_args(words[1:])
 
 
+def test_the_notes_of_a_command_are_those_of_its_words():
+    for name, parser in subparsers().items():
+        words = {action.metavar for action in parser._actions} if name else {"HOST", "JOB"}
+        assert ("\nHOST is " in parser.format_help()) == ("HOST" in words)
+        assert ("\nJOB is " in parser.format_help()) == ("JOB" in words)
+        assert ("may be left out" in parser.format_help()) == ("JOB" in words)
+    assert "[retcode]" in create_parser().format_help()
+
+
 def test_run_help_shows_its_own_option_and_how_to_see_luigis(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
