@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from luigi_sshjob.cli.states import state_label
+from luigi_sshjob.cli.states import spoken, state_label
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
 from luigi_sshjob.jobs.listing import JobSummary
 from luigi_sshjob.jobs.model import JobStatus
@@ -87,7 +87,7 @@ def print_json(value: Any) -> None:
 
 def styled(status_word: str, details: str = "") -> Text:
     """Return a status word in its colour, followed by details."""
-    return Text.assemble((strip_escapes(status_word), _STYLES.get(status_word, "red")), strip_escapes(details))
+    return Text.assemble((strip_escapes(spoken(status_word)), _STYLES.get(status_word, "red")), strip_escapes(details))
 
 
 def state_text(attempt: JobSummary) -> Text:
@@ -121,6 +121,9 @@ def status_details(status: JobStatus) -> str:
     outcome = status.outcome
     if outcome is None:
         return f": {status.reason}" if status.reason else ""
+    # its signal and exit code only show how it was ended
+    if outcome.state == "timed_out":
+        return f": {outcome.reason}" if outcome.reason else ""
     by = f" by signal {outcome.signal}" if outcome.signal else ""
     code = f" with exit code {outcome.exit_code}" if outcome.exit_code and not by else ""
     return by + code + (f": {outcome.reason}" if outcome.reason else "")

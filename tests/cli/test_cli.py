@@ -209,7 +209,8 @@ def test_collect_and_forget_accept_ended_jobs_only(host, submit, run_command, ca
     assert re.search(r"^Collected +no$", run_command("show", host.alias, "Ended"), re.MULTILINE)
     assert main(["collect", host.alias, "Going", "Ended"]) == 3
     printed = capsys.readouterr()
-    assert printed.out == "Ended/1 failed with exit code 3\n"
+    assert printed.out == "Ended/1 was marked as collected: failed with exit code 3\n"
+    assert run_command("kill", host.alias, "Ended") == "Ended/1 had already ended: failed with exit code 3\n"
     assert "job Going/1: the job has not ended: it is running\nNext: wait for it, or end it with" in printed.err
     job = submit("Ended", "exit 3", ended=True)
     assert job.attempt == 2

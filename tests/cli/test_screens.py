@@ -96,6 +96,20 @@ def test_watch_shows_what_fits_and_says_how_many_more_there_are(jobs):
     assert footer.startswith("+3 more; ")
 
 
+def test_a_job_out_of_time_has_one_spelling_for_people(bench, capsys):
+    job = bench.client.submit(JobSpec(key="Late", command="sleep 574", time_limit=1)).job
+    processes.wait_until(lambda: bench.client.status(job).outcome, "the end")
+    place = ["--base-dir", bench.base, bench.host.alias]
+    for command, shown in (
+        (["show", *place, "Late"], r"^State +timed out: "),
+        (["ls", *place, "--state", "timed out"], r"^Late/1 +timed out "),
+        (["collect", *place, "Late"], r"^Late/1 was marked as collected: ran longer than its time limit"),
+        (["gc", *place, "--older-than", "0s", "--dry-run"], r"^Late/1 timed out, collected "),
+    ):
+        assert main(command) == 0
+        assert re.search(shown, capsys.readouterr().out, re.MULTILINE), command
+
+
 def test_a_host_that_does_not_exist_is_one_error_in_each_command(bench, luigi_cfg, capsys):
     # an error for each base directory would be three
     for base in ("~/a", "~/b"):

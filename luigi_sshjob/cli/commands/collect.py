@@ -24,7 +24,7 @@ def forget(arguments: argparse.Namespace) -> int:
 def _collect(host: HostJobs, job: JobRef) -> str:
     outcome = _outcome(host, job)
     host.client.collect(job)
-    return f"{job.id} {strip_escapes(str(outcome))}"
+    return f"{job.id} was marked as collected: {strip_escapes(str(outcome))}"
 
 
 def _forget(host: HostJobs, job: JobRef) -> str:

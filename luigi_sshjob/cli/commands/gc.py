@@ -8,6 +8,7 @@ import sys
 
 from luigi_sshjob.cli.hosts import find_hosts
 from luigi_sshjob.cli.render import format_age, print_json, strip_escapes
+from luigi_sshjob.cli.states import spoken
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import JobSummary, SendRequests, batches
@@ -60,7 +61,7 @@ def _clean(host: HostJobs, send: SendRequests, arguments: argparse.Namespace, re
         result.removed += found
         if not arguments.json:
             for each in found:
-                what = strip_escapes(f"{each.job.id} {each.status_word}")
+                what = strip_escapes(f"{each.job.id} {spoken(each.status_word)}")
                 print(f"{what}, collected {format_age(each.collected_ago)} ago", flush=True)
 
 

@@ -18,4 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _kill(host: HostJobs, job: JobRef) -> str:
-    return f"{job.id} {strip_escapes(str(host.cancel(job)))}"
+    outcome = host.cancel(job)
+    # any other one is the result of this command, or may be
+    ended_before = outcome.state in ("succeeded", "failed", "timed_out")
+    return f"{job.id} {'had already ended: ' * ended_before}{strip_escapes(str(outcome))}"
