@@ -138,13 +138,11 @@ class _Search:
         listing = shlex.join(["luigi-sshjob", "ls", "-a", *([host] if host else [])])
         step = f"list the jobs with `{listing}`"
         if self.failed:
-            problem = "there is no such job on the hosts that could be searched"
             step = f"check with `luigi-sshjob doctor` why {', '.join(self.failed)} could not; or {step}"
-        else:
-            problem = "there is no such job"
         if name in self._hosts:
             step = f"name a job, too: {name} is a host; {step}"
-        return JobNotFound(problem, host=host, job=name, next_step=step)
+        where = " on the hosts that could be searched" if self.failed else ""
+        return JobNotFound(f"there is no such job{where}", host=host, job=name, next_step=step)
 
 
 def _first(base_dirs: Sequence[HostJobs], name: str, listed: bool = False) -> list[Found]:
