@@ -18,6 +18,7 @@ from luigi_sshjob.cli.main import main
 from luigi_sshjob.cli.parser import create_parser
 from luigi_sshjob.jobs.recent import JobLocation, remember
 
+from support.luigi_command import TESTS
 from support.screen import Screen
 
 
@@ -66,7 +67,8 @@ def test_run_help_shows_its_own_option_and_how_to_see_luigis(capsys):
     # of a task: from Luigi
     module = [sys.executable, "-m", "luigi_sshjob"]
     task = ["run", "--module", "support.sample_tasks", "Sleepers", "--help"]
-    printed = subprocess.run([*module, *task], capture_output=True, text=True, check=True).stdout
+    path = {**os.environ, "PYTHONPATH": str(TESTS)}
+    printed = subprocess.run([*module, *task], capture_output=True, text=True, check=True, env=path).stdout
     assert "--seconds" in printed
     assert (
         "--scheduler-host"

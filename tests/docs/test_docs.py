@@ -43,7 +43,7 @@ from support.settings import configure
 from support.terminal import Terminal
 
 # Commands that tests skip, because they install something, have their own tests, or take long.
-NOT_TYPED = re.compile(r"python3 -m venv|\. venv/|pip |tox |examples/quickstart\.sh|(DOCKER_HOST=\S+ )?tests/run\.sh")
+NOT_TYPED = re.compile(r"python3 -m venv|\. \.venv/|pip |tox |examples/quickstart\.sh|(DOCKER_HOST=\S+ )?tests/run\.sh")
 
 MESSAGES_OF_SSH = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luigi_sshjob.destination import Destination
-from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginRefused
+from luigi_sshjob.errors import HostUnreachable, LoginMisconfigured, LoginRefused
 from luigi_sshjob.ssh.transports.error_mapping import login_error
 
 VERSION = "OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026\n"
@@ -76,7 +76,7 @@ ENDED = "kex_exchange_identification: Connection closed by remote host\nConnecti
         ),
         (
             f"/bin/bash: line 1: exec: nosuchprogram: not found\n{ENDED}",
-            ConfigurationError,
+            LoginMisconfigured,
             "proxy-program-missing",
             "the program of the ProxyCommand is missing on this machine: /bin/bash: line 1: exec: nosuchprogram",
         ),
@@ -88,7 +88,7 @@ ENDED = "kex_exchange_identification: Connection closed by remote host\nConnecti
         ),
         (
             "No user exists for uid 4711\n",
-            ConfigurationError,
+            LoginMisconfigured,
             "no-local-account",
             "this account has no entry in the user database: No user exists for uid 4711",
         ),
