@@ -52,6 +52,7 @@ def test_the_command_line_of_a_context_comes_after_the_removal_of_a_dropped_file
 
 
 @both_transports
+@pytest.mark.needs("logins")
 def test_a_connection_that_cannot_be_made_is_luigis_error_with_status_255(luigi_cfg):
     configure(connect_timeout=5, connect_attempts=1)
     context = RemoteContext(UNKNOWN)
@@ -68,6 +69,7 @@ def test_a_connection_that_cannot_be_made_is_luigis_error_with_status_255(luigi_
 
 
 @both_transports
+@pytest.mark.needs("logins")
 def test_a_key_file_that_does_not_exist_is_luigis_error_and_a_configuration_error(host, luigi_cfg):
     context = RemoteContext(host.alias, key_file="/some/key.pub")
     with pytest.raises(RemoteCalledProcessError, match="key file not found") as caught:
@@ -79,6 +81,7 @@ def test_a_key_file_that_does_not_exist_is_luigis_error_and_a_configuration_erro
 
 
 @both_transports
+@pytest.mark.needs("logins")
 def test_popen_without_a_connection_is_a_process_that_says_why_and_ends_with_255(luigi_cfg):
     configure(connect_timeout=5, connect_attempts=1)
     process = RemoteContext(UNKNOWN).Popen(["ls"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -99,12 +102,22 @@ def test_check_output_uses_the_popen_of_a_subclass(host, luigi_cfg):
     with pytest.raises(RemoteCalledProcessError) as caught:
         Prefixed(host.alias).check_output(["exit 7"])
     assert caught.value.returncode == 7
+
+
+@both_transports
+@pytest.mark.needs("logins")
+def test_check_output_of_a_subclass_fails_with_255_without_a_connection(luigi_cfg):
+    class Own(RemoteContext):
+        def Popen(self, cmd, **kwargs):
+            return super().Popen(cmd, **kwargs)
+
     configure(connect_timeout=5, connect_attempts=1)
     with pytest.raises(RemoteCalledProcessError, match="cannot resolve the host name") as caught:
-        Prefixed(UNKNOWN).check_output(["ls"])
+        Own(UNKNOWN).check_output(["ls"])
     assert caught.value.returncode == 255
 
 
+@pytest.mark.needs("logins")
 def test_a_test_that_replaces_subprocess_popen_sees_the_words_of_ssh(luigi_cfg, monkeypatch):
     started = []
     monkeypatch.setattr(subprocess, "Popen", lambda words, **options: started.append(words))
