@@ -103,9 +103,8 @@ def _in_order(names: Sequence[AttemptName]) -> list[AttemptName]:
     So the first page shows new failures, however many jobs are active, and active jobs, however many have ended. Ended
     attempts that a newer one of their task follows are among the others.
     """
-    newest: dict[str, int] = {}
-    for name in names:
-        newest[name.key] = max(newest.get(name.key, 0), name.attempt)
+    # the last one of a key counts
+    newest = dict(sorted((name.key, name.attempt) for name in names))
     active = [name for name in names if not name.ended]
     recent = [name for name in names if name.ended and _is_recent(name) and name.attempt == newest[name.key]]
     first = dict.fromkeys(name for pair in zip_longest(recent, active) for name in pair if name)

@@ -59,10 +59,8 @@ def sort_attempts(attempts: Sequence[JobSummary], by: str) -> list[JobSummary]:
     By state, failures are first, then doubtful states, then active jobs, then the others; in each group the newest
     change is first. A failure that a newer attempt of the same task follows is one of the others.
     """
-    newest: dict[tuple[str, str], int] = {}
-    for each in attempts:
-        task = _task(each)
-        newest[task] = max(newest.get(task, 0), each.job.attempt)
+    # the last one of a key counts
+    newest = dict(sorted((_task(each), each.job.attempt) for each in attempts))
 
     def rank(attempt: JobSummary) -> int:
         found = _RANKS.get(attempt.status_word, 1)

@@ -38,7 +38,6 @@ class ResolvedConfig:
         self._per_host.sort(key=lambda item: (item[0].username is not None, item[0].port is not None))
         self._command_line = _parse_command_line()
         self._cache: dict[tuple[str, str | None, int | None] | None, Settings] = {}
-        self._unused = {str(host): host for host, _ in self._per_host}
 
     def for_host(self, host: Destination | None) -> Settings:
         """Return the settings for a host, or the common ones for None."""
@@ -47,7 +46,6 @@ class ResolvedConfig:
             values = dict(self._common)
             for section_host, section_values in self._per_host:
                 if host and _matches(section_host, host):
-                    self._unused.pop(str(section_host), None)
                     values.update(section_values)
             self._cache[name] = Settings(**{**values, **self._command_line})
         return self._cache[name]
@@ -57,8 +55,9 @@ class ResolvedConfig:
         if any(_matches(section, host) for section, _ in self._per_host):
             return None
         # a copy: other threads use more hosts
-        unused = list(self._unused.items())
-        return next((f"{SECTION}.{name}" for name, section in unused if _similar(section, host)), None)
+        used = [Destination(name[0], username=name[1], port=name[2]) for name in list(self._cache) if name]
+        similar = (section for section, _ in self._per_host if _similar(section, host))
+        return next((f"{SECTION}.{each}" for each in similar if not any(_matches(each, one) for one in used)), None)
 
 
 def _is_plural(name: str, section: Section) -> bool:

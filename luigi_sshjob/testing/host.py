@@ -15,6 +15,7 @@ from pathlib import Path
 from luigi_sshjob.errors import ConfigurationError, LocalResourceError
 from luigi_sshjob.ssh.connection import close_shells
 from luigi_sshjob.ssh.transports.local.session import login_shell
+from luigi_sshjob.ssh.transports.openssh.command_line import client_argv
 from luigi_sshjob.ssh.transports.openssh.open_connections import open_connections
 from luigi_sshjob.testing import sshd
 from luigi_sshjob.testing.processes import Process, kill_all, running, wait_for
@@ -153,8 +154,10 @@ def _started(root: Path, home: Path, key: Path, host_key: Path, tries: int = _TR
 def _end_jobs_and_connections(root: Path) -> None:
     close_shells()
     for _, connection in open_connections(root / "run"):
-        argv = ["ssh", "-F", "none", "-S", connection.control_path, "-O", "exit", _ALIAS]
-        subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20)
+        argv = client_argv(connection.control_path, forward_agent=False)
+        subprocess.run(
+            [*argv, "-O", "exit", _ALIAS], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20
+        )
 
     wait_for(lambda: not any(f"{root}/run/" in each.args for each in running()), 5)
 

@@ -41,7 +41,6 @@ from luigi_sshjob.testing.settings import fresh_tasks
 
 logger = logging.getLogger("luigi-interface")
 
-_TAIL = 20  # lines of a log in an error
 _Rule = TypeVar("_Rule")
 
 
@@ -139,7 +138,7 @@ class Recorder:
             files.write(JobPaths.in_directory(ref.directory, "SJ_EXIT_CODE"), f"{job.outcome.exit_code}\n".encode())
         events.end(job.outcome)
         if not job.outcome.succeeded:
-            lines = log.decode("utf-8", "replace").splitlines()[-_TAIL:]
+            lines = log.decode("utf-8", "replace").splitlines()
             raise failure(ref, job.outcome, lines, run.jobs.client.command_line("logs", ref))
         if run.spec.publish:
             files.write(paths.published_record, record_of(ref, job.outcome).encode())
