@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
+import luigi.configuration
 import pytest
 
 from luigi_sshjob import RemoteContext
@@ -10,8 +14,10 @@ from luigi_sshjob.cli.job_names import split_words
 from luigi_sshjob.cli.main import main
 from luigi_sshjob.cli.parser import create_parser
 from luigi_sshjob.errors import JobError
+from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.registry import get_launcher
+from luigi_sshjob.jobs.listing import JobListing
 from luigi_sshjob.jobs.recent import JobLocation, remember
 from luigi_sshjob.jobs.spec import JobSpec
 
@@ -31,6 +37,8 @@ class TwoHosts:
         ssh_config.write_text(text + text.replace(f"Host {bench.host.alias}\n", "Host other\n"))
         configure(ssh_config=ssh_config)
         for name in self.names:
+            # so that jobs of other tests, in the default directory, are not found
+            luigi.configuration.get_config().set(f"sshjob.{name}", "base_dir", self._bases[name])
             remember(JobLocation(name, self._bases[name]))
 
     def submit(self, name: str, key: str, command: str = "echo $SSHJOB_ID") -> None:
@@ -39,10 +47,20 @@ class TwoHosts:
         wanted = "running" if "sleep" in command else "ended"
         processes.wait_until(lambda: client.status(job).state.value == wanted, "the job")
 
+    def end(self) -> None:
+        """Cancel what a failed test left running."""
+        for name in self.names:
+            connection = RemoteContext(name).connection
+            attempts = JobListing(connection, self._bases[name]).attempts()
+            running = [each.job for each in attempts if not each.state.final]
+            cancel_jobs(connection, [(job, 0) for job in running], time.monotonic() + 20)
+
 
 @pytest.fixture
-def hosts(bench, tmp_path) -> TwoHosts:
-    return TwoHosts(bench, tmp_path)
+def hosts(bench, tmp_path) -> Iterator[TwoHosts]:
+    made = TwoHosts(bench, tmp_path)
+    yield made
+    made.end()
 
 
 @pytest.mark.parametrize(
