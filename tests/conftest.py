@@ -85,6 +85,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"{CHOSEN} has no {missing}"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    """Show what runs on the host when a test fails: it may be what another test has left there."""
+    report = yield
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.failed and isinstance(host, DockerHost):
+        listed = "\n".join(f"{pid} {args}" for pid, args in host.processes())
+        report.sections.append(("processes on the host", listed))
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     own = session.config.stash[SESSION]
@@ -121,6 +132,10 @@ def host(pytestconfig: pytest.Config) -> Iterator[Host]:
     host = pytestconfig.stash[SESSION].make_host()
     host.start()
     yield host
+    if host.kind == "docker":
+        # the last jobs may still be ending
+        processes.wait_for(lambda: not host.processes(), 20)
+        pytestconfig.stash[SESSION].leaks += [f"process on the host: {args}" for _, args in host.processes()]
     host.stop()
 
 
