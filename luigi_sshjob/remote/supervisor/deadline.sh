@@ -2,8 +2,16 @@
 # Enforces the time limit, in a process of its own.
 
 start_watchdog() {
+  # of an earlier run of the same attempt, see `requeue`
+  [ ! -e "$scratch/over" ] || rm -f "$scratch/over"
   keep_deadline </dev/null >/dev/null 2>&1 4>&- 5>&- &
   deadline_pid=$!
+}
+
+# stop_watchdog: by a signal. One that arrives while the process starts is lost, so it looks for the file then.
+stop_watchdog() {
+  { true >"$scratch/over"; } 2>/dev/null
+  kill "$deadline_pid" 2>/dev/null
 }
 
 # keep_deadline: signals the supervisor at the time limit until it has ended, because a signal may arrive between two of
@@ -11,6 +19,7 @@ start_watchdog() {
 keep_deadline() {
   reset_signals
   end_with_child
+  [ ! -e "$scratch/over" ] || exit 0
   process_start $$
   supervisor_start=$start
   [ ! -r /proc/self/stat ] || read -r own_pid _ </proc/self/stat

@@ -183,7 +183,7 @@ if [ -z "$reason" ]; then
   deadline_pid=
   [ -z "$time_limit" ] || retry_fork start_watchdog
   await_command
-  [ -z "$deadline_pid" ] || kill "$deadline_pid" 2>/dev/null
+  [ -z "$deadline_pid" ] || stop_watchdog
 else
   code=126
   emit "luigi_sshjob: $reason" >&5
