@@ -18,7 +18,7 @@ LOGIN = "login"
 class ContainerCluster(DockerHost):
     """The SSH host is the member `login`. A subclass starts the members, and says when they are ready."""
 
-    start_seconds = 60.0
+    start_seconds = 180.0
     """How long the nodes may take to be ready."""
     secret_files = frozenset[str]()
     """Those of `files` that only their owner may read."""

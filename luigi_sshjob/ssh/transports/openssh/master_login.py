@@ -35,7 +35,7 @@ logger = logging.getLogger("luigi-interface")
 _LOGIN_WRAPPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "login_wrapper.py")
 _FOR_A_PERSON = 600  # seconds
 _SHOW_EVERY = 0.05  # seconds
-_LARGEST_LOG = 1 << 22  # bytes
+_LARGEST_LOG = 1 << 20  # bytes
 # ssh puts the name of the configuration into a command line for the shell, without quotes
 _SAFE = re.compile(r"[\w./-]+")
 
