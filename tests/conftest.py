@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -33,7 +34,7 @@ from support.exclusive import turn
 from support.far_side import SHELLS, FarSide
 from support.hosts import DockerHost, Host, free_port
 from support.images import CHOSEN, HERE, MACHINES
-from support.jobs import Bench
+from support.jobs import Bench, cancel_running
 from support.luigi_command import Luigi
 from support.network_proxy import Proxy, through
 from support.session import SESSION, Session
@@ -91,8 +92,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
     report = yield
     host = getattr(item, "funcargs", {}).get("host")
     if report.failed and isinstance(host, DockerHost):
-        listed = "\n".join(f"{pid} {args}" for pid, args in host.processes())
-        report.sections.append(("processes on the host", listed))
+        # its container may not be running, and the failure is what matters
+        with contextlib.suppress(Exception):
+            listed = "\n".join(f"{pid} {args}" for pid, args in host.processes())
+            report.sections.append(("processes on the host", listed))
     return report
 
 
@@ -232,9 +235,7 @@ def bench(host: Host, luigi_cfg: LuigiConfiguration, request: pytest.FixtureRequ
     """Jobs on the host of this run, in a directory for this test."""
     made = Bench(host, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8])
     yield made
-    for each in made.listing.attempts():
-        if not each.state.final:
-            made.monitor.cancel(each.job, grace=0)
+    cancel_running(made.listing, made.monitor)
     host.run("rm", "-rf", made.folder, made.go)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import luigi.configuration
@@ -14,14 +13,14 @@ from luigi_sshjob.cli.job_names import split_words
 from luigi_sshjob.cli.main import main
 from luigi_sshjob.cli.parser import create_parser
 from luigi_sshjob.errors import JobError
-from luigi_sshjob.jobs.cancel import cancel_jobs
 from luigi_sshjob.jobs.client import JobClient
+from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.registry import get_launcher
-from luigi_sshjob.jobs.listing import JobListing
 from luigi_sshjob.jobs.recent import JobLocation, remember
 from luigi_sshjob.jobs.spec import JobSpec
 
 from support import processes
+from support.jobs import cancel_running
 from support.settings import configure
 
 
@@ -48,12 +47,9 @@ class TwoHosts:
         processes.wait_until(lambda: client.status(job).state.value == wanted, "the job")
 
     def end(self) -> None:
-        """Cancel what a failed test left running."""
         for name in self.names:
-            connection = RemoteContext(name).connection
-            attempts = JobListing(connection, self._bases[name]).attempts()
-            running = [each.job for each in attempts if not each.state.final]
-            cancel_jobs(connection, [(job, 0) for job in running], time.monotonic() + 20)
+            jobs = HostJobs(RemoteContext(name).connection, self._bases[name])
+            cancel_running(jobs.listing, jobs.monitor())
 
 
 @pytest.fixture

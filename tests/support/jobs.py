@@ -13,6 +13,13 @@ from luigi_sshjob.retry import Retry
 from support import processes
 
 
+def cancel_running(listing: JobListing, monitor: JobMonitor) -> None:
+    """Cancel what a test has left running."""
+    for each in listing.attempts():
+        if not each.state.final:
+            monitor.cancel(each.job, grace=0)
+
+
 class Bench:
     """Submits commands to the host and waits for them."""
 

@@ -103,7 +103,6 @@ class Cluster(ContainerCluster):
     """The login node is the SSH host; the compute nodes are other containers."""
 
     kind = "slurm"
-    start_seconds = 180.0
     # slurmdbd refuses a configuration that others can read
     secret_files = frozenset({"etc/slurm/slurmdbd.conf"})
 
