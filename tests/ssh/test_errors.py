@@ -152,6 +152,24 @@ def test_a_forced_command_is_reported(special_bench, command, stderr):
 
 
 @both_transports
+@pytest.mark.needs_docker
+def test_a_session_that_ends_before_its_request_is_sent_is_no_lost_connection(special_bench, monkeypatch):
+    host = special_bench().host
+    host.configure_sshd("ForceCommand echo for backups only")
+    kind = type(RemoteContext(host.alias).connection.transport)
+    popen = kind.popen
+
+    def ended(*args, **kwargs):
+        process = popen(*args, **kwargs)
+        process.wait(10)
+        return process
+
+    monkeypatch.setattr(kind, "popen", ended)
+    with pytest.raises(LoginRefused, match="exited with status 0: for backups only"):
+        RemoteFileSystem(host.alias).exists("/")
+
+
+@both_transports
 def test_a_missing_key_file_is_reported(host, luigi_cfg):
     with pytest.raises(ConfigurationError, match="key file not found: /nokey"):
         RemoteContext(host.alias, key_file="/nokey").check_output(["true"])

@@ -63,17 +63,10 @@ class Session:
 
     def write(self, data: bytes | memoryview, *, deadline: float) -> None:
         """Write all of `data`. Raises `ConnectionLost` at the deadline, or if the line reads no more."""
-        view = memoryview(data)
-        os.set_blocking(self.stdin, False)
-        while view:
-            if not ready(self.stdin, select.POLLOUT, deadline):
-                raise self._timeout()
-            try:
-                view = view[os.write(self.stdin, view[: 1 << 20]) :]
-            except BlockingIOError:
-                continue
-            except (BrokenPipeError, ConnectionResetError):
-                raise self.connection_error() from None
+        try:
+            self._write(data, deadline)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self.connection_error() from None
 
     def send(self, source: int, offset: int, count: int, *, deadline: float) -> int:
         """Write at most `count` bytes of an open local file from `offset` on; return how many. Raises as `write`."""
@@ -160,7 +153,9 @@ class Session:
         def start() -> Process:
             self._start(deadline)
             with self._closing_on_failure():
-                self.write(request, deadline=deadline)
+                # a session that has ended already shows in its output why
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self._write(request, deadline)
                 self._await_handshake(token.encode() + b"\n", deadline)
             return self.process
 
@@ -171,6 +166,15 @@ class Session:
             if error.code == "timeout" and self._transport.alive():
                 raise find_rc_problem(self._transport) or error from None
             raise
+
+    def _write(self, data: bytes | memoryview, deadline: float) -> None:
+        view = memoryview(data)
+        os.set_blocking(self.stdin, False)
+        while view:
+            if not ready(self.stdin, select.POLLOUT, deadline):
+                raise self._timeout()
+            with contextlib.suppress(BlockingIOError):
+                view = view[os.write(self.stdin, view[: 1 << 20]) :]
 
     def _start(self, deadline: float) -> None:
         self._input.close()
