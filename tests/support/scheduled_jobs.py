@@ -166,11 +166,17 @@ class ScheduledBench(Bench):
         assert self.engine
         return [call for call in self.calls(self.engine.listing) if self.engine.listing_words in call]
 
-    def cancel_by_hand(self, job: JobRef) -> None:
-        """Cancel the scheduler's job without this package; the answer is not looked at."""
+    def cancel_by_hand(self, *numbers: str) -> None:
+        """Cancel the scheduler's jobs without this package; the answer is not looked at."""
         assert self.engine
-        line = f"ids={self.number(job)}; PATH=/usr/bin:/bin; {self.engine.scheduler.cancel}"
+        line = f"ids='{' '.join(numbers)}'; PATH=/usr/bin:/bin; {self.engine.scheduler.cancel}"
         self.host.run("sh", "-c", line, check=False)
+
+    def empty_queue(self) -> None:
+        """Cancel all jobs, and wait until they have left: the next test has the same queue."""
+        if alive := self.alive():
+            self.cancel_by_hand(*alive)
+            processes.wait_until(lambda: not self.alive(), f"an empty queue, without {alive}", 60)
 
     def release_job(self, job: JobRef) -> None:
         """Release a job that was submitted with the option `hold`."""

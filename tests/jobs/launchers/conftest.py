@@ -70,11 +70,13 @@ def _bench(host, engine, luigi_cfg, request):
         host.forget_calls()
     yield bench
     bench.close()
-    if engine and (alive := bench.alive()):
-        host.run("sh", "-c", f"ids='{' '.join(alive)}'; PATH=/usr/bin:/bin; {engine.scheduler.cancel}", check=False)
-    close_shells()
-    host.run("rm", "-rf", bench.folder, bench.go)
-    end_masters(luigi_cfg.runtime_dir, host)
+    try:
+        if engine:
+            bench.empty_queue()
+    finally:
+        close_shells()
+        host.run("rm", "-rf", bench.folder, bench.go)
+        end_masters(luigi_cfg.runtime_dir, host)
 
 
 @pytest.fixture

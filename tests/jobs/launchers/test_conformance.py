@@ -142,12 +142,13 @@ def test_a_time_limit_is_enforced_to_the_second(bench):
 
 def test_a_job_whose_directory_was_deleted_is_not_started_again_while_it_runs(bench):
     job = bench.running()
+    number = bench.number(job) if bench.engine else ""
     bench.host.run("rm", "-rf", job.directory)
     with pytest.raises(RemoteCommandFailed, match=r"still (be scheduled|running): "):
         bench.submit("true", watch=False)
     if bench.engine:
-        bench.host.run("sh", "-c", f"ids={bench.alive()[0]}; PATH=/usr/bin:/bin; {bench.engine.scheduler.cancel}")
-        processes.wait_until(lambda: not bench.alive(), "its end", 40)
+        bench.cancel_by_hand(number)
+        processes.wait_until(lambda: number not in bench.alive(), "its end", 40)
     else:
         bench.monitor.cancel(job, 1)
 

@@ -107,7 +107,7 @@ def test_cancelling_a_job_that_has_left_the_queue_delays_nobody(scheduled):
         scheduled.key = f"Held_{number}"
         held.append(scheduled.submit("touch never", options=scheduled.engine.hold, watch=False).job)
         processes.wait_until(lambda: scheduled.number_known(held[-1]), "its id")
-    scheduled.cancel_by_hand(held[1])
+    scheduled.cancel_by_hand(scheduled.number(held[1]))
     begin = time.monotonic()
     assert cancel_jobs(scheduled.client.connection, [(job, 0) for job in held], begin + 300) == []
     assert time.monotonic() - begin < 60
@@ -165,7 +165,7 @@ def test_a_base_directory_that_no_node_has_is_named_as_the_cause(scheduled):
 
 def test_a_job_that_was_cancelled_by_hand_is_cancelled_or_killed_and_says_so(scheduled):
     job = scheduled.running()
-    scheduled.cancel_by_hand(job)
+    scheduled.cancel_by_hand(scheduled.number(job))
     outcome = scheduled.end(job)
     assert outcome.state in ("cancelled", "killed")
     assert not [seen for seen in scheduled.observed[job] if seen.state is State.LOST]
