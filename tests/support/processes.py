@@ -48,7 +48,7 @@ def send_signal(pids: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 40) -> None:
     """Wait until the condition holds; `TimeoutError` after the given seconds."""
     if not wait_for(condition, seconds):
         raise TimeoutError(f"timed out after {seconds:g} s waiting for {what}")
