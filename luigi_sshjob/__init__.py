@@ -1,5 +1,7 @@
 """Long jobs on SSH hosts as ordinary Luigi tasks."""
 
+from luigi.contrib.ssh import AtomicRemoteFileWriter, RemoteCalledProcessError
+
 from luigi_sshjob import errors
 from luigi_sshjob.jobs.model import Outcome
 from luigi_sshjob.targets.context import RemoteContext
@@ -15,10 +17,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LOGIN_NEEDED",
+    "AtomicRemoteFileWriter",
     "Job",
     "JobEvent",
     "Outcome",
     "RemoteBulkComplete",
+    "RemoteCalledProcessError",
     "RemoteContext",
     "RemoteFileSystem",
     "RemoteJobTask",

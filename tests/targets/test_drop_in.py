@@ -6,15 +6,38 @@ import gc
 import pickle
 import subprocess
 
+import luigi.contrib.ssh
 import pytest
-from luigi.contrib.ssh import RemoteCalledProcessError
 
-from luigi_sshjob import RemoteContext, RemoteFileSystem, RemoteTarget
+import luigi_sshjob
+from luigi_sshjob import (
+    AtomicRemoteFileWriter,
+    RemoteCalledProcessError,
+    RemoteContext,
+    RemoteFileSystem,
+    RemoteTarget,
+)
 from luigi_sshjob.errors import ConfigurationError, ConnectionFailed
 
 from support.settings import both_transports, configure
 
 UNKNOWN = "no-such-host.invalid"
+
+
+def test_each_name_of_luigis_module_can_be_imported():
+    theirs = luigi.contrib.ssh
+    names = [name for name, value in vars(theirs).items() if getattr(value, "__module__", "") == theirs.__name__]
+    assert names
+    assert set(names) <= set(luigi_sshjob.__all__)
+    for name in names:
+        assert issubclass(getattr(luigi_sshjob, name), getattr(theirs, name))
+
+
+def test_luigis_writer_works_on_a_file_system_of_this_package(host, files, folder):
+    with AtomicRemoteFileWriter(files, f"{folder}/new/file") as out:
+        out.write(b"half")
+        assert not files.exists(f"{folder}/new/file")
+    assert host.run("cat", f"{folder}/new/file") == "half"
 
 
 @both_transports
