@@ -50,9 +50,10 @@ def run_doctor(capsys, *arguments: str) -> tuple[int, dict]:
     return status, {**found, **checks, "tools": [one for one in found["findings"] if one["check"] == "tools"]}
 
 
-def listing(host) -> set[str]:
+def listing(host) -> list[str]:
     # without the times of directories: the doctor makes files in some and removes them
-    return set(host.run("sh", "-c", "find ~ -type d; find ~ ! -type d -exec ls -ld {} +").splitlines())
+    found = host.run("sh", "-c", "find ~ -type d -exec stat -c '%A %U %G %n' {} +; find ~ ! -type d -exec ls -ld {} +")
+    return sorted(found.splitlines())
 
 
 @both_transports
@@ -195,7 +196,7 @@ def test_a_killed_doctor_leaves_nothing_behind(host, luigi_cfg, moment):
         processes.wait_until(own_login if moment == "its own login" else process, moment)
         processes.kill([doctor.pid])
     processes.wait_until(lambda: not own_login() and host.processes() == [], "the end of its login and processes")
-    assert listing(host) <= before
+    assert listing(host) == before
 
 
 SCRIPT = """
