@@ -1,10 +1,16 @@
-"""Fixtures of the tests that inject faults into jobs."""
+"""Fixtures of the tests of jobs: faults, and a clock."""
 
 from __future__ import annotations
 
 import pytest
 
+from support.clock import Clock
 from support.fault_injection import Shim
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
 
 
 @pytest.fixture

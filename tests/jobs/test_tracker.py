@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.tracker import JobTracker, Limits
-
-
-class Clock:
-    """Replaces the clock of this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    return Clock(monkeypatch)
 
 
 def test_a_job_on_another_machine_is_waited_for_while_its_log_grows(clock):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.scheduled.facts import parse_facts
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
+
+from support.clock import Clock
 
 JOB = JobRef("host", "Task", 1, "/base/jobs/Task/1")
 HEADER = "number: 1\nname: Task/1\ndirectory: /base/jobs/Task/1\ntag: 5\ncount: 1\nindex: -\n"
@@ -18,8 +18,7 @@ class Story:
     """The job `JOB`, which was submitted and has the id 77."""
 
     def __init__(self, monkeypatch, interval=1):
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        self.clock = Clock(monkeypatch)
         self.schedulers = Schedulers(interval)
         self.moment = 0
         self.session = "s1"
@@ -53,7 +52,7 @@ class Story:
         return self.says("query", "job 77\nslurm_load_jobs error: Invalid job id specified\nstatus 1", ids="77")
 
     def wait(self, seconds):
-        self.now += seconds
+        self.clock.now += seconds
         return self._judge(None)
 
     def _judge(self, status):

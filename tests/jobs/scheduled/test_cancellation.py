@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
-import pytest
-
 from luigi_sshjob.jobs.launchers.slurm import SLURM
 from luigi_sshjob.jobs.scheduled.cancellation import Cancellation
 from luigi_sshjob.jobs.scheduled.facts import parse_facts
@@ -13,13 +9,6 @@ from luigi_sshjob.jobs.scheduled.facts import parse_facts
 from support.scheduler_story import ACCEPTED, JOB
 
 STARTED = parse_facts("scheduler: slurm\nstarted: yes\nid: 77", ACCEPTED, "", 0)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
 
 
 def line_of(cancellation, waiting=()):
@@ -31,11 +20,11 @@ def line_of(cancellation, waiting=()):
 def test_a_running_job_is_signalled_and_cancelled_after_its_grace(clock):
     cancellation = Cancellation()
     assert line_of(cancellation) == SLURM.signal
-    clock[0] += 24
+    clock.now += 24
     assert line_of(cancellation) == ""
-    clock[0] += 2
+    clock.now += 2
     assert line_of(cancellation) == SLURM.cancel
-    clock[0] += 5
+    clock.now += 5
     assert line_of(cancellation) == ""
 
 

@@ -203,7 +203,7 @@ def test_a_scheduler_that_was_not_needed_for_a_while_is_not_called_silent(story)
     story.look()
     story.listing(row("COMPLETED"))
     story.schedulers.forget(JOB)
-    story.now += 600
+    story.clock.now += 600
     assert story.look().state is State.QUEUED
 
 
