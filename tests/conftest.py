@@ -177,6 +177,7 @@ def luigi_cfg(
     if host.kind == "local":
         monkeypatch.setenv("HOME", host.home)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache-home"))
     # Luigi reads that variable only on import, and reload() only adds to its single parser
     parser = luigi.configuration.LuigiConfigParser
     monkeypatch.setattr(parser, "_config_paths", [str(path)])

@@ -67,7 +67,9 @@ def create_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also give up jobs that are elsewhere or unknown; a job that still runs is not ended, and keeps its files",
     )
-    _add_gc(command("gc", gc.run, "remove collected attempts; published outputs are kept", of_host))
+    _add_gc(
+        command("gc", gc.run, "remove collected attempts and unused local copies; published outputs are kept", of_host)
+    )
     doctor_parser = command("doctor", doctor.run, "check whether a host can run jobs, and suggest fixes", of_host)
     add_host(doctor_parser)
     add_connection_options(doctor_parser)
@@ -188,7 +190,7 @@ def _add_gc(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=14 * 86400.0,
         metavar="TIME",
-        help="minimum time since they were collected: 90m, 36h, 14d (default), 8w",
+        help="minimum time since they were collected or used: 90m, 36h, 14d (default), 8w",
     )
     parser.add_argument("-n", "--dry-run", action="store_true", help="only print what would be removed")
     add_json_option(parser, "a list of the ids")

@@ -25,6 +25,7 @@ ERRORS: dict[str, type[SSHJobError]] = {
 _DOING = {
     "fs_commit": "writing",
     "fs_copy": "copying",
+    "fs_digest": "computing the checksum of",
     "fs_discard": "removing",
     "fs_exists": "looking for",
     "fs_glob": "looking for",
@@ -37,6 +38,8 @@ _DOING = {
     "fs_remove_file": "removing",
     "fs_rename_new": "renaming",
     "fs_stat": "reading the attributes of",
+    "fs_tree_version": "reading the attributes of",
+    "fs_version": "reading the attributes of",
 }
 
 
@@ -58,6 +61,17 @@ class FileStat:
     def inode(self) -> str:
         """Device and inode: differs when the file was replaced."""
         return self.version.split()[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileVersion:
+    """What differs when a file or directory on a host has changed."""
+
+    text: str
+    """Times of the last change with all their digits, inode and size; a checksum of these for a directory."""
+    settled: bool
+    """The last change is older, by the host's clock, than the granularity of times: `text` will show the next one."""
+    is_directory: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +155,22 @@ class FileCommands:
             if mtime == "-":
                 return FileStat(int(size), None, None, False, version)
             return FileStat(int(size), int(mtime), int(mode, 8), int(blocks) * 512 < int(size), version)
+
+    def version(self, path: str) -> FileVersion:
+        """Returns the version of a file or directory. Raises `FileMissing`."""
+        verb, text = "fs_version", self.request("fs_version", path).text
+        is_directory = text == "directory"
+        if is_directory:
+            # a dedicated session: there may be many files in it
+            verb, text = "fs_tree_version", self.request("fs_tree_version", path, dedicated_session=True).text
+        with reading_response(verb, self.connection.host):
+            age, version = text.split("\n", 1)
+            return FileVersion(version, age == "settled", is_directory)
+
+    def digest(self, path: str) -> str:
+        """Returns the digest of a file with its kind: "sha256", or "cksum" on a host without a program for that."""
+        # a dedicated session: large files take long
+        return self.request("fs_digest", path, dedicated_session=True).text
 
     def check_sha256(self, path: str, digest: str) -> None:
         """Raises `RemoteCommandFailed` if the sha256 of the file is not `digest`."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import stat
-from typing import IO
 
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.targets import archive
 from luigi_sshjob.targets.commands import FileCommands
+from luigi_sshjob.targets.digests import sha256
 from luigi_sshjob.targets.progress import Progress
-from luigi_sshjob.targets.streams import CHUNK
 from luigi_sshjob.targets.temp_files import temporary_path
 from luigi_sshjob.targets.transfer import Download, Upload
 
@@ -39,8 +37,8 @@ class Copy:
     def get(self) -> None:
         """Copies a file or directory from the host; creates the local parent directory."""
         is_directory = self.commands.test("fs_isdir", self.path)
-        if is_directory:
-            self._reject_checksum(self.path)
+        if is_directory and self.checksum:
+            raise no_checksum_of_directory(self.path)
         folder = os.path.dirname(self.local_path)
         os.makedirs(folder or ".", exist_ok=True)
         with temporary_path(folder, directory=is_directory, private=self.preserve) as tmp_path:
@@ -63,7 +61,7 @@ class Copy:
                     status.st_size,
                     self._remote_mode(status),
                     status.st_mtime if self.preserve else None,
-                    _sha256(local) if self.checksum else "",
+                    sha256(local) if self.checksum else "",
                 )
             except BaseException:
                 upload.discard()
@@ -76,7 +74,8 @@ class Copy:
         return "+x" if status.st_mode & stat.S_IXUSR else ""
 
     def _put_directory(self) -> None:
-        self._reject_checksum(self.local_path)
+        if self.checksum:
+            raise no_checksum_of_directory(self.local_path)
         tmp_path = archive.send_directory(
             self.commands.connection, self.local_path, self.path, preserve=self.preserve, progress=self.progress
         )
@@ -93,7 +92,7 @@ class Copy:
         with open(tmp_path, "r+b", buffering=0) as local:
             status = Download(self.commands, self.path, self.progress).run(local)
             if self.checksum:
-                self.commands.check_sha256(self.path, _sha256(local))
+                self.commands.check_sha256(self.path, sha256(local))
         # if the host cannot report the mode, the file stays private
         if self.preserve and status.mode is not None and status.mtime is not None:
             os.chmod(tmp_path, status.mode & 0o777)  # never setuid or setgid
@@ -102,18 +101,10 @@ class Copy:
             mode = os.stat(tmp_path).st_mode
             os.chmod(tmp_path, mode | (mode & 0o444) >> 2)
 
-    def _reject_checksum(self, path: str) -> None:
-        if self.checksum:
-            raise ConfigurationError(
-                f"checksum is not supported for directories: {path}",
-                host=self.commands.connection.host,
-                next_step="omit checksum: ssh already protects the data in transit",
-            )
 
-
-def _sha256(local: IO[bytes]) -> str:
-    local.seek(0)
-    digest = hashlib.sha256()
-    while data := local.read(CHUNK):
-        digest.update(data)
-    return digest.hexdigest()
+def no_checksum_of_directory(path: str) -> ConfigurationError:
+    """The error for a directory that is to be compared by its checksum."""
+    return ConfigurationError(
+        f"checksum is not supported for directories: {path}",
+        next_step="omit checksum: ssh already protects the data in transit",
+    )

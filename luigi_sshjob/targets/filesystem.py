@@ -20,6 +20,7 @@ from luigi_sshjob.targets.atomic_writer import AtomicRemoteFile
 from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.copy import Copy
+from luigi_sshjob.targets.local_copies import LocalCopies
 from luigi_sshjob.targets.progress import Progress, progress_callback
 from luigi_sshjob.targets.streams import RemoteReader
 
@@ -186,6 +187,25 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
             path = quoting.path_text(path)
             with progress_callback(progress, posixpath.basename(path.rstrip("/"))) as callback:
                 Copy(self._commands, local_path, path, preserve, checksum, callback).get()
+
+    def localize(self, path: str, *, checksum: bool = False, progress: Progress | bool | None = None) -> str:
+        """Returns the path of a local copy of a file or directory, with the same name; nobody should change it.
+
+        The copy is kept below `$XDG_CACHE_HOME/luigi-sshjob` (by default `~/.cache`) until `luigi-sshjob gc` removes
+        it, and used again in one round trip while size, inode and times on the host are the same; a file that has just
+        changed is compared by its checksum. `checksum` always compares that: sha256, or where the host has no program
+        for it the CRC and size of POSIX cksum, which detects accidental changes only. A new version is another copy.
+
+        Raises the errors of `get`, `LocalFileError` also if copies cannot be kept there, and `RemoteCommandFailed` if
+        the file changes all the time.
+        """
+        with (
+            error_context(f"making a local copy of {path}", host=str(self.remote_context.destination)),
+            translate_local_file_errors(),
+        ):
+            path = quoting.path_text(path)
+            with progress_callback(progress, posixpath.basename(path.rstrip("/"))) as callback:
+                return LocalCopies(self._commands, path, callback).localize(checksum=checksum)
 
     def reader(self, path: str) -> io.BufferedReader:
         """Opens a file for reading; see `RemoteReader` for the errors."""

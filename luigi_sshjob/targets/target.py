@@ -14,6 +14,7 @@ import luigi.format
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.targets.filesystem import RemoteFileSystem
+from luigi_sshjob.targets.progress import Progress
 
 _MAX_NAME = 255  # bytes, on most file systems
 
@@ -72,3 +73,7 @@ class RemoteTarget(luigi.contrib.ssh.RemoteTarget):
     def get(self, local_path: str, **options: Any) -> None:
         """Copies the target to a local path; see `RemoteFileSystem.get`."""
         self.fs.get(self.path, local_path, **options)
+
+    def localize(self, *, checksum: bool = False, progress: Progress | bool | None = None) -> str:
+        """Returns the path of a local copy of the target, which is used again; see `RemoteFileSystem.localize`."""
+        return self.fs.localize(self.path, checksum=checksum, progress=progress)

@@ -23,7 +23,7 @@ def temporary_path(folder: str, *, directory: bool, private: bool) -> Iterator[s
     First removes what killed processes of this account left in `folder` more than a day ago. After an exception in the
     block the file or directory is removed.
     """
-    _sweep(folder or ".")
+    sweep(folder or ".")
     # independent of the final name, which may be as long as the file system allows
     path = os.path.join(folder, f".sshjob-tmp.{secrets.token_hex(8)}")
     if directory:
@@ -33,7 +33,7 @@ def temporary_path(folder: str, *, directory: bool, private: bool) -> Iterator[s
     try:
         fd = _open(path)
         try:
-            # marks the path as in use; on file systems without locks _sweep removes nothing
+            # marks the path as in use; on file systems without locks sweep removes nothing
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield path
@@ -50,7 +50,8 @@ def _remove(path: str) -> None:
         os.remove(path)
 
 
-def _sweep(folder: str) -> None:
+def sweep(folder: str) -> None:
+    """Removes what killed processes of this account left in `folder` more than a day ago."""
     # the folder may be writable but not readable
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -92,7 +92,7 @@ def throwaway_host(transport: str = "openssh") -> Iterator[ThrowawayHost]:
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(_temporary_directory())
         home = sshd.make_home(root / "home")
-        stack.enter_context(environment({"XDG_STATE_HOME": str(root / "state")}))
+        stack.enter_context(environment({f"XDG_{name}_HOME": str(root / name.lower()) for name in ("CACHE", "STATE")}))
         settings = {**_SETTINGS, "transport": transport, "runtime_dir": str(root / "run")}
         if transport == "openssh":
             settings["ssh_config"] = str(stack.enter_context(_server(root, home)))

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from luigi_sshjob.errors import (
     SSHJobError,
 )
 from luigi_sshjob.remote import quoting
+from luigi_sshjob.targets.cached_copy import content_path, protect
 from luigi_sshjob.testing.host_tree import HostTree
 
 _NEXT = "use another path, or correct what the host has there"
@@ -38,6 +40,7 @@ class RecordedFiles:
 
     def __init__(self, root: Path, host: str):
         self._tree = HostTree(root)
+        self._copies = root.with_name(f"{root.name}.copies")
         self._host = host
         self._local = LocalFileSystem()
 
@@ -119,6 +122,14 @@ class RecordedFiles:
         with translate_local_file_errors():
             os.makedirs(os.path.dirname(os.path.normpath(local_path)) or ".", exist_ok=True)
             _copy(self.local(path), os.path.normpath(local_path), preserve)
+
+    def localize(self, path: str, **_: Any) -> str:
+        """A new copy each time, until the end of the recording; see `put`."""
+        self._copies.mkdir(mode=0o700, exist_ok=True)
+        content = content_path(Path(tempfile.mkdtemp(dir=self._copies)), quoting.path_text(path))
+        self.get(path, content, preserve=True)
+        protect(content)
+        return content
 
     def reader(self, path: str) -> io.BufferedReader:  # noqa: D102
         with self._errors(path, reads=True):

@@ -20,7 +20,7 @@ from luigi_sshjob.testing.recorded_files import RecordedFiles
 
 _FILE_REQUESTS = (
     *("exists", "exists_where_known", "isdir", "listdir", "glob", "size", "mtime"),
-    *("mkdir", "remove", "move", "rename_dont_move", "copy", "put", "get", "reader", "writer"),
+    *("mkdir", "remove", "move", "rename_dont_move", "copy", "put", "get", "localize", "reader", "writer"),
 )
 """The methods of `RemoteFileSystem` that send requests; the others call these."""
 

@@ -128,6 +128,7 @@ def test_a_link_to_a_stuck_mount_is_found(stuck, host, files, folder):
     host.run("sh", "-c", f"ln -s {stuck.path} {folder}/link && touch {folder}/near")
     assert_stuck(lambda: files.exists(f"{folder}/link/file"), f"{folder}/link/file")
     assert assert_stuck(lambda: files.exists(f"{folder}/link/other"), f"{folder}/link/other") < 1
+    assert assert_stuck(lambda: files.localize(f"{folder}/link/file"), f"{folder}/link/file") < 1
     assert files.exists(f"{folder}/near")
     stuck.resume()
 

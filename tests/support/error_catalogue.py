@@ -92,6 +92,8 @@ TRANSLATED = {
     ("ssh/leader/client.py", "ConnectionResetError"),
     ("config/schema.py", "ValueError"),
     ("tasks/tracking.py", "ValueError"),
+    ("targets/local_copies.py", "PermissionError"),
+    ("targets/local_copies.py", "_ChangedMeanwhile"),
     ("testing/host_tree.py", "FileNotFoundError"),
     # as Python's own for a class
     ("tasks/attributes.py", "AttributeError"),

@@ -83,7 +83,7 @@ MACHINES = {
     "busybox": Machine(
         "busybox for shell and every tool, no GNU program",
         stage="busybox",
-        lacks=frozenset({"python", "tar that keeps the times of directories"}),
+        lacks=frozenset({"python", "tar that keeps the times of directories", "programs found by PATH"}),
     ),
     "dash": _shell("/bin/dash"),
     "bash": _shell(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,12 @@ def operations(files: RemoteFileSystem, folder: str, here: str) -> dict[str, Cal
         "put missing": lambda: files.put(f"{here}/nothing", f"{folder}/put/file"),
         "get": lambda: download(f"{folder}/put/all/local"),
         "get missing": lambda: download(f"{folder}/a"),
+        "localize": lambda: [Path(files.localize(path)).read_text() for path in 2 * [f"{folder}/put/file"]],
+        "localize directory": lambda: sorted(os.listdir(files.localize(f"{folder}/put/all/"))),
+        "localize name": lambda: Path(RemoteTarget(f"{folder}/put/all/local", host).localize(checksum=True)).name,
+        "localize missing": lambda: files.localize(f"{folder}/a"),
+        "localize nul": lambda: files.localize("a\0b"),
+        "localize number": lambda: files.localize(7),
         "remove": lambda: files.remove(f"{folder}/put/file"),
         "remove directory": lambda: files.remove(f"{folder}/put", recursive=False),
         "remove tree": lambda: files.remove(f"{folder}/put"),

@@ -1,4 +1,4 @@
-"""`luigi-sshjob gc`: remove old attempts."""
+"""`luigi-sshjob gc`: remove old attempts, and unused local copies of the host's files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import JobSummary, SendRequests, batches
 from luigi_sshjob.jobs.names import AttemptName
+from luigi_sshjob.targets.local_copies import remove_unused_copies
 
 
 @dataclasses.dataclass
@@ -28,12 +29,15 @@ def run(arguments: argparse.Namespace) -> int:
     Each batch is removed and printed before the next one is requested; after an interruption, the next run continues.
     """
     result = _Result()
-    for host in find_hosts(arguments, arguments.host):
+    hosts = find_hosts(arguments, arguments.host)
+    # first, because the host may be unreachable
+    _clean_copies({host.host for host in hosts}, arguments)
+    for host in hosts:
         with host.listing.session() as send:
             _clean(host, send, arguments, result)
     if arguments.json:
         print_json([each.job.id for each in result.removed])
-    print(f"{len(result.removed)} {'would be removed' if arguments.dry_run else 'removed'}", file=sys.stderr)
+    print(f"{len(result.removed)} {_done(arguments)}", file=sys.stderr)
     if result.uncollected:
         print(
             f"{result.uncollected} kept, because they ended but were not collected: run their tasks, or `collect` or "
@@ -43,6 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
     for refusal in result.refusals:
         print(f"luigi-sshjob: {refusal}", file=sys.stderr)
     return 3 if result.refusals else 0
+
+
+def _clean_copies(hosts: set[str], arguments: argparse.Namespace) -> None:
+    count = remove_unused_copies(hosts, arguments.older_than, dry_run=arguments.dry_run)
+    if count:
+        print(f"{count} local {'copy' if count == 1 else 'copies'} {_done(arguments)}", file=sys.stderr)
+
+
+def _done(arguments: argparse.Namespace) -> str:
+    return "would be removed" if arguments.dry_run else "removed"
 
 
 def _clean(host: HostJobs, send: SendRequests, arguments: argparse.Namespace, result: _Result) -> None:

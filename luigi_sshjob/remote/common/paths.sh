@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034
+# shellcheck shell=sh disable=SC2034,SC2154
 
 # is_absent PATH: whether nothing exists there. Below a directory without search permission everything looks absent;
 # then fails, and sets $unsearchable to that directory.
@@ -61,3 +61,25 @@ remove_unfinished() {
   fi
   remove_private "$1"
 }
+
+# list_state PATH: prints a line for the file, or for each below the directory: the time of its last change in seconds since
+# 1970, then what differs when it was written or replaced. Without a stat(1) fails, and prints times in minutes.
+list_state() (
+  if ! find_stat; then
+    { if [ -d "$1" ]; then ls -lniRA -- "$1/."; else ls -lniL -- "$1"; fi; } 2>/dev/null
+    return 1
+  fi
+  # the time of the change (ctime) cannot be set by a program
+  case $flag in -c) format='%Z %i %s %y %z %n' ;; *) format='%c %i %z %Fm %Fc %N' ;; esac
+  if [ -d "$1" ]; then
+    find "$1/." -exec stat "$flag" "$format" -- {} +
+  else
+    stat -L "$flag" "$format" -- "$1"
+  fi 2>/dev/null
+)
+
+# fingerprint PATH: prints a text that differs when the file, or a file below the directory, was written or replaced.
+fingerprint() { list_state "$1" | checksum_of_input; }
+
+# some busybox have no cksum, and the BSDs no sha256sum
+checksum_of_input() { sha256sum 2>/dev/null || cksum; }

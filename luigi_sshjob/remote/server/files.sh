@@ -57,10 +57,40 @@ fs_stat() {
   emit "$6 - - - $1 $7 $8 $9"
 }
 
+# fs_version PATH: prints "directory", or the version of a file, see print_version.
+fs_version() {
+  [ -e "$1" ] || refuse no-such-file "no such file on the host: $1" || return
+  if [ -d "$1" ]; then emit directory; else print_version "$1"; fi
+}
+
+# fs_tree_version DIRECTORY: prints the version of the files in it; that may take long.
+fs_tree_version() { print_version "$1"; }
+
+# print_version PATH: prints "settled" or "recent", then a text that differs when the file or directory has changed. If it
+# is recent, a change that follows may not be seen in that text: times have a granularity of up to 2 seconds, and the
+# kernel's are some milliseconds late.
+print_version() {
+  version_at=$(date +%s)
+  version_state=$(list_state "$1") || version_at=0
+  # in awk, because numbers end at 2 GiB in mksh
+  emit "$version_state" | awk -v now="$version_at" '$1 + 3 > now { recent = 1 } END { print recent ? "recent" : "settled" }'
+  if [ -d "$1" ]; then emit "$version_state" | checksum_of_input; else emit "$version_state"; fi
+}
+
 # fs_sha256 FILE: prints 64 digits, then other text.
 fs_sha256() {
-  { sha256sum <"$1" || shasum -a 256 <"$1" || openssl dgst -sha256 -r <"$1" || sha256 <"$1"; } 2>/dev/null ||
+  sha256_of "$1" ||
     refuse no-checksum-program "the host has no sha256sum, shasum or openssl that can read the file: $1"
+}
+
+sha256_of() {
+  { sha256sum <"$1" || shasum -a 256 <"$1" || openssl dgst -sha256 -r <"$1" || sha256 <"$1"; } 2>/dev/null
+}
+
+# fs_digest FILE: prints "sha256" and 64 digits; on a host without a program for that "cksum", a CRC and the size (POSIX).
+fs_digest() {
+  file_digest=$(sha256_of "$1") && emit "sha256 ${file_digest%%[!0-9a-f]*}" && return
+  file_digest=$(cksum <"$1") && emit "cksum $file_digest"
 }
 
 # fs_glob PATTERN: a part for each path that matches.

@@ -43,12 +43,6 @@ prepare_output() {
   [ ! -e "$final" ] || eval "before_$output_number=\$(fingerprint \"\$final\")"
 }
 
-# fingerprint PATH: prints a text that differs when the file, or a file below the directory, was written or replaced.
-fingerprint() {
-  { find -H "$1" -exec stat -c '%n %i %s %y %z' -- {} + || find -H "$1" -exec stat -f '%N %i %z %Fm %Fc' -- {} + ||
-    ls -lniRA "$1"; } 2>/dev/null | cksum
-}
-
 export_output() {
   output_paths "$2"
   eval "export $1=\"\$temporary\""
