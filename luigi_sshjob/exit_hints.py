@@ -11,8 +11,7 @@ _OF_COMMANDS = {
 }
 _OF_JOBS = {
     126: "; if the log names the working directory, correct `working_directory`",
-    127: "; or set PATH in `environment`; for `module load`, begin the command with `#!/bin/bash -l` or with "
-    "`. /etc/profile.d/modules.sh`",
+    127: "; or set PATH in `environment`; or load it with `setup` or `modules`",
 }
 
 

@@ -62,6 +62,19 @@ class Settings:
         "--workers.",
         global_reason="it limits the jobs of one worker on all hosts, and max_jobs those on one host",
     )
+    setup: str = _setting(
+        "",
+        "Lines of a shell that each job runs before its command, in the same shell, such as module load or conda "
+        "activate.",
+        lines=True,
+    )
+    modules: str = _setting(
+        "", "Environment modules that are loaded before the lines of setup: gcc/13 openmpi.", lines=True
+    )
+    login_shell: str = _switch(
+        "false",
+        "With true, the job first reads /etc/profile and ~/.bash_profile or ~/.profile, as a login does.",
+    )
     launcher: str = _setting("nohup", "How jobs are started on the host.", choices=LAUNCHERS)
     scheduler_interval: float = _seconds(
         15.0, "With a scheduler: shortest pause between two queries for all jobs of a host.", above=0
@@ -139,6 +152,8 @@ class Setting:
     choices: tuple[str, ...] = ()
     above: float | None = None
     may_be_empty: bool = True
+    lines: bool = False
+    """Whether it is text for the host of several lines, in which `$` and `%` refer to nothing on this machine."""
     global_reason: str = ""
     """Why it cannot be set in the section of a host; empty if it can."""
 
@@ -153,16 +168,28 @@ class Setting:
         Raises `ValueError`, whose text describes the expected value.
         """
         if self.choices:
+            if isinstance(value, bool) and "true" in self.choices:
+                # of TOML
+                return str(value).lower()
             if value not in self.choices:
                 raise ValueError(f"one of {', '.join(self.choices)}")
             return value
         return self._parse_text(value) if isinstance(self.default, str) else self._parse_number(value)
 
     def _parse_text(self, value: object) -> str:
+        if self.lines:
+            return self._parse_lines(value)
         # in an INI file an indented line continues the value of the line before
         if not isinstance(value, str) or re.search(r"[\0\r\n]", value) or not (value.strip() or self.may_be_empty):
             raise ValueError("text of one line" if self.may_be_empty else "non-empty text of one line")
         return value
+
+    def _parse_lines(self, value: object) -> str:
+        # in TOML it may be a list
+        lines: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
+        if not all(isinstance(line, str) and "\0" not in line for line in lines):
+            raise ValueError("text of one or more lines")
+        return "\n".join(lines)
 
     def _parse_number(self, value: object) -> float:
         kind = type(self.default)

@@ -51,9 +51,15 @@ def _read_ini(parser: luigi.configuration.LuigiConfigParser, name: str) -> Secti
     if name == SECTION:
         # Luigi applies [DEFAULT] to every section; in a host's section it would override [sshjob]
         raw = {**{key: value for key, value in parser.defaults().items() if find_setting(key)}, **raw}
-    # not Luigi's get(), which replaces dashes by underscores and warns
-    get = configparser.ConfigParser.get
-    return {key: get(parser, name, key) if "$" in value or "%" in value else value for key, value in raw.items()}
+
+    def expanded(key: str, value: str) -> str:
+        setting = find_setting(key)
+        if (setting and setting.lines) or not ("$" in value or "%" in value):
+            return value
+        # not Luigi's get(), which replaces dashes by underscores and warns
+        return configparser.ConfigParser.get(parser, name, key)
+
+    return {key: expanded(key, value) for key, value in raw.items()}
 
 
 def _without_defaults(parser: luigi.configuration.LuigiConfigParser, name: str) -> Mapping[str, Any]:

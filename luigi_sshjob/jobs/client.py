@@ -79,8 +79,8 @@ class JobClient:
         decides whether to start another one. It is called again if one more attempt is collected meanwhile, so of two
         clients that submit the same job at the same time, the slower one does not run it again.
 
-        Raises `JobMismatch` if such an attempt is running with another command, environment, directory or outputs. One
-        that has ended is collected, and the next one starts.
+        Raises `JobMismatch` if such an attempt is running with another command, environment, setup, directory or
+        outputs. One that has ended is collected, and the next one starts.
         """
         known = 0
         while True:
@@ -184,6 +184,7 @@ class JobClient:
             spec.spec_text(),
             spec.command,
             spec.environment_text(),
+            *([spec.setup.lines] if spec.setup else []),
         )
         with error_context("submitting it", job=spec.key), self._reading("job_submit"):
             parts = self._installed("job_submit", *words)
@@ -234,7 +235,7 @@ class JobClient:
     def _mismatch(self, job: JobRef, running: str, submitted: str) -> JobMismatch:
         with self._reading("job_submit", job):
             command, rest = (a != b for a, b in zip(running.split(), submitted.split(), strict=True))
-        what = " and ".join(["command"] * command + ["environment, working directory or outputs"] * rest)
+        what = " and ".join(["command"] * command + ["environment, setup, working directory or outputs"] * rest)
         return JobMismatch(
             f"it is running with another {what} (running: {_short(running)}, submitted: {_short(submitted)})",
             host=job.host,

@@ -15,6 +15,7 @@ from luigi_sshjob.jobs.names import AttemptName, parse_names, parse_times
 from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.jobs.scheduled.once import SendOne, look
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
+from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.jobs.spec import parse_parameters
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
@@ -70,6 +71,7 @@ class JobDetails:
     command: str = ""
     diagnostics: str = ""
     """What the supervisor wrote on stderr."""
+    setup: Setup = Setup()  # noqa: RUF009 - immutable
     working_directory: str = ""
     time_limit: int | None = None
     submitted_by: str = ""
@@ -142,6 +144,7 @@ class JobListing:
             summary=self._judged(self._summaries(parts), lambda words: self._connection.request(*words))[0],
             command=found.get(layout["SJ_COMMAND"], ""),
             diagnostics=found.get(layout["SJ_DIAGNOSTICS"], ""),
+            setup=Setup.parse(found.get(layout["SJ_SETUP"], ""), found),
             working_directory=found.get("working_directory", ""),
             time_limit=_number(found.get("time_limit")),
             submitted_by=found.get("submitted_by", ""),

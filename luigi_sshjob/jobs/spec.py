@@ -15,6 +15,7 @@ from typing import Any
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.launchers.base import LaunchSpec
 from luigi_sshjob.jobs.model import digest, tag_of
+from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.remote import quoting
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -43,6 +44,7 @@ class JobSpec:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     trace_context: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
     """More variables, which are not in the digests: they may differ each time that the task is run."""
+    setup: Setup = Setup()  # noqa: RUF009 - immutable
     working_directory: str = "~"
     outputs: Sequence[Output] = ()
     publish: bool = False
@@ -86,12 +88,15 @@ class JobSpec:
 
     @property
     def digests(self) -> str:
-        """Digests of the command, and of environment, directory and outputs, to recognize a running attempt."""
-        circumstances = (
+        """Digests of the command, and of environment, setup, directory and outputs, to recognize a running attempt."""
+        circumstances: tuple[object, ...] = (
             sorted(self.environment.items()),
             self.working_directory,
             [(output.variable, output.path) for output in self.outputs],
         )
+        # a job without a setup keeps the digest of earlier versions
+        if self.setup:
+            circumstances += (dataclasses.astuple(self.setup),)
         return f"{digest(self.command)} {digest(repr(circumstances))}"
 
     def spec_text(self) -> str:
@@ -111,6 +116,7 @@ class JobSpec:
             # see remote/server/news.sh; the supervisor of an earlier version also needs the suffixes of the outputs
             f"tag={tag_of(self.key)}",
             f"token={self.token}",
+            *self.setup.spec_lines(),
         ]
         for number, output in enumerate(self.outputs):
             path = quoting.below_home(output.path.rstrip("/") or "/")

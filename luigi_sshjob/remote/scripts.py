@@ -45,7 +45,13 @@ _SERVER = (
 _SUPERVISOR = (
     *_COMMON,
     "common/paths.sh",
-    *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/deadline.sh", "supervisor/outputs.sh"),
+    *(
+        "supervisor/retry.sh",
+        "supervisor/claim.sh",
+        "supervisor/deadline.sh",
+        "supervisor/outputs.sh",
+        "supervisor/setup.sh",
+    ),
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh", "supervisor/supervise.sh"),
 )
 _STREAM = ("common/start.sh", "common/identity.sh", "common/paths.sh", "stream.sh")
@@ -93,6 +99,7 @@ def supervisor() -> dict[str, str]:
     return {
         "supervise.sh": f"#!/bin/sh\n{_compact(_SUPERVISOR)}",
         "scheduler_entry.sh": script("supervisor/scheduler_entry.sh"),
+        "run_setup.sh": script("supervisor/run_setup.sh"),
     }
 
 

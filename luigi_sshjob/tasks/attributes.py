@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,21 @@ class TaskAttributes:
     def environment(self) -> Mapping[str, str]:
         """Environment variables of the command. Never shown, logged or passed as an argument."""
         return {}
+
+    @overridable
+    def setup(self) -> str | None:
+        """Lines that are run before the command, in the same shell: bash if the host has it, otherwise sh."""
+        return None
+
+    @overridable
+    def modules(self) -> Sequence[str] | str | None:
+        """Environment modules that are loaded before the lines of `setup`."""
+        return None
+
+    @overridable
+    def login_shell(self) -> bool | None:
+        """Whether that shell is a login shell, which reads /etc/profile and ~/.bash_profile or ~/.profile first."""
+        return None
 
     @overridable
     def working_directory(self) -> str:

@@ -14,6 +14,7 @@ from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobPaths, job_key
+from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.targets.context import RemoteContext, context_to
 from luigi_sshjob.tasks.attributes import TaskAttributes
 
@@ -29,6 +30,7 @@ class JobOptions:
     base_dir: str
     launcher: Launcher
     launch_options: LaunchOptions
+    setup: Setup
     time_limit: float
     kill_grace: float
     queue_timeout: float
@@ -137,6 +139,7 @@ class _Attributes:
                 time_limit=time_limit,
                 kill_grace=kill_grace,
             ),
+            setup=Setup.checked(self.get("setup"), self.get("modules"), self._flag("login_shell")),
             time_limit=time_limit,
             kill_grace=kill_grace,
             queue_timeout=self._seconds("queue_timeout"),

@@ -188,6 +188,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             command=command,
             environment=environment,
             trace_context=trace_context(environment),
+            setup=declared.setup,
             working_directory=str(self.working_directory or "~"),
             outputs=outputs.command_outputs(made, declared.context),
             publish=shows_record,

@@ -18,6 +18,7 @@ from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.listing import JobListing
 from luigi_sshjob.jobs.recent import JobLocation, recent_locations, remember
+from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.jobs.spec import JobSpec, Output
 
 from support import processes
@@ -166,6 +167,7 @@ def test_show_prints_all_details_and_the_next_steps(host, submit, run_command, l
         submitted_by="ann@laptop",
         submitted_at="2030-01-01T00:00:00Z",
         outputs=[Output("SSHJOB_OUTPUT", "/tmp/it's")],
+        setup=Setup("export A=[b]\ncd /", login_shell=True),
     )
     text = run_command("show", host.alias, "Shown")
     for part in (
@@ -173,6 +175,7 @@ def test_show_prints_all_details_and_the_next_steps(host, submit, run_command, l
         "s ago\n",
         "by ann@laptop",
         "/tmp/it's",
+        "export A=[b]\n",
         "one\n",
         "two\n",
         "CPU ",
@@ -184,6 +187,7 @@ def test_show_prints_all_details_and_the_next_steps(host, submit, run_command, l
     found = run_command("show", host.alias, "Shown", "--json")
     assert (found["command"], found["log_bytes"]) == ("echo one; echo two >&2; exit 3", 8)
     assert (found["working_directory"], found["outputs"]) == ("/tmp", ["/tmp/it's"])
+    assert (found["setup"], found["modules"], found["login_shell"]) == ("export A=[b]\ncd /", [], True)
     assert found["directory"] == job.directory
     submit("Busy", "sleep 531 & sleep 532 & wait")
     processes.wait_until(lambda: run_command("show", host.alias, "Busy", "--json")["processes"] >= 3, "its processes")

@@ -14,6 +14,7 @@ from luigi.scheduler import Scheduler
 from luigi_sshjob import RemoteContext, RemoteJobTask, config
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.launchers import registry
+from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.tasks.options import JobOptions
 
 _PARSERS = {"cfg": luigi.configuration.LuigiConfigParser, "toml": luigi.configuration.LuigiTomlParser}
@@ -237,6 +238,42 @@ def test_unknown_sections_keys_and_values_are_refused_with_what_is_valid(written
     written(f"{text}\n")
     with pytest.raises(ConfigurationError, match=f"(?s){message}"):
         config.get_settings("box")
+
+
+SHELL_TEXT = 'module load gcc/13\nif true; then\nexport PATH="${HOME}/bin:$PATH" DATE=$(date +%F%%)\nfi\n\ncd "%(x)s"'
+
+
+def test_a_setup_has_several_lines_and_nothing_in_it_refers_to_this_machine(written):
+    indented = SHELL_TEXT.replace("\n", "\n    ").replace("export", "    export")
+    more = "modules = gcc/13\n  openmpi\nmax_jobs = 3\n"
+    written(f"[sshjob]\nlogin_shell = true\n[sshjob.box]\nsetup = {indented}\n{more}")
+    expected = Setup(SHELL_TEXT, ("gcc/13", "openmpi"), login_shell=True)
+    assert JobOptions.of(Declared()).setup == expected
+    assert config.get_settings("box").max_jobs == 3
+    written(f"[sshjob.box]\nsetup =\n  {indented}\n")
+    assert config.get_settings("box").setup == f"\n{SHELL_TEXT}"
+    # TOML has types of its own
+    more = "modules = ['gcc/13', 'openmpi']\nlogin_shell = true\n"
+    written(f"[sshjob.box]\nsetup = '''{SHELL_TEXT}'''\n{more}", "toml")
+    assert JobOptions.of(Declared()).setup == expected
+    for wrong in ("setup = 3", "modules = [3]", "login_shell = 1"):
+        written(f"[sshjob.box]\n{wrong}\n", "toml")
+        with pytest.raises(ConfigurationError, match=rf"{wrong.split()[0]} in \[sshjob.box\]"):
+            config.get_settings()
+
+
+def test_an_attribute_replaces_the_setting_of_the_same_name_only(written):
+    class Own(Declared):
+        setup = ""
+        modules = ["r"]
+
+    class Plain(Own):
+        modules = None
+        login_shell = False
+
+    written("[sshjob]\nsetup = a\nmodules = b\nlogin_shell = true\n")
+    assert JobOptions.of(Own()).setup == Setup("", ("r",), login_shell=True)
+    assert JobOptions.of(Plain()).setup == Setup("", ("b",))
 
 
 def test_sections_with_a_similar_name_are_ignored(written):

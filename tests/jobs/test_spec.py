@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from luigi_sshjob.errors import ConfigurationError, UnsafeValue
 from luigi_sshjob.jobs.model import Outcome, job_key
+from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.jobs.spec import JobSpec, Output, parse_parameters
 from luigi_sshjob.remote import quoting
+
+SETUPS = (Setup(), Setup("\n"), Setup("a"), Setup("b"), Setup("a", ("b",)), Setup("", ("a", "b")), Setup("a", (), True))
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
@@ -66,11 +69,24 @@ def test_invalid_options_are_an_error(options):
 
 def test_secrets_are_in_no_representation():
     assert "hunter2" not in repr(JobSpec(key="k", command="x", environment={"TOKEN": "hunter2"}))
+    assert "hunter2" not in repr(JobSpec(key="k", command="x", setup=Setup("export TOKEN=hunter2")))
 
 
 def test_a_nul_in_a_path_is_refused():
     with pytest.raises(UnsafeValue):
         JobSpec(key="k", command="x", working_directory="/a\0b")
+
+
+def test_a_job_without_a_setup_has_the_digests_of_earlier_versions():
+    """So a job that runs during an upgrade is recognised."""
+    options = {"environment": {"A": "b"}, "working_directory": "work", "outputs": (Output("SSHJOB_OUTPUT", "out"),)}
+    found = [JobSpec(key="Task", command="true", **options, setup=setup).digests for setup in SETUPS]
+    assert found[0] == (
+        "b5bea41b6c623f7c09f1bf24dcae58ebab3c0cdd90ad966bc43a45b44867e12b "
+        "06960a4f4865b1976ca13670213d1fcf563b4824255fd0027c3aa62669d28d6e"
+    )
+    assert found[1] == found[0]
+    assert len(set(found)) == len(SETUPS) - 1
 
 
 def test_task_ids_become_directory_names_one_to_one():

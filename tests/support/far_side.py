@@ -44,6 +44,7 @@ class FarSide:
             (
                 *(quoting.Word("job_submit"), self.base, "Task", "nohup", scripts.supervisor_hash(), "0", ""),
                 *(request.digests, request.spec_text(), request.command, request.environment_text()),
+                *([request.setup.lines] if request.setup else []),
             ),
         )
         assert f"token part claimed 1 \n{self.base}/jobs/Task/1\n" in response

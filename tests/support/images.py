@@ -83,7 +83,9 @@ MACHINES = {
     "busybox": Machine(
         "busybox for shell and every tool, no GNU program",
         stage="busybox",
-        lacks=frozenset({"python", "tar that keeps the times of directories", "programs found by PATH"}),
+        lacks=frozenset(
+            {"bash", "modules", "python", "tar that keeps the times of directories", "programs found by PATH"}
+        ),
     ),
     "dash": _shell("/bin/dash"),
     "bash": _shell(
@@ -97,7 +99,7 @@ MACHINES = {
     "sessions1": _sshd("MaxSessions 1", lacks=("second session",)),
     "startups1": _sshd("MaxStartups 1:100:1"),
     # no container: see local_host.py
-    HERE: Machine("this machine, without SSH", lacks=frozenset({"logins"})),
+    HERE: Machine("this machine, without SSH", lacks=frozenset({"logins", "modules"})),
     # not an SSH host: the machine of a new user, see package.py
     "clean": Machine("Debian 12 with Python and ssh", arguments={"PACKAGES": "python3 python3-venv"}),
 }

@@ -49,7 +49,7 @@ def test_explained_errors_are_shown_without_frames_and_bugs_with_a_traceback(hos
     *_, log, next_step = failed(text, Scripted(host=host.alias, script="no-such-program"))
     assert "not found" in log
     assert "the PATH of a non-interactive shell" in next_step
-    assert "for `module load`, begin the command with `#!/bin/bash -l`" in next_step
+    assert "or load it with `setup` or `modules`" in next_step
 
     *_, log, next_step = failed(text, Scripted(host=host.alias, script="/etc/passwd"))
     assert "ermission denied" in log

@@ -75,6 +75,9 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Collected", Text(f"by {strip_escapes(summary.collected)}" if summary.collected else "no" if outcome else "")
     yield "Progress", Text(strip_escapes(summary.status.progress))
     yield "Command", _lines(details.command, _COMMAND_LINES, first=True)
+    yield "Login shell", "yes" if details.setup.login_shell else ""
+    yield "Modules", Text(strip_escapes(" ".join(details.setup.modules)))
+    yield "Setup", _lines(details.setup.lines, _COMMAND_LINES, first=True)
     yield "Working dir", Text(strip_escapes(details.working_directory))
     yield "Outputs", Text("\n".join(map(strip_escapes, details.outputs)))
     yield "Time limit", format_age(details.time_limit)
@@ -143,6 +146,9 @@ def _details_dict(details: JobDetails) -> dict[str, object]:
         "family": details.family,
         "parameters": dict(details.parameters),
         "command": details.command,
+        "setup": details.setup.lines,
+        "modules": list(details.setup.modules),
+        "login_shell": details.setup.login_shell,
         "working_directory": details.working_directory,
         "outputs": list(details.outputs),
         "time_limit": details.time_limit,

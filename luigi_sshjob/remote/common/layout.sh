@@ -3,6 +3,7 @@
 SJ_SPEC=spec
 SJ_COMMAND=command
 SJ_ENVIRONMENT=environment
+SJ_SETUP=setup
 SJ_DIGESTS=digests
 SJ_STARTED=started
 SJ_IDENTITY=identity

@@ -83,7 +83,7 @@ job_show() {
   measure "$1"
   survey_job "$1" 5000
   [ ! -r "$1/$SJ_SPEC" ] || (show_spec "$1")
-  for shown_file in "$SJ_COMMAND" "$SJ_DIAGNOSTICS"; do
+  for shown_file in "$SJ_COMMAND" "$SJ_SETUP" "$SJ_DIAGNOSTICS"; do
     [ -s "$1/$shown_file" ] || continue
     part "$shown_file" 0
     show "$1/$shown_file"
@@ -107,7 +107,8 @@ show_spec() {
   }
   # shellcheck source=/dev/null
   . "$1/$SJ_SPEC"
-  for setting in submitted_by submitted_at task_family task_parameters working_directory time_limit; do
+  for setting in submitted_by submitted_at task_family task_parameters working_directory time_limit setup_shell \
+    setup_modules; do
     eval "value=\${$setting-}"
     part "$setting" 0
     emit "$value"

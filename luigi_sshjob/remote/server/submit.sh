@@ -16,9 +16,9 @@ latest_attempt() {
   done
 }
 
-# job_submit BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT: finds the attempt that was not collected, or
-# claims and launches the next one, unless an attempt after number KNOWN was collected meanwhile. Responds with a part
-# "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N", or with
+# job_submit BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]: finds the attempt that was not
+# collected, or claims and launches the next one, unless an attempt after number KNOWN was collected meanwhile. Responds with
+# a part "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N", or with
 # "uninstalled", or with "unchecked N MOMENT", with its directory and how it was submitted, if the directory of attempt N
 # was deleted: the client then asks the scheduler, which may still have it, and repeats the request with N in CHECKED.
 # The first line of LAUNCH names the launcher, the others are for the launcher.
@@ -147,7 +147,7 @@ refuse_running() { refuse attempt-still-running "an earlier attempt is still run
 # is_new DIRECTORY: whether this session has created it while jobs ran that had been started in an earlier one.
 is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
 
-# claim DIGESTS SPEC COMMAND ENVIRONMENT: creates the whole job directory elsewhere, then renames it. The rename is the
+# claim DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]: creates the whole job directory elsewhere, then renames it. That is the
 # claim: renaming onto a directory that is not empty fails (POSIX rename), so only one client succeeds.
 claim() {
   stage=$base/lib/.stage.$SJ_SELF
@@ -171,12 +171,13 @@ claim() {
 
 write_attempt() { mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"; }
 
-# write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT: with builtins, so that no secret is an argument of a process.
+# write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]: with builtins, so that no secret is an argument of a process.
 write_files() {
   emit "$2" >"$1/$SJ_DIGESTS" &&
     emit "$3" >"$1/$SJ_SPEC" &&
     emit "$4" >"$1/$SJ_COMMAND" &&
     emit "$5" >"$1/$SJ_ENVIRONMENT" &&
+    { [ $# -lt 6 ] || emit "$6" >"$1/$SJ_SETUP"; } &&
     { [ "$launch" = nohup ] || emit "$launch" >"$1/$SJ_LAUNCH"; } &&
     true >"$1/$SJ_LOG" &&
     true >"$1/$SJ_DIAGNOSTICS"

@@ -85,7 +85,7 @@ write_together() {
   done
 }
 
-# write_planned BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT
+# write_planned BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]
 write_planned() {
   written=$stage/$2/1 library=$base/lib/$4 SJ_HASH=$4 launch=$3
   emit 1 2>/dev/null >"$base/jobs/.used.$2" || true

@@ -4,7 +4,7 @@
 start_watchdog() {
   # of an earlier run of the same attempt, see `requeue`
   [ ! -e "$scratch/over" ] || rm -f "$scratch/over"
-  keep_deadline </dev/null >/dev/null 2>&1 4>&- 5>&- &
+  keep_deadline </dev/null >/dev/null 2>&1 3<&- 4>&- 5>&- &
   deadline_pid=$!
 }
 

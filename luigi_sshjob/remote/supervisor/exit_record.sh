@@ -40,6 +40,10 @@ decide_outcome() {
   classify_exit
   if [ -n "$verdict" ]; then
     apply_verdict
+    [ -z "$setup_mark" ] || add_reason "the setup had not reached the command"
+  elif [ -n "$setup_mark" ]; then
+    reason="the setup did not reach the command: its exit code is $code"
+    [ -z "$signal" ] || outcome=killed
   elif [ -z "$reason" ]; then
     case " $success_exit_codes " in
       *" $code "*)

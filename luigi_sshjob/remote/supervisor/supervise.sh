@@ -63,6 +63,10 @@ run_command() {
   umask "$user_umask"
   cd "$working_directory" || exit 126
   set -- "$program" ${argument:+"$argument"} "$dir/$SJ_COMMAND"
+  if [ -n "$setup_shell" ]; then
+    set -- "$lib/run_setup.sh" "$dir/$SJ_SETUP" "$dir/$scratch/$SJ_SETUP" "$setup_shell" "$setup_modules" "$PWD" "$@"
+    set -- "$setup_program" ${setup_option:+"$setup_option"} "$@"
+  fi
   [ -z "$timer" ] || set -- "$timer" -f %M -o "$dir/$scratch/usage" "$@"
   [ -z "$setsid" ] || set -- "$setsid" "$@"
   # deleted from the disk before any of it takes effect, PATH for example
@@ -85,7 +89,7 @@ find_setsid() {
 }
 
 start_command() {
-  run_command </dev/null >>"$SJ_LOG" 2>&1 4>&- 5>&- &
+  run_command </dev/null >>"$SJ_LOG" 2>&1 3<&- 4>&- 5>&- &
   command_pid=$!
 }
 
@@ -151,7 +155,7 @@ key=${key##*/}
 # grep a line break ends a pattern.
 mark=SSHJOB_LOG=$dir/$SJ_LOG
 mark=${mark##*"$newline"}
-requeue=no
+requeue=no setup_shell='' setup_mark=''
 # only here, as it may be deleted later
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
@@ -169,6 +173,7 @@ retry_fork measure_queue
 reason='' code='' peak_memory=''
 [ -d "$working_directory" ] || reason="the working directory $working_directory does not exist"
 retry_fork each_output prepare_output
+retry_fork prepare_setup
 interpreter
 read -r timer <"$lib/timer"
 [ -x "$timer" ] || timer=
@@ -183,6 +188,7 @@ if [ -z "$reason" ]; then
   deadline_pid=
   [ -z "$time_limit" ] || retry_fork start_watchdog
   await_command
+  read_setup_mark
   [ -z "$deadline_pid" ] || stop_watchdog
 else
   code=126

@@ -14,6 +14,7 @@ import pytest
 
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.jobs.model import State
+from luigi_sshjob.jobs.setup import Setup
 
 from support import processes
 from support.engines import KILL_AFTER, KILL_BEFORE, faulty
@@ -34,6 +35,15 @@ def test_a_job_runs_with_its_log_its_environment_and_its_record(bench):
     assert (outcome.state, outcome.exit_code, log) == ("failed", 1, b"begin\n")
     outcome, log = bench.run('echo "$FRUIT"', environment={"FRUIT": "apples & 'pears'"})
     assert (outcome.succeeded, log) == (True, b"apples & 'pears'\n")
+
+
+def test_a_setup_comes_before_the_command_and_its_failure_is_that_of_the_job(bench):
+    setup = Setup('export FRUIT="$FRUIT pears"\ncd /usr', login_shell=True)
+    outcome, log = bench.run('#!/bin/sh -e\necho "$FRUIT $PWD"', setup=setup, environment={"FRUIT": "apples &"})
+    assert (outcome.succeeded, log.endswith(b"apples & pears /usr\n")) == (True, True)
+    outcome, log = bench.run("echo never", setup=Setup("echo 'no licence' >&2\nexit 0"))
+    assert (outcome.state, log) == ("failed", b"no licence\n")
+    assert outcome.reason.startswith("the setup did not reach the command: its exit code is 0")
 
 
 @pytest.mark.parametrize("code", [3, 99, 100, 143, 255])
