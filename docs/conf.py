@@ -35,7 +35,7 @@ autodoc_preserve_defaults = True
 nitpicky = True
 # Not documented here: names of Luigi and Python, and private modules that appear in signatures.
 nitpick_ignore_regex = [
-    ("py:.*", r"(luigi|io|collections|contextlib|pathlib|subprocess|datetime|typing)\..*"),
+    ("py:.*", r"(luigi|io|os|collections|contextlib|pathlib|subprocess|datetime|typing)\..*"),
     ("py:.*", r"luigi_sshjob\.((ssh|jobs|targets|tasks|worker)\.|errors\.Error$).*"),
     (
         "py:.*",

@@ -10,21 +10,21 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 
 from luigi_sshjob.error_context import error_context
-from luigi_sshjob.errors import JobMismatch, RemoteCommandFailed
+from luigi_sshjob.errors import JobMismatch
 from luigi_sshjob.jobs.actions import Action
+from luigi_sshjob.jobs.claims import Claims
 from luigi_sshjob.jobs.launchers.base import Launcher
-from luigi_sshjob.jobs.launchers.registry import SCHEDULERS
 from luigi_sshjob.jobs.model import JobRef, JobStatus, checked_base_dir
 from luigi_sshjob.jobs.protocol import offset_word, status_of
-from luigi_sshjob.jobs.scheduled.once import assert_not_scheduled, look
+from luigi_sshjob.jobs.scheduled.once import look
 from luigi_sshjob.jobs.scheduled.requests import action_request
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
-from luigi_sshjob.jobs.spec import JobSpec, Output
-from luigi_sshjob.remote import quoting, scripts
+from luigi_sshjob.jobs.spec import JobSpec
+from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.runtime_dir import local_username
 from luigi_sshjob.ssh.shell.bounds import invalid, reading_response
-from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart
+from luigi_sshjob.ssh.shell.remote_shell import Response
 
 # the action in an error
 _DOING = {
@@ -38,9 +38,6 @@ _DOING = {
     "scheduler_start": "cancelling it",
     "job_tail": "reading the end of its log",
 }
-
-# codes of refusals whose next step is better than a general one about the base directory
-_OWN_STEPS = ("attempt-still-running", "link-in-base", "writable-by-others", "directory-not-checked")
 
 
 def client_identity() -> str:
@@ -65,39 +62,48 @@ class JobClient:
         self._base_dir = base_dir
         with error_context(host=connection.host):
             self._base = quoting.directory_word(checked_base_dir(base_dir))
-        self._launcher = launcher
+        self._claims = Claims(connection, self._base, launcher)
 
     @property
     def connection(self) -> Connection:
         """The connection to the host."""
         return self._connection
 
-    def submit(self, spec: JobSpec, wanted: Callable[[], bool] = lambda: True) -> Submission:
+    def submit(
+        self,
+        spec: JobSpec,
+        wanted: Callable[[], bool] = lambda: True,
+        provide: Callable[[Sequence[str]], JobSpec] | None = None,
+    ) -> Submission:
         """Start the job, or attach to the attempt of this task that was not collected.
 
         It is idempotent: the host claims an attempt once and runs it once. If the last attempt was collected, `wanted`
         decides whether to start another one. It is called again if one more attempt is collected meanwhile, so of two
-        clients that submit the same job at the same time, the slower one does not run it again.
+        clients that submit the same job at the same time, the slower one does not run it again. Only for a new attempt
+        `provide` is called: first to return the spec with its inputs, then to send entries that the host lacks.
 
         Raises `JobMismatch` if such an attempt is running with another command, environment, setup, directory or
         outputs. One that has ended is collected, and the next one starts.
         """
-        known = 0
+        known, find = 0, provide is not None
         while True:
             with self._reading("job_submit"):
-                kind, job, digests = self._claim(spec, known)
-            if kind == "claimed":
+                claim = self._claims.claim(spec, known, find=find)
+            job = claim.job
+            if claim.kind == "claimed":
                 return Submission(job)
-            if kind == "collected":
+            if claim.kind == "lacking":
+                if provide is None:
+                    raise invalid(self._connection.host, "job_submit", "it lacks inputs of a job without any")
+                spec, find = provide(claim.lacking), False
+            elif claim.kind == "collected":
                 if not wanted():
                     return Submission(job, done=True)
                 known = job.attempt
-            elif digests == spec.digests:
+            elif claim.digests == spec.digests:
                 return Submission(job, attached=True)
-            elif self.status(job).state.final:
-                self.collect(job)
             else:
-                raise self._mismatch(job, digests, spec.digests)
+                self._collect_other(job, claim.digests, spec.digests)
 
     def perform(self, job: JobRef, action: Action) -> str:
         """Do what follows from the job's status, such as launching it again.
@@ -106,7 +112,7 @@ class JobClient:
         """
         verb, *words = action_request(job, action)
         with error_context(_DOING[verb], job=job.id):
-            parts = self._installed(verb, *words)
+            parts = self._claims.installed(verb, *words)
         with self._reading(verb, job):
             return quoting.decode(parts[0].content)[:-1] if parts else ""
 
@@ -121,19 +127,15 @@ class JobClient:
         with self._reading("job_tail", job):
             return self._check(job, "job_tail", job.directory, str(limit), str(lines)).parts[0].content
 
-    def collect(self, job: JobRef, outputs: Sequence[Output] = ()) -> list[str]:
-        """Mark the outcome as collected; the next `submit` starts a new attempt.
+    def missing(self, job: JobRef, paths: Sequence[str]) -> list[str]:
+        """Those of the paths of outputs that the host does not have."""
+        parts = self._check(job, "fs_missing", *map(quoting.quote_path, paths)).parts
+        with self._reading("fs_missing", job):
+            return [paths[part.index] for part in parts]
 
-        Returns the paths of `outputs` that the host does not have; then the outcome is not marked.
-        """
-        if outputs:
-            paths = [quoting.quote_path(quoting.below_home(output.path)) for output in outputs]
-            missing = self._check(job, "fs_missing", *paths).parts
-            with self._reading("fs_missing", job):
-                if missing:
-                    return [outputs[part.index].path for part in missing]
+    def collect(self, job: JobRef) -> None:
+        """Mark the outcome as collected; the next `submit` starts a new attempt."""
         self._check(job, "job_collect", job.directory, client_identity())
-        return []
 
     def give_up(self, job: JobRef, status: JobStatus) -> None:
         """Write the exit record of a job that is lost according to a person; it may still run on another machine.
@@ -151,7 +153,7 @@ class JobClient:
         name = key if attempt is None else f"{key}/{attempt}"
         with error_context("looking for the job", job=name), self._reading("job_find"):
             parts = self._connection.request("job_find", self._base, key, str(attempt or ""), "listed" * listed).parts
-            return self._ref(key, parts[0]) if parts else None
+            return self._claims.ref(key, parts[0]) if parts else None
 
     def command_line(self, verb: str, job: JobRef) -> str:
         """The `luigi-sshjob` command line for the job."""
@@ -172,65 +174,18 @@ class JobClient:
         with error_context(job=job.id if job else None), reading_response(verb, self._connection.host):
             yield
 
-    def _claim(self, spec: JobSpec, known: int, checked: Sequence[int] = ()) -> tuple[str, JobRef, str]:
-        words = (
-            self._base,
-            spec.key,
-            "\n".join([self._launcher.name, *spec.launch.lines]),
-            scripts.supervisor_hash(),
-            str(known),
-            " ".join(map(str, checked)),
-            spec.digests,
-            spec.spec_text(),
-            spec.command,
-            spec.environment_text(),
-            *([spec.setup.lines] if spec.setup else []),
-        )
-        with error_context("submitting it", job=spec.key), self._reading("job_submit"):
-            parts = self._installed("job_submit", *words)
-            if parts[0].kind == "unchecked":
-                directory, _, note = quoting.decode(parts[0].content).partition("\n")
-                job = JobRef(self._connection.host, spec.key, parts[0].index, directory)
-                scheduler, interval = SCHEDULERS[self._launcher.name], self._connection.settings.scheduler_interval
-                assert_not_scheduled(job, note, int(parts[0].value), scheduler, interval, self._send)
-                return self._claim(spec, known, [*checked, parts[0].index])
-            digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
-            return parts[0].kind, self._ref(spec.key, parts[0]), digests
-
     def _send(self, words: tuple[str, ...]) -> Response:
         return self._connection.request(*words)
-
-    def _installed(self, verb: str, *words: str) -> Sequence[ResponsePart]:
-        """The parts of the response; the supervisor's scripts are installed first if they are missing or damaged."""
-        request = self._request_in_base if verb == "job_submit" else self._connection.request
-        parts = request(verb, *words).parts
-        if parts and parts[0].kind == "uninstalled":
-            files = [word for item in scripts.supervisor().items() for word in item]
-            self._request_in_base("install_supervisor", self._base, scripts.supervisor_hash(), *files)
-            parts = request(verb, *words).parts
-        return parts
-
-    def _request_in_base(self, verb: str, *words: str) -> Response:
-        try:
-            return self._connection.request(verb, *words)
-        except RemoteCommandFailed as error:
-            if error.code not in _OWN_STEPS:
-                error.next_step = (
-                    f"make {self._base} a directory that the account on {self._connection.host} owns and can write, "
-                    "or set base_dir"
-                )
-            error.next_step += "; nothing was submitted"
-            raise
 
     def _check(self, job: JobRef, verb: str, *words: str) -> Response:
         with error_context(_DOING[verb], job=job.id):
             return self._connection.request(verb, *words)
 
-    def _ref(self, key: str, part: ResponsePart) -> JobRef:
-        directory = quoting.decode(part.content)[:-1]
-        if not directory.endswith(f"/jobs/{key}/{part.index}"):
-            raise invalid(self._connection.host, "a job", f"not the directory of {key}/{part.index}: {directory}")
-        return JobRef(self._connection.host, key, part.index, directory)
+    def _collect_other(self, job: JobRef, running: str, submitted: str) -> None:
+        """Collects an attempt with other digests. Raises `JobMismatch` while it is running."""
+        if not self.status(job).state.final:
+            raise self._mismatch(job, running, submitted)
+        self.collect(job)
 
     def _mismatch(self, job: JobRef, running: str, submitted: str) -> JobMismatch:
         with self._reading("job_submit", job):

@@ -10,13 +10,12 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
+from luigi_sshjob.jobs.details import JobDetails, details_of, number
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.names import AttemptName, parse_names, parse_times
 from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.jobs.scheduled.once import SendOne, look
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
-from luigi_sshjob.jobs.setup import Setup
-from luigi_sshjob.jobs.spec import parse_parameters
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.bounds import reading_response
@@ -63,28 +62,6 @@ class JobSummary:
         return next((line.strip() for line in reversed(re.split(r"[\r\n]+", self.tail)) if line.strip()), "")
 
 
-@dataclasses.dataclass(frozen=True)
-class JobDetails:
-    """Everything that a host stores about one attempt except its environment."""
-
-    summary: JobSummary
-    command: str = ""
-    diagnostics: str = ""
-    """What the supervisor wrote on stderr."""
-    setup: Setup = Setup()  # noqa: RUF009 - immutable
-    working_directory: str = ""
-    time_limit: int | None = None
-    submitted_by: str = ""
-    submitted_at: str = ""
-    family: str = ""
-    """Of the Luigi task; empty if the version that submitted the job did not write it."""
-    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    outputs: tuple[str, ...] = ()
-    log_bytes: int = 0
-    disk_bytes: int | None = None
-    processes: int = 0
-
-
 SendRequests = Callable[[Sequence[str]], list[Response]]
 
 
@@ -109,7 +86,7 @@ class JobListing:
         with reading_response("job_names", self._connection.host):
             (part,) = response.parts
             marks = layout["SJ_RECORD"], layout["SJ_COLLECTED"], layout["SJ_FORGOTTEN"]
-            return parse_names(quoting.decode(part.content), _number(part.value) or 0, *marks)
+            return parse_names(quoting.decode(part.content), number(part.value) or 0, *marks)
 
     def survey(self, names: Sequence[AttemptName], send: SendRequests, tail: int = _TAIL) -> list[JobSummary]:
         """The status of these attempts, without those removed meanwhile, and `tail` bytes from the end of their logs.
@@ -133,29 +110,8 @@ class JobListing:
         """All details of an attempt."""
         response = self._connection.request("job_show", job.directory)
         with reading_response("job_show", self._connection.host):
-            return self._details(response.parts)
-
-    def _details(self, parts: Sequence[ResponsePart]) -> JobDetails:
-        found = {part.kind: quoting.decode(part.content).removesuffix("\n") for part in parts}
-        values = {part.kind: part.value for part in parts}
-        layout = scripts.layout()
-        disk = _number(values.get("kibibytes"))
-        return JobDetails(
-            summary=self._judged(self._summaries(parts), lambda words: self._connection.request(*words))[0],
-            command=found.get(layout["SJ_COMMAND"], ""),
-            diagnostics=found.get(layout["SJ_DIAGNOSTICS"], ""),
-            setup=Setup.parse(found.get(layout["SJ_SETUP"], ""), found),
-            working_directory=found.get("working_directory", ""),
-            time_limit=_number(found.get("time_limit")),
-            submitted_by=found.get("submitted_by", ""),
-            submitted_at=found.get("submitted_at", ""),
-            family=found.get("task_family", ""),
-            parameters=parse_parameters(found.get("task_parameters", "")),
-            outputs=tuple(quoting.decode(part.content)[:-1] for part in parts if part.kind == "output"),
-            log_bytes=_number(values.get("log_bytes")) or 0,
-            disk_bytes=None if disk is None else disk * 1024,
-            processes=_number(values.get("processes")) or 0,
-        )
+            (summary,) = self._judged(self._summaries(response.parts), lambda words: self._connection.request(*words))
+            return details_of(response.parts, summary)
 
     def discard(self, jobs: Sequence[JobRef]) -> None:
         """Remove collected attempts with all their files except published outputs.
@@ -200,7 +156,7 @@ class JobListing:
             else:
                 found.setdefault(part.index, {})[part.kind] = part
         known = parse_times(times)
-        return [self._summary(each, known, _number(now)) for each in found.values() if "state" in each]
+        return [self._summary(each, known, number(now)) for each in found.values() if "state" in each]
 
     def _summary(
         self, parts: Mapping[str, ResponsePart], times: Mapping[str, Mapping[str, int]], now: int | None
@@ -234,10 +190,6 @@ def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def _collector(mark: ResponsePart) -> str:
     # on a full disk the mark is an empty file
     return quoting.decode(mark.content).strip().removeprefix("collected_by: ") or "unknown"
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
 
 
 def _not_removed(job: JobRef, error: RemoteCommandFailed) -> JobError:

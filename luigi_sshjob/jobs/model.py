@@ -33,6 +33,18 @@ class JobPaths:
         return posixpath.join(self.task_directory, scripts.layout()["SJ_LOG"])
 
     @staticmethod
+    def is_published(path: str) -> bool:
+        """Whether it is the path of a published record or log, below any base directory."""
+        folder, name = posixpath.split(path)
+        published = scripts.layout()["SJ_RECORD"], scripts.layout()["SJ_LOG"]
+        return name in published and posixpath.basename(posixpath.dirname(folder)) == "jobs"
+
+    @staticmethod
+    def returned_output(directory: str, number: int, name: str) -> str:
+        """An output of one attempt that is to be fetched."""
+        return posixpath.join(directory, scripts.layout()["SJ_RETURNED"], str(number), name)
+
+    @staticmethod
     def in_directory(directory: str, name: str) -> str:
         """A file of one attempt, by its name in the layout, such as SJ_LOG."""
         return posixpath.join(directory, scripts.layout()[name])

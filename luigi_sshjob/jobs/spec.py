@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import posixpath
 import re
 import secrets
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.inputs import Input, spec_lines
 from luigi_sshjob.jobs.launchers.base import LaunchSpec
 from luigi_sshjob.jobs.model import digest, tag_of
 from luigi_sshjob.jobs.setup import Setup
@@ -36,6 +38,19 @@ class Output:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReturnedOutput:
+    """A file or directory that the command creates in the job directory, to be fetched to a local path."""
+
+    variable: str
+    local_path: str
+
+    @property
+    def name(self) -> str:
+        """Its name on the host, as tools look at the extension."""
+        return os.path.basename(os.path.abspath(self.local_path))
+
+
+@dataclasses.dataclass(frozen=True)
 class JobSpec:
     """A job to submit. Times are seconds; a `time_limit` of 0 is no limit."""
 
@@ -46,7 +61,13 @@ class JobSpec:
     """More variables, which are not in the digests: they may differ each time that the task is run."""
     setup: Setup = Setup()  # noqa: RUF009 - immutable
     working_directory: str = "~"
+    """"" is the copy of the project."""
     outputs: Sequence[Output] = ()
+    returned: Sequence[ReturnedOutput] = ()
+    inputs: Sequence[Input] = dataclasses.field(default=(), compare=False)
+    """Not in the digests: a job that runs is attached to, also if one of them has changed since."""
+    project: str = dataclasses.field(default="", compare=False)
+    """The archive of the project in the cache of the host, or ""; not in the digests, for the same reason."""
     publish: bool = False
     time_limit: float = 0
     kill_grace: float = 10
@@ -77,10 +98,10 @@ class JobSpec:
                 job=self.key,
                 next_step="use integers from 0 to 255",
             )
-        names = [output.variable for output in self.outputs]
+        names = [each.variable for each in (*self.inputs, *self.outputs, *self.returned)]
         if len(set(names)) != len(names):
             raise ConfigurationError(
-                f"two outputs would share a variable: {', '.join(sorted(names))}",
+                f"two inputs or outputs would share a variable: {', '.join(sorted(names))}",
                 job=self.key,
                 next_step="use keys that differ in letters or digits",
             )
@@ -93,6 +114,8 @@ class JobSpec:
             sorted(self.environment.items()),
             self.working_directory,
             [(output.variable, output.path) for output in self.outputs],
+            # not in those of earlier versions
+            *[(output.variable, output.name) for output in self.returned],
         )
         # a job without a setup keeps the digest of earlier versions
         if self.setup:
@@ -106,7 +129,7 @@ class JobSpec:
             f"submitted_at={quoting.quote(self.submitted_at)}",
             f"task_family={quoting.quote(self.family)}",
             f"task_parameters={quoting.quote(_parameters_text(self.parameters))}",
-            f"working_directory={quoting.quote_path(quoting.below_home(self.working_directory))}",
+            f"working_directory={_directory_word(self.working_directory)}",
             # sleep(1) of POSIX and the arithmetic of shells have no fractions
             f"time_limit={math.ceil(self.time_limit) or ''}",
             f"kill_grace={math.ceil(self.kill_grace)}",
@@ -124,7 +147,9 @@ class JobSpec:
             # keeps the extension, which tools look at; a file name has at most 255 bytes
             suffix = f"-{number}.{name}" if len(quoting.encode(name)) <= 200 else f"-{number}"
             lines.append(f"output {output.variable} {quoting.quote_path(path)} {quoting.quote(suffix)}")
-        return "\n".join(lines)
+        for number, returned in enumerate(self.returned):
+            lines.append(f"returned_output {returned.variable} {number} {quoting.quote(returned.name)}")
+        return "\n".join([*lines, *spec_lines(self.inputs, self.project)])
 
     def environment_text(self) -> str:
         """The file `environment`, which the supervisor evaluates and removes."""
@@ -133,6 +158,10 @@ class JobSpec:
     @property
     def _variables(self) -> dict[str, str]:
         return {**self.trace_context, **self.environment}
+
+
+def _directory_word(path: str) -> str:
+    return quoting.quote_path(quoting.below_home(path)) if path else ""
 
 
 def _parameters_text(parameters: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ _SERVER = (
     *("scheduler/commands.sh", "scheduler/submit.sh", "scheduler/state.sh"),
     *(
         "server/install.sh",
+        "server/cache.sh",
         "server/submit.sh",
         "server/submit_many.sh",
         "server/launch.sh",
@@ -45,13 +46,8 @@ _SERVER = (
 _SUPERVISOR = (
     *_COMMON,
     "common/paths.sh",
-    *(
-        "supervisor/retry.sh",
-        "supervisor/claim.sh",
-        "supervisor/deadline.sh",
-        "supervisor/outputs.sh",
-        "supervisor/setup.sh",
-    ),
+    *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/deadline.sh"),
+    *("supervisor/inputs.sh", "supervisor/outputs.sh", "supervisor/setup.sh"),
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh", "supervisor/supervise.sh"),
 )
 _STREAM = ("common/start.sh", "common/identity.sh", "common/paths.sh", "stream.sh")

@@ -38,10 +38,7 @@ receive_tree() {
   temporary_in "$1" "$2" && mkdir tree || exit
   [ -z "${4-}" ] || chmod -- "$4" tree || exit
   cd tree && printf '%s\n' "$temporary/tree" || exit
-  [ -z "$3" ] || exec tar -xpof -
-  # the tar of root restores modes by default
-  [ ! -O / ] || exec tar -xmof - --no-same-permissions
-  exec tar -xmof -
+  extract "$3"
 }
 
 # report_absent PATH: ends the session with the line "missing" if nothing exists there.

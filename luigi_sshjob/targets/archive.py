@@ -11,14 +11,15 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
-from typing import IO
 
 from luigi_sshjob.errors import LocalFileError
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.targets.extraction import Announced, Extraction
 from luigi_sshjob.targets.progress import Progress
+from luigi_sshjob.targets.source import not_regular, open_regular
 from luigi_sshjob.targets.streams import CHUNK, RemoteReader, RemoteWriter
+from luigi_sshjob.targets.tree import walk
 
 _RECORD = 10240  # bytes; see tar(5)
 
@@ -50,7 +51,7 @@ def send_directory(connection: Connection, local_path: str, path: str, *, preser
 
 
 def receive_directory(
-    connection: Connection, path: str, local_path: str, *, preserve: bool, progress: Progress
+    connection: Connection, path: str, local_path: str, *, preserve: bool, progress: Progress, confined: bool = False
 ) -> None:
     """Copies the content of a directory on the host into an empty local one; see `Extraction` for what is refused."""
     with RemoteReader(connection, path, tree=True) as reader:
@@ -61,36 +62,15 @@ def receive_directory(
                 f"not enough free space for the directory: {size} bytes are needed, {free} are free: {local_path}",
                 next_step="free space, or copy it to another file system",
             )
-        Extraction(reader, local_path, Announced(count, size), preserve=preserve, progress=progress).run()
-
-
-def open_regular(path: str, *, follow: bool = True) -> IO[bytes]:
-    """Opens a local file for reading. Raises `LocalFileError` for a FIFO, socket or device, which could block."""
-    # before the file is opened too, because opening a device may have an effect
-    if follow and not stat.S_ISREG(os.stat(path).st_mode):
-        raise not_regular(path)
-    file = os.fdopen(
-        os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)), "rb", 0
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise not_regular(path)
-    return file
-
-
-def not_regular(path: str) -> LocalFileError:
-    """The error for a local file that cannot be copied."""
-    return LocalFileError(
-        f"not a regular file, directory or link: {path}",
-        next_step="remove the FIFO, socket or device, or copy other paths",
-    )
+        announced = Announced(count, size)
+        Extraction(reader, local_path, announced, preserve=preserve, progress=progress, confined=confined).run()
 
 
 def _archive(root: str, out: io.BufferedWriter[RemoteWriter]) -> Iterator[None]:
     """Writes the archive of a local directory; yields after each file or chunk."""
     links: dict[tuple[int, int], str] = {}
     size = 0
-    for path, name in _walk(root):
+    for path, name in walk(root):
         status = os.lstat(path)
         entry = tarfile.TarInfo(name)
         entry.mode, entry.mtime = status.st_mode & 0o777, int(status.st_mtime)
@@ -117,20 +97,6 @@ def _archive(root: str, out: io.BufferedWriter[RemoteWriter]) -> Iterator[None]:
                 yield
         yield
     out.write(bytes(1024 + -(size + 1024) % _RECORD))
-
-
-def _walk(root: str) -> Iterator[tuple[str, str]]:
-    """Each path in a directory with its name in the archive, directories before their content."""
-    pending = [(root, ".")]
-    while pending:
-        folder, name = pending.pop()
-        yield folder, name
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append((entry.path, f"{name}/{entry.name}"))
-                else:
-                    yield entry.path, f"{name}/{entry.name}"
 
 
 def _content(path: str, size: int) -> Iterator[bytes]:

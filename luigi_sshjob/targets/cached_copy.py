@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from luigi_sshjob.remote import quoting
-from luigi_sshjob.targets.archive import open_regular
-from luigi_sshjob.targets.digests import cksum, sha256
+from luigi_sshjob.targets.digests import has_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +68,7 @@ class CachedCopy:
 
     def has_digest(self, digest: str) -> bool:
         """Whether the content of the local file has a digest that `FileCommands.digest` has returned."""
-        kind, _, value = digest.partition(" ")
-        with open_regular(self.content) as local:
-            return value == (sha256(local) if kind == "sha256" else cksum(local))
+        return has_digest(self.content, digest)
 
     def mark_used(self) -> None:
         """Records the time of the last use, as the time of the record."""

@@ -10,8 +10,9 @@ import stat
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.targets import archive
 from luigi_sshjob.targets.commands import FileCommands
-from luigi_sshjob.targets.digests import sha256
+from luigi_sshjob.targets.digests import chunks, sha256
 from luigi_sshjob.targets.progress import Progress
+from luigi_sshjob.targets.source import FileSource, open_regular
 from luigi_sshjob.targets.temp_files import temporary_path
 from luigi_sshjob.targets.transfer import Download, Upload
 
@@ -26,6 +27,8 @@ class Copy:
     preserve: bool
     checksum: bool
     progress: Progress
+    confined: bool = False
+    """Whether `get` refuses a directory with a symbolic link that leads outside of it."""
 
     def put(self) -> None:
         """Copies a local file or directory to the host."""
@@ -43,8 +46,9 @@ class Copy:
         os.makedirs(folder or ".", exist_ok=True)
         with temporary_path(folder, directory=is_directory, private=self.preserve) as tmp_path:
             if is_directory:
+                options = {"preserve": self.preserve, "confined": self.confined}
                 archive.receive_directory(
-                    self.commands.connection, self.path, tmp_path, preserve=self.preserve, progress=self.progress
+                    self.commands.connection, self.path, tmp_path, progress=self.progress, **options
                 )
                 os.rename(tmp_path, self.local_path)
             else:
@@ -52,16 +56,16 @@ class Copy:
                 os.replace(tmp_path, self.local_path)
 
     def _put_file(self) -> None:
-        with archive.open_regular(self.local_path) as local:
+        with open_regular(self.local_path) as local:
             status = os.fstat(local.fileno())
             upload = Upload(self.commands, self.path, self.progress, private=self.preserve)
             try:
-                upload.run(local, status.st_size)
+                upload.run(FileSource(local, status.st_size))
                 upload.commit(
                     status.st_size,
                     self._remote_mode(status),
                     status.st_mtime if self.preserve else None,
-                    sha256(local) if self.checksum else "",
+                    sha256(chunks(local)) if self.checksum else "",
                 )
             except BaseException:
                 upload.discard()
@@ -92,7 +96,7 @@ class Copy:
         with open(tmp_path, "r+b", buffering=0) as local:
             status = Download(self.commands, self.path, self.progress).run(local)
             if self.checksum:
-                self.commands.check_sha256(self.path, sha256(local))
+                self.commands.check_sha256(self.path, sha256(chunks(local)))
         # if the host cannot report the mode, the file stays private
         if self.preserve and status.mode is not None and status.mtime is not None:
             os.chmod(tmp_path, status.mode & 0o777)  # never setuid or setgid

@@ -1,10 +1,10 @@
-"""Digests of local files, to compare them with files on a host."""
+"""Digests of local content, to compare it with files on a host."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 from luigi_sshjob.targets.streams import CHUNK
@@ -12,18 +12,25 @@ from luigi_sshjob.targets.streams import CHUNK
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def sha256(local: IO[bytes]) -> str:
-    """The sha256 of a whole file, in hexadecimal digits."""
+def has_digest(path: str, digest: str) -> bool:
+    """Whether a local file has a digest that `FileCommands.digest` has returned."""
+    kind, _, value = digest.partition(" ")
+    with open(path, "rb") as local:
+        return value == (sha256(chunks(local)) if kind == "sha256" else cksum(chunks(local)))
+
+
+def sha256(content: Iterable[bytes]) -> str:
+    """The sha256, in hexadecimal digits."""
     digest = hashlib.sha256()
-    for data in _chunks(local):
+    for data in content:
         digest.update(data)
     return digest.hexdigest()
 
 
-def cksum(local: IO[bytes]) -> str:
-    """CRC and size of a whole file as POSIX defines them; the CRC detects accidental changes only."""
+def cksum(content: Iterable[bytes]) -> str:
+    """CRC and size in bytes as POSIX defines them; the CRC detects accidental changes only."""
     crc, size = 0xFFFFFFFF, 0
-    for data in _chunks(local):
+    for data in content:
         crc, size = _update(crc, data), size + len(data)
     crc = _update(crc, size.to_bytes((size.bit_length() + 7) // 8, "little"))
     return f"{int(f'{crc:032b}'[::-1], 2)} {size}"
@@ -34,7 +41,8 @@ def _update(crc: int, data: bytes) -> int:
     return zlib.crc32(data.translate(_REVERSED), crc)
 
 
-def _chunks(local: IO[bytes]) -> Iterator[bytes]:
+def chunks(local: IO[bytes]) -> Iterator[bytes]:
+    """The content of a whole file."""
     local.seek(0)
     while data := local.read(CHUNK):
         yield data

@@ -72,10 +72,20 @@ class Extraction:
     """Extracts the archive of a directory into the empty directory `root`, which no other account can write.
 
     Names outside of `root`, entries below a link, duplicates, FIFOs, sockets, devices, and more files or bytes than
-    announced raise `RemoteCommandFailed`. Owners, setuid, setgid and sticky bits are ignored.
+    announced raise `RemoteCommandFailed`; if `confined`, also symbolic links that lead outside of `root`. Owners,
+    setuid, setgid and sticky bits are ignored.
     """
 
-    def __init__(self, reader: RemoteReader, root: str, announced: Announced, *, preserve: bool, progress: Progress):
+    def __init__(
+        self,
+        reader: RemoteReader,
+        root: str,
+        announced: Announced,
+        *,
+        preserve: bool,
+        progress: Progress,
+        confined: bool = False,
+    ):
         self._reader = reader
         self._root = root
         self._preserve = preserve
@@ -84,6 +94,8 @@ class Extraction:
         self._size = announced.size + _SLACK
         # only these are real directories, not links, and may contain others
         self._directories: dict[str, tuple[int, float] | None] = {"": None}
+        # names and targets of the symbolic links to check
+        self._links: list[tuple[str, str]] | None = [] if confined else None
         os.umask(umask := os.umask(0o077))
         self._umask = 0 if preserve else umask
 
@@ -103,6 +115,8 @@ class Extraction:
             raise _invalid(f"it cannot be parsed: {error}") from None
         while self._stream.read(CHUNK):
             pass
+        for name, target in self._links or ():
+            self._check_link(name, target)
         for path, attributes in reversed(self._directories.items()):
             mode, mtime = attributes or (0o700, None)
             self._set_attributes(os.path.join(self._root, path), mode, mtime)
@@ -117,7 +131,7 @@ class Extraction:
         if entry.isdir():
             self._make_directory(entry, name, path)
         elif entry.issym():
-            self._make_symlink(entry, path)
+            self._make_symlink(entry, name, path)
         elif entry.islnk():
             self._link(os.path.join(self._root, self._name(entry.linkname)), path)
         elif entry.isreg():
@@ -148,10 +162,30 @@ class Extraction:
             raise _invalid(f"a name occurs twice: {entry.name!r}")
         self._directories[name] = entry.mode & 0o777, entry.mtime
 
-    def _make_symlink(self, entry: tarfile.TarInfo, path: str) -> None:
+    def _make_symlink(self, entry: tarfile.TarInfo, name: str, path: str) -> None:
         self._make(os.symlink, entry.linkname, path)
+        if self._links is not None:
+            self._links.append((name, entry.linkname))
         if self._preserve and os.utime in os.supports_follow_symlinks:
             os.utime(path, (entry.mtime, entry.mtime), follow_symlinks=False)
+
+    def _check_link(self, name: str, target: str) -> None:
+        """Raises for a link that leads outside, by names alone; links on its way are checked on their own."""
+        *place, _ = name.split("/")
+        inside = not target.startswith("/")
+        for part in target.split("/"):
+            if part == "..":
+                # after a link, or a name that does not exist, it may lead anywhere
+                inside = inside and place != [] and "/".join(place) in self._directories
+                del place[-1:]
+            elif part not in ("", "."):
+                place.append(part)
+        if not inside:
+            raise RemoteCommandFailed(
+                f"a symbolic link leads outside of its directory: {name!r} -> {target!r}",
+                cmd="send_tree",
+                next_step="let the job make copies, or relative links inside of the directory; `get` keeps any link",
+            )
 
     def _link(self, source: str, path: str) -> None:
         if os.path.islink(source) or not os.path.isfile(source):

@@ -197,7 +197,7 @@ class RemoteFileSystem(luigi.contrib.ssh.RemoteFileSystem):
         for it the CRC and size of POSIX cksum, which detects accidental changes only. A new version is another copy.
 
         Raises the errors of `get`, `LocalFileError` also if copies cannot be kept there, and `RemoteCommandFailed` if
-        the file changes all the time.
+        the file changes all the time, or if a symbolic link in a directory leads outside of it.
         """
         with (
             error_context(f"making a local copy of {path}", host=str(self.remote_context.destination)),

@@ -106,7 +106,8 @@ class LocalCopies:
         content = content_path(directory, self.path)
         os.mkdir(os.path.dirname(content), 0o700)
         try:
-            Copy(self.commands, content, self.path, preserve=True, checksum=False, progress=self.progress).get()
+            # tasks send parts of a copy to other hosts, and a link would add files of this machine
+            Copy(self.commands, content, self.path, True, False, self.progress, confined=True).get()
         except RemoteCommandFailed:
             # tar fails if a file is truncated
             self._check_unchanged(version)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import posixpath
 import secrets
@@ -16,13 +15,13 @@ from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.commands import FileCommands, FileStat
 from luigi_sshjob.targets.progress import Progress
+from luigi_sshjob.targets.source import Source
 from luigi_sshjob.targets.streams import CHUNK, RemoteReader, RemoteWriter
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 _BLOCK = 1 << 16  # bytes; the unit of resume_file in remote/stream.sh
-_MIN_HOLE = 1 << 23  # bytes; smaller holes are sent as zeros, which takes less time than another session
 _MAX_STALLS = 3  # connections that break in a row without any progress
 
 
@@ -56,42 +55,43 @@ class Upload(_Transfer):
         super().__init__(commands, path, progress)
         self._private = private
         self._folder = posixpath.dirname(path)
-        self._tmp_path = ""
+        self.tmp_path = ""
+        """The path on the host, once something was sent."""
         self._size = 0
 
-    def run(self, local: IO[bytes], size: int) -> None:
-        """Sends `size` bytes; skips the holes of a sparse file."""
-        self._size = size
+    def run(self, source: Source) -> None:
+        """Sends all of it; skips the holes of a sparse file."""
+        self._size = source.size
         end = 0
-        for start, end in _data_segments(local, size):
-            self._send(local, start, end)
-        if end < size:
-            self._retrying(self._connection.request, "fs_stretch", quoting.quote_path(self._tmp_path), size)
-        self._progress(size, size)
+        for start, end in source.segments():
+            self._send(source, start, end)
+        if end < self._size:
+            self._retrying(self._connection.request, "fs_stretch", quoting.quote_path(self.tmp_path), self._size)
+        self._progress(self._size, self._size)
 
     def commit(self, size: int, mode: str = "", mtime: float | None = None, sha256: str = "") -> None:
         """Moves the file into place. Raises `RemoteCommandFailed` if size or sha256 differ."""
         if sha256:
-            self._retrying(self._commands.check_sha256, self._tmp_path, sha256)
+            self._retrying(self._commands.check_sha256, self.tmp_path, sha256)
         options = (mode, "" if mtime is None else time.strftime("%Y%m%d%H%M.%S", time.gmtime(mtime)))
-        paths = quoting.quote_path(self._tmp_path), quoting.quote_path(self._path)
+        paths = quoting.quote_path(self.tmp_path), quoting.quote_path(self._path)
         self._retrying(self._connection.request, "fs_commit", *paths, size, *options)
 
     def discard(self) -> None:
         """Removes the temporary file."""
-        if self._tmp_path:
+        if self.tmp_path:
             with contextlib.suppress(Exception):  # report the error that led here
-                self._connection.request("fs_discard", quoting.quote_path(self._tmp_path))
+                self._connection.request("fs_discard", quoting.quote_path(self.tmp_path))
 
-    def _send(self, local: IO[bytes], start: int, end: int) -> None:
+    def _send(self, source: Source, start: int, end: int) -> None:
         offset = start
         while True:
             writer, position = self._retrying(self._open, offset)
             try:
-                self._fill(writer, local, position, end)
+                self._fill(writer, source, position, end)
                 return
             except ConnectionLost as error:
-                arrived = self._retrying(self._commands.stat, self._tmp_path).size
+                arrived = self._retrying(self._commands.stat, self.tmp_path).size
                 previous, offset = offset, max(offset, min(arrived, end))
                 self._count_stall(error, progressed=offset > previous)
             finally:
@@ -99,26 +99,26 @@ class Upload(_Transfer):
 
     def _open(self, offset: int) -> tuple[RemoteWriter, int]:
         """Opens the temporary file at the last multiple of `_BLOCK` up to `offset`, and returns that position."""
-        if not self._tmp_path:
+        if not self.tmp_path:
             options = ("private",) if self._private else ()
             folder = quoting.quote_path(self._folder or ".")
             writer = self._writer("receive_file", folder, secrets.token_hex(16), *options)
-            self._tmp_path = writer.tmp_path
+            self.tmp_path = writer.tmp_path
             if not offset:
                 return writer, 0
             writer.finish()
         blocks = offset // _BLOCK
-        return self._writer("resume_file", quoting.quote_path(self._tmp_path), str(blocks)), blocks * _BLOCK
+        return self._writer("resume_file", quoting.quote_path(self.tmp_path), str(blocks)), blocks * _BLOCK
 
     def _writer(self, *words: str) -> RemoteWriter:
         return RemoteWriter(self._connection, scripts.stream_command(*words), self._folder, self._path)
 
-    def _fill(self, writer: RemoteWriter, local: IO[bytes], position: int, end: int) -> None:
+    def _fill(self, writer: RemoteWriter, source: Source, position: int, end: int) -> None:
         while position < end:
-            sent = writer.copy_chunk(local.fileno(), position, end - position)
+            sent = source.send(writer, position, end - position)
             if not sent:
                 raise LocalFileError(
-                    f"a local file was truncated while it was copied: {local.name}",
+                    f"a local file was truncated while it was copied: {source.name}",
                     next_step="wait for the program that writes the file, and copy it again",
                 )
             position += sent
@@ -171,21 +171,3 @@ def _copy_chunks(reader: RemoteReader, local: IO[bytes], sparse: bool) -> Iterat
             while view:
                 view = view[local.write(view) :]
         yield count
-
-
-def _data_segments(local: IO[bytes], size: int) -> list[tuple[int, int]]:
-    """The ranges of a file between its holes, at least one."""
-    segments: list[tuple[int, int]] = []
-    end = 0
-    try:
-        while end < size:
-            start = os.lseek(local.fileno(), end, os.SEEK_DATA)
-            end = min(size, os.lseek(local.fileno(), start, os.SEEK_HOLE))
-            if segments and start - segments[-1][1] < _MIN_HOLE:
-                start = segments.pop()[0]
-            segments.append((start, end))
-    except (AttributeError, OSError) as error:
-        # ENXIO: the rest is a hole; otherwise the system or file system does not report holes
-        if getattr(error, "errno", None) != errno.ENXIO:
-            return [(0, size)]
-    return segments or [(0, 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -95,6 +96,11 @@ class TaskAttributes:
     def working_directory(self) -> str:
         """The directory in which the command starts, by default the account's home directory."""
         return "~"
+
+    @overridable
+    def project(self) -> str | os.PathLike[str] | Sequence[str] | None:
+        """A local directory, or patterns of files, that the host gets; the command starts in a copy of its own."""
+        return None
 
     @overridable
     def success_exit_codes(self) -> int | Iterable[int]:

@@ -16,7 +16,7 @@ from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.targets.context import RemoteContext, context_to
-from luigi_sshjob.tasks.attributes import TaskAttributes
+from luigi_sshjob.tasks.attributes import TaskAttributes, has_default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +104,11 @@ def job_paths(task: TaskAttributes) -> JobPaths:
     attributes = _Attributes(task)
     with error_context(host=str(attributes.context.destination), job=task.task_id):
         return JobPaths(attributes.get("base_dir"), job_key(task.task_id))
+
+
+def working_directory(task: TaskAttributes) -> str:
+    """The directory in which the command starts; "" is the copy of its project, unless the task sets another one."""
+    return "" if task.project and has_default(task, "working_directory") else str(task.working_directory or "~")
 
 
 def checked_environment(value: Any) -> dict[str, str]:

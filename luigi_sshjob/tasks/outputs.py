@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import itertools
+import os
+from collections.abc import Mapping
 from typing import Any
 
+import luigi
 from luigi.task import flatten
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.spec import Output
+from luigi_sshjob.jobs.spec import Output, ReturnedOutput
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
+from luigi_sshjob.tasks.naming import named
 
 _VARIABLE = "SSHJOB_OUTPUT"
 
@@ -22,19 +25,34 @@ def target_on(context: RemoteContext, path: str, format: Any = None) -> RemoteTa
 
 
 def command_outputs(declared: Any, context: RemoteContext) -> tuple[Output, ...]:
-    """The outputs on the host of `context`: SSHJOB_OUTPUT for one, with _<KEY> in a dict and _0, _1, … in a list."""
-    if isinstance(declared, (list, tuple)) and len(declared) == 1:
-        declared = declared[0]
-    return tuple(Output(name, target.path) for name, target in _named(declared, _VARIABLE) if _on(target, context))
+    """The outputs on the host of `context`, with their SSHJOB_OUTPUT variables."""
+    return tuple(Output(name, target.path) for name, target in named(declared, _VARIABLE) if _on(target, context))
+
+
+def returned_outputs(declared: Any) -> tuple[ReturnedOutput, ...]:
+    """The local files and directories among the outputs, with their SSHJOB_OUTPUT variables.
+
+    Raises `ConfigurationError` if they cannot be put in place one after the other.
+    """
+    targets = [(name, target) for name, target in named(declared, _VARIABLE) if isinstance(target, luigi.LocalTarget)]
+    # with a slash, so that what is in a directory follows it
+    paths = sorted(f"{os.path.abspath(target.path)}/" for _, target in targets)
+    for first, second in itertools.pairwise(paths):
+        if second.startswith(first):
+            raise ConfigurationError(
+                f"two local outputs are at one path, or one is in the other: {first[:-1]} and {second[:-1]}",
+                next_step="use paths that differ, of which none is in another",
+            )
+    return tuple(ReturnedOutput(name, target.path) for name, target in targets)
 
 
 def check_outputs(declared: Any, context: RemoteContext) -> None:
-    """Raises `ConfigurationError` for an output on another host, where the command cannot make it."""
-    for _, target in _named(declared, _VARIABLE):
-        if not _on(target, context):
+    """Raises `ConfigurationError` for an output that the command cannot make, and that is no local file, either."""
+    for _, target in named(declared, _VARIABLE):
+        if not _on(target, context) and not isinstance(target, luigi.LocalTarget):
             raise ConfigurationError(
-                f"an output is not on the job's host: {target!r}",
-                next_step="make it with self.remote_target(path), or override run() to make it after super().run()",
+                f"an output is neither on the job's host nor a local file: {target!r}",
+                next_step="use self.remote_target(path) or a LocalTarget, or make it in run(), after super().run()",
             )
 
 
@@ -49,17 +67,6 @@ def split_outputs(declared: Any, own: set[str]) -> tuple[Any, bool]:
     if isinstance(declared, Mapping):
         return {key: target for key, target in declared.items() if not is_own(target)}, True
     return [target for target in flatten(declared) if not is_own(target)], True
-
-
-def _named(declared: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(declared, Mapping):
-        for key, value in declared.items():
-            yield from _named(value, f"{name}_{re.sub('[^A-Z0-9]', '_', str(key).upper())}")
-    elif isinstance(declared, (list, tuple)):
-        for number, value in enumerate(declared):
-            yield from _named(value, f"{name}_{number}")
-    elif declared is not None:
-        yield name, declared
 
 
 def _on(target: Any, context: RemoteContext) -> bool:

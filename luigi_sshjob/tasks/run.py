@@ -7,30 +7,29 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from luigi_sshjob import text
-from luigi_sshjob.errors import HostUnreachable, JobError, LoginNeeded, RemoteCommandFailed, SSHJobError
+from luigi_sshjob.errors import HostUnreachable, LoginNeeded, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.recent import JobLocation, remember
-from luigi_sshjob.jobs.spec import JobSpec, Output
-from luigi_sshjob.retry import Retry, jitter
+from luigi_sshjob.jobs.spec import JobSpec
+from luigi_sshjob.retry import Retry
 from luigi_sshjob.tasks import messages
+from luigi_sshjob.tasks.collector import Collector
 from luigi_sshjob.tasks.events import AttemptEvents, JobEvent
+from luigi_sshjob.tasks.inputs import TaskInputs
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
-from luigi_sshjob.tasks.outputs import target_on
 from luigi_sshjob.tasks.statistics import send_statistics, statistics_of
 from luigi_sshjob.tasks.status import StatusReporter, TaskStatus, failure
 from luigi_sshjob.tasks.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
 
-_LATE_OUTPUT = 15.0  # seconds in which a network file system may show what a node has made
 _VERBS = {False: "submitted as", True: "attached to"}
 
 
@@ -49,13 +48,21 @@ class JobRun:
     """
 
     def __init__(
-        self, task: TaskStatus, options: JobOptions, spec: JobSpec, retry: Retry | None = None, repeat: float = 10.0
+        self,
+        task: TaskStatus,
+        options: JobOptions,
+        spec: JobSpec,
+        inputs: TaskInputs,
+        retry: Retry | None = None,
+        repeat: float = 10.0,
     ) -> None:
         self.options = options
         self.spec = spec
+        self._inputs = inputs
         self.jobs = options.host_jobs()
         self.retry = retry or self.jobs.retry()
         self.monitor = self.jobs.monitor(self.retry)
+        self._collector = Collector(options, spec, self.jobs, self.retry)
         self.submitted = SubmittedJob()
         self.in_main_thread: Callable[[Callable[[], None]], None] = lambda call: call()
         """Calls handlers of events, and the scheduler; a worker that runs many tasks at once replaces it."""
@@ -74,12 +81,21 @@ class JobRun:
         """The attempt; None before the host has responded to its submission."""
         return self.submitted.ref
 
+    @property
+    def may_send(self) -> bool:
+        """Whether `submit` may have to send inputs or a project first."""
+        return self._inputs.may_send
+
     def submit(self) -> JobRef | None:
         """Submit the job, or attach to it; None if another run of the task has made the outputs meanwhile."""
         # until the response arrives the newest attempt on the host is this run's, not that of an earlier one
         self.submitted.ref = None
         remember(JobLocation.of(self.options.context.destination, self.options.base_dir))
-        submission = self.retry.call(lambda: self.jobs.client.submit(self.spec, lambda: not self._made()))
+        provide = self._inputs.provider(self.spec)
+        spec = self.spec if provide else self._inputs.add_to(self.spec)
+        submit = partial(self.jobs.client.submit, spec, lambda: not self._collector.made(), provide)
+        submission = self.retry.call(submit)
+        self._inputs.forget()
         job = self.submitted.ref = submission.job
         if submission.done:
             logger.info("%s: %s on %s has made its outputs meanwhile", self._task, job.id, job.host)
@@ -145,20 +161,14 @@ class JobRun:
         job = self.job
         self._events.end(outcome)
         self._reporter.finish()
-        missing = self._collect(job, self.spec.outputs if outcome.succeeded else ())
+        missing = self._collector.collect(job, outcome)
         logger.info("%s on %s %s", job.id, job.host, outcome)
         if missing and not (self._attached and self.jobs.launcher.on_host):
-            raise self._outputs_missing(job, missing)
-        if missing or (self._attached and outcome.succeeded and self.retry.call(self._made) is False):
-            self._collect(job)
+            raise self._collector.outputs_missing(job, missing)
+        if missing or (self._attached and outcome.succeeded and self.retry.call(self._collector.made) is False):
+            self._collector.mark(job)
             return False
-        cleanup = self.options.cleanup
-        # the files of a lost job are needed to find out why
-        removed = outcome.succeeded if cleanup == "on_success" else cleanup == "always"
-        removed = removed and outcome.state != "lost"
-        if removed:
-            self._remove(job)
-        logs = "" if removed else self._logs
+        logs = "" if self._collector.clean_up(job, outcome) else self._logs
         self._reporter.conclude(outcome, logs)
         if self.options.send_messages:
             self.in_main_thread(partial(send_statistics, self._task, statistics_of(job, outcome)))
@@ -181,47 +191,6 @@ class JobRun:
         accepted = messages.SUMMARY if self.options.accepts_messages else ""
         task = self._task if self.options.send_messages else None
         return StatusReporter(task, job, self.options.log_lines, self._logs, self._repeat, messages=accepted)
-
-    def _made(self) -> bool | None:
-        """Whether all outputs of the job exist; None for a job without outputs."""
-        paths = [output.path for output in self.spec.outputs]
-        if self.spec.publish:
-            paths.append(JobPaths(self.options.base_dir, self.spec.key).published_record)
-        return all(target_on(self.options.context, path).exists() for path in paths) if paths else None
-
-    def _collect(self, job: JobRef, outputs: Sequence[Output] = ()) -> list[str]:
-        """Mark the outcome as collected, unless one of `outputs` does not exist; returns the paths of those."""
-        deadline = time.monotonic() + (0 if self.jobs.launcher.on_host else _LATE_OUTPUT)
-        try:
-            while True:
-                missing = self.retry.call(lambda: self.jobs.client.collect(job, outputs))
-                if not missing or time.monotonic() >= deadline:
-                    return missing
-                time.sleep(jitter(1, 2))
-        except RemoteCommandFailed as error:
-            if error.code == "path-not-responding":
-                # whether the outputs exist is unknown; the next run of the task collects the outcome
-                raise
-            # the outcome matters more than the mark; the next run finds and reports it again
-            logger.warning("%s was not marked as collected: %s", job.id, error)
-            return []
-
-    def _outputs_missing(self, job: JobRef, missing: Sequence[str]) -> JobError:
-        return JobError(
-            f"the job succeeded, but its outputs do not exist on the host: {', '.join(missing)}; they may be on "
-            "another file system, or on the node that ran it",
-            host=job.host,
-            job=job.id,
-            next_step="let output() name paths that the host shares with its nodes; then run "
-            f"`{self.jobs.client.command_line('collect', job)}`, so that the next run of the task is a new attempt",
-        )
-
-    def _remove(self, job: JobRef) -> None:
-        try:
-            self.retry.call(lambda: self.jobs.client.remove(job))
-        except SSHJobError as error:
-            # the outcome matters more than the space that is not freed
-            logger.warning("%s was not removed: %s", job.id, error)
 
 
 def cancel_attempt(jobs: HostJobs, key: str, job: JobRef | None, reason: str) -> None:

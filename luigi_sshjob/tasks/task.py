@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
@@ -12,19 +11,28 @@ import luigi
 
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import CommandMissing, HostUnreachable, JobNotFound
-from luigi_sshjob.jobs.client import client_identity
-from luigi_sshjob.jobs.model import JobPaths, job_key
-from luigi_sshjob.jobs.spec import JobSpec
+from luigi_sshjob.jobs.model import job_key
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
-from luigi_sshjob.tasks import completion, error_text, messages, options, outputs, resources, signals, tracking, typos
+from luigi_sshjob.tasks import (
+    completion,
+    error_text,
+    messages,
+    options,
+    outputs,
+    prepare,
+    resources,
+    returned,
+    signals,
+    tracking,
+    typos,
+)
 from luigi_sshjob.tasks.attributes import TaskAttributes, has_default, overridable
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.parameters import known_parameters
 from luigi_sshjob.tasks.run import JobRun, SubmittedJob, cancel_attempt
-from luigi_sshjob.tasks.trace_context import trace_context
 
 
 class RemoteJobTask(TaskAttributes, luigi.Task):
@@ -77,6 +85,14 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             next_step="return the text of a script from command()",
         )
 
+    def inputs(self) -> Any:
+        """Targets and paths for the SSHJOB_INPUT variables of the command, by default those of `requires`.
+
+        Override it to add or to leave out some: ``{**self.input(), "config": Path("a.yml")}``. What is not on the host
+        is copied there first.
+        """
+        return self.input()
+
     def output(self) -> Any:
         """The exit record, which exists on success only, and the log. Override it for other outputs."""
         paths = options.job_paths(self)
@@ -86,9 +102,11 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         }
 
     def complete(self) -> bool:
-        """Whether all outputs exist, as in Luigi; the host is asked once for the default ones."""
+        """Whether all outputs exist, and are of one attempt; the host is asked once for the default ones."""
         typos.warn_of_typos(type(self), RemoteJobTask)
-        return completion.is_complete(self) if has_default_output(self) else bool(super().complete())
+        if has_default_output(self):
+            return completion.is_complete(self)
+        return bool(super().complete()) and not (self._fetches_outputs and returned.awaits_fetch(self))
 
     @property
     def remote_context(self) -> RemoteContext:
@@ -155,7 +173,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
                     return
 
     def prepare_run(self, retry: Retry | None = None, repeat: float = 10.0) -> JobRun:
-        """Read the attributes, `command` and `output`; for `run`, and for a worker that has no process for the task.
+        """Read attributes, `command`, `inputs` and `output`; for `run`, and for workers without a process for it.
 
         Raises `ConfigurationError`. Nothing is sent to the host.
         """
@@ -163,10 +181,17 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             typos.warn_of_typos(type(self), RemoteJobTask)
             declared = JobOptions.of(self)
             typos.warn_of_unused_section(declared.context.destination)
-            run = JobRun(self, declared, self._job_spec(declared), retry, repeat)
+            inputs = prepare.task_inputs(self, declared, default=type(self).inputs is RemoteJobTask.inputs)
+            spec = prepare.job_spec(self, declared, fetched=self._fetches_outputs)
+            run = JobRun(self, declared, spec, inputs, retry, repeat)
         # not the run: it holds the environment, and cannot be pickled
         self._submitted = run.submitted
         return run
+
+    @property
+    def _fetches_outputs(self) -> bool:
+        # a run() of its own makes local outputs itself
+        return type(self).run is RemoteJobTask.run
 
     def process_resources(self) -> dict[str, Any]:
         """Luigi's `resources`, and those that limit the jobs of the host, see ``max_jobs`` in :doc:`configuration`."""
@@ -174,34 +199,6 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             return {**resources.host_resources(self.remote_context.destination), **self.resources}
         except Exception:  # noqa: BLE001 - users' code; here an error would end Luigi's worker, but the run reports it
             return self.resources
-
-    def _job_spec(self, declared: JobOptions) -> JobSpec:
-        key = job_key(self.task_id)
-        paths = JobPaths(declared.base_dir, key)
-        made, shows_record = outputs.split_outputs(self.output(), {paths.published_record, paths.published_log})
-        if type(self).run is RemoteJobTask.run:
-            outputs.check_outputs(made, declared.context)
-        command = self.command()
-        environment = options.checked_environment(self.environment)
-        return JobSpec(
-            key=key,
-            command=command,
-            environment=environment,
-            trace_context=trace_context(environment),
-            setup=declared.setup,
-            working_directory=str(self.working_directory or "~"),
-            outputs=outputs.command_outputs(made, declared.context),
-            publish=shows_record,
-            time_limit=declared.time_limit,
-            kill_grace=declared.kill_grace,
-            success_exit_codes=declared.success_exit_codes,
-            submitted_by=client_identity(),
-            submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            family=self.task_family,
-            # the others may be secrets
-            parameters=self.to_str_params(only_significant=True, only_public=True),
-            launch=declared.launch_spec(command),
-        )
 
 
 def has_default_output(task: RemoteJobTask) -> bool:

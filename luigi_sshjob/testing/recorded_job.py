@@ -35,8 +35,12 @@ class RecordedJob:
     """The text of `command()`."""
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     working_directory: str
+    """"$SSHJOB_PROJECT" if it starts in the copy of its project."""
     outputs: Mapping[str, str]
-    """The paths of the outputs on the host, by the variables of the command: `{"SSHJOB_OUTPUT": "greeting.txt"}`."""
+    """The paths of the outputs, by the variables of the command: `{"SSHJOB_OUTPUT": "greeting.txt"}`.
+
+    Those of a `LocalTarget` are paths of this machine, the others of the host.
+    """
     launcher: str
     launcher_options: Mapping[str, Any]
     """Those of this launcher, such as `sbatch_options`."""
@@ -54,8 +58,11 @@ def recorded(task: RemoteJobTask, options: JobOptions, spec: JobSpec, attempt: i
         attempt=attempt,
         command=spec.command,
         environment=MappingProxyType(dict(spec.environment)),
-        working_directory=spec.working_directory,
-        outputs=MappingProxyType({output.variable: output.path for output in spec.outputs}),
+        working_directory=spec.working_directory or "$SSHJOB_PROJECT",
+        outputs=MappingProxyType(
+            {output.variable: output.path for output in spec.outputs}
+            | {output.variable: output.local_path for output in spec.returned}
+        ),
         launcher=options.launcher.name,
         launcher_options=MappingProxyType(dict(options.launch_options.options)),
         time_limit=spec.time_limit,

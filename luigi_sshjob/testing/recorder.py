@@ -143,8 +143,13 @@ class Recorder:
         if run.spec.publish:
             files.write(paths.published_record, record_of(ref, job.outcome).encode())
             files.write(paths.published_log, log)
+        fetched = {output.local_path for output in run.spec.returned}
         for path, content in _last(self._outputs, job, Outputs()).of(job).items():
-            files.write(path, content)
+            if path in fetched:
+                os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+                Path(path).write_bytes(content)
+            else:
+                files.write(path, content)
 
 
 def _last(rules: Sequence[tuple[Callable[[luigi.Task], bool], _Rule]], job: RecordedJob, default: _Rule) -> _Rule:

@@ -14,7 +14,7 @@ from luigi_sshjob.jobs.watcher import WatchedJob
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker.reaper import JobLease
-from luigi_sshjob.worker.threads import HostThreads
+from luigi_sshjob.worker.threads import HostThreads, PriorityThreadPool
 
 logger = logging.getLogger("luigi-interface")
 
@@ -71,7 +71,7 @@ class JobRunner:
 
     def submit(self) -> None:
         """Starts with the submission; returns immediately."""
-        self._enqueue(self._submit)
+        self._enqueue(self._submit, self._threads.uploads if self._run.may_send else None)
 
     def detach(self) -> None:
         """Stops watching the job, which keeps running."""
@@ -106,9 +106,11 @@ class JobRunner:
         self._step_lock.release()
         return True
 
-    def _enqueue(self, step: Callable[[], None], *, urgent: bool = False) -> None:
+    def _enqueue(
+        self, step: Callable[[], None], pool: PriorityThreadPool | None = None, *, urgent: bool = False
+    ) -> None:
         try:
-            self._threads.pool.submit(partial(self._run_step, step), urgent=urgent)
+            (pool or self._threads.pool).submit(partial(self._run_step, step), urgent=urgent)
         except LocalResourceError as error:
             # also in the thread that watches the other jobs; the next run of this task attaches to its job
             self._fail(error)
@@ -131,12 +133,16 @@ class JobRunner:
             tracker=self._run.monitor.tracker(job, self._observe),
             retry=self._retry,
             interval=self._options.poll_interval,
-            on_end=lambda outcome: self._enqueue(partial(self._finish, outcome), urgent=True),
+            on_end=self._enqueue_finish,
             on_error=self._fail,
             perform=lambda action: self._enqueue(partial(self._perform, action)),
         )
         if not self._over:
             self._threads.watcher.add(self._watched)
+
+    def _enqueue_finish(self, outcome: Outcome) -> None:
+        fetches = outcome.succeeded and self._run.spec.returned
+        self._enqueue(partial(self._finish, outcome), self._threads.downloads if fetches else None, urgent=True)
 
     def _perform(self, action: Action) -> None:
         if self._watched:
@@ -166,7 +172,7 @@ class JobRunner:
         if self._run.finish(outcome):
             self._succeed()
         else:
-            self._submit()
+            self.submit()
 
     def _succeed(self) -> None:
         complete = self._verify()

@@ -1,4 +1,4 @@
-"""The threads that work on the jobs of one host: a pool for requests, and one thread that watches all jobs.
+"""The threads that work on the jobs of one host: pools for requests and transfers, and one that watches all jobs.
 
 Their number does not grow with the number of jobs. Requests of several threads are sent to the host together, because
 the leader does not wait for one response before it sends the next request.
@@ -20,6 +20,7 @@ from luigi_sshjob.worker.job_watcher import JobWatcherThread
 logger = logging.getLogger("luigi-interface")
 
 _MAX_THREADS = 24
+_MAX_TRANSFERS = 8  # each way; together fewer than _MAX_THREADS, because a cancel waits for the transfer of its job
 _IDLE_TIMEOUT = 10.0  # seconds after which an idle thread ends
 
 
@@ -89,6 +90,9 @@ class HostThreads:
     def __init__(self, connection: Connection):
         self.connection = connection
         self.pool = PriorityThreadPool(f"requests {connection.host}")
+        # what may take hours must not keep other jobs from being submitted, collected or cancelled
+        self.uploads = PriorityThreadPool(f"uploads {connection.host}", _MAX_TRANSFERS)
+        self.downloads = PriorityThreadPool(f"downloads {connection.host}", _MAX_TRANSFERS)
         self._outage = HostOutage()
         self.watcher = JobWatcherThread(connection, self._outage)
 
@@ -99,5 +103,6 @@ class HostThreads:
     def close(self) -> None:
         """Ends the threads; those that wait for the host raise `HostUnreachable`."""
         self._outage.close()
-        self.pool.close()
+        for pool in (self.pool, self.uploads, self.downloads):
+            pool.close()
         self.watcher.close()

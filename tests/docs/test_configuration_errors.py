@@ -7,6 +7,7 @@ from typing import Any
 import luigi
 import pytest
 from luigi.cmdline_parser import CmdlineParser
+from luigi.mock import MockTarget
 
 from luigi_sshjob import RemoteJobTask, RemoteTarget, config
 from luigi_sshjob.worker.worker import RemoteJobWorker
@@ -94,8 +95,11 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("time_limit and kill_grace must be finite and not negative", declared(time_limit=-1)),
     ("poll_interval must be greater than 0", declared(poll_interval=0)),
     ("invalid value for a task attribute", declared(cleanup="sometimes")),
-    ("an output is not on the job's host", declared(output=lambda self: luigi.LocalTarget("x"))),
-    ("two outputs would share a variable", declared(output=lambda self: {"a-b": target("x"), "a b": target("y")})),
+    ("an output is neither on the job's host nor a local file", declared(output=lambda self: MockTarget("x"))),
+    (
+        "two inputs or outputs would share a variable",
+        declared(output=lambda self: {"a-b": target("x"), "a b": target("y")}),
+    ),
     ("sbatch_options must be a dict", slurm(sbatch_options=5)),
     ("batch must be a positive integer", slurm(batch="x")),
     ("invalid name of an sbatch option", slurm(sbatch_options={"--mem": 1})),

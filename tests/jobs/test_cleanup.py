@@ -9,6 +9,7 @@ import pytest
 from luigi_sshjob import RemoteTarget
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.jobs.model import State
+from luigi_sshjob.jobs.spec import ReturnedOutput
 
 from support import processes
 
@@ -100,6 +101,21 @@ def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_anothe
     processes.wait_until(lambda: not bench.running("sleep 363"), "its end")
     bench.listing.discard([first])
     assert bench.host.run("ls", "-A", f"{bench.folder}/jobs/Task") == "2\n"
+
+
+@pytest.mark.parametrize("verb", ["remove", "discard"])
+def test_a_read_only_directory_of_a_job_is_removed_with_it(bench, verb):
+    command = 'mkdir -p "$SSHJOB_OUTPUT/sub" && cd "$SSHJOB_OUTPUT/sub" && true >file && chmod 555 .'
+    job = bench.submit(command, returned=[ReturnedOutput("SSHJOB_OUTPUT", "tree")]).job
+    assert bench.monitor.wait(job, lambda _: None).succeeded
+    bench.client.collect(job)
+    if verb == "remove":
+        bench.client.remove(job)
+        assert bench.host.run("ls", "-A", job.directory) == "collected\n"
+    else:
+        bench.listing.discard([job])
+        assert bench.host.run("ls", "-A", f"{bench.folder}/jobs").split() == []
+        assert bench.host.run("find", bench.folder, "-name", "tree") == ""
 
 
 @pytest.mark.needs_docker

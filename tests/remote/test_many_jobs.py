@@ -19,7 +19,7 @@ POLL_ALL = (quoting.Word("poll_subscriptions"), "all")
 def submission(far_side, key: str, command: str = "true", known: int = 0) -> str:
     spec = JobSpec(key=key, command=command)
     words = (far_side.base, key, "nohup", scripts.supervisor_hash(), str(known), "", spec.digests)
-    return " ".join(map(quoting.word, (*words, spec.spec_text(), spec.command, spec.environment_text())))
+    return " ".join(map(quoting.word, (*words, spec.spec_text(), spec.command, spec.environment_text(), "")))
 
 
 def subscription(directory: str, known: str, number: int = 7) -> tuple[str, ...]:

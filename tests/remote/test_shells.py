@@ -298,7 +298,7 @@ def test_an_error_does_not_end_the_server(far_side):
     host = far_side.host
     host.run("touch", f"{far_side.base}/file")
     response = far_side.call(
-        *((quoting.Word("job_submit"), f"{far_side.base}/file/x", "k", "nohup", "h", "0", "d", "s", "c", "e"),),
+        *((quoting.Word("job_submit"), f"{far_side.base}/file/x", "k", "nohup", "h", "0", "", "d", "s", "c", "e", ""),),
         *((quoting.Word("job_status"), f"{far_side.base}/file", "0"),),
         *((quoting.Word("job_status"), f"{far_side.base}/none/1", "7"),),
         *((quoting.Word("job_status"), "no-path", "-"),),

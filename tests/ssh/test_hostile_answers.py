@@ -15,7 +15,7 @@ from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.cli.commands.doctor import _report_dict
 from luigi_sshjob.doctor.runner import run_checks
 from luigi_sshjob.errors import InvalidResponse, SSHJobError
-from luigi_sshjob.jobs.spec import JobSpec, Output
+from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, ShellProtocol
 
 from support import processes
@@ -78,7 +78,7 @@ def _calls(bench, folder):
         "find": lambda: bench.client.find(bench.key),
         "status": lambda: str(bench.client.status(job, 0)),
         "tail": lambda: bench.client.tail(job, 5, 1000),
-        "collect": lambda: bench.client.collect(job, [Output("a", "/nowhere/x")]),
+        "missing": lambda: bench.client.missing(job, ["/nowhere/x"]),
         "ls": lambda: [str(each) for each in bench.listing.attempts()],
         "show": lambda: str(bench.listing.details(job)),
         "cancel": lambda: bench.monitor.cancel(job, grace=0),

@@ -164,10 +164,10 @@ def test_a_job_whose_outputs_are_stuck_is_collected_later(stuck, host, files, fo
     output = Output("file", f"{stuck.path}/file")
     job = bench.client.submit(JobSpec(key="Task", command="true")).job
     assert bench.monitor.wait(job, lambda _: None).succeeded
-    assert_stuck(lambda: bench.client.collect(job, [output]), output.path)
+    assert_stuck(lambda: bench.client.missing(job, [output.path]), output.path)
     stuck.resume()
     processes.wait_until(lambda: answers(files, output.path), "the mount")
-    assert bench.client.collect(job, [output]) == []
+    assert bench.client.missing(job, [output.path]) == []
 
 
 def test_each_shell_gives_a_question_up(far_side, mount, folder):

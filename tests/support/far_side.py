@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from luigi_sshjob.jobs.inputs import entry_words
 from luigi_sshjob.jobs.model import Outcome
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
@@ -44,7 +45,8 @@ class FarSide:
             (
                 *(quoting.Word("job_submit"), self.base, "Task", "nohup", scripts.supervisor_hash(), "0", ""),
                 *(request.digests, request.spec_text(), request.command, request.environment_text()),
-                *([request.setup.lines] if request.setup else []),
+                request.setup.lines or "\n" if request.setup else "",
+                *entry_words(request.inputs, request.project),
             ),
         )
         assert f"token part claimed 1 \n{self.base}/jobs/Task/1\n" in response

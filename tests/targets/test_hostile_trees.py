@@ -9,8 +9,10 @@ import stat
 import tarfile
 from pathlib import Path
 
+import luigi
 import pytest
 
+from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.errors import LocalFileError, RemoteCommandFailed
 from luigi_sshjob.targets import extraction
 from luigi_sshjob.targets.extraction import Announced, Extraction
@@ -30,9 +32,10 @@ END = bytes(10240)
 ANNOUNCED = Announced(10, 1000)
 
 
-def extract(archive: bytes, root: Path, announced: Announced = ANNOUNCED, *, preserve: bool = True) -> None:
+def extract(archive: bytes, root: Path, announced: Announced = ANNOUNCED, *, preserve: bool = True, **options) -> None:
     root.mkdir()
-    Extraction(io.BytesIO(archive), str(root), announced, preserve=preserve, progress=lambda *_: None).run()
+    options |= {"preserve": preserve, "progress": lambda *_: None}
+    Extraction(io.BytesIO(archive), str(root), announced, **options).run()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,96 @@ def test_a_hostile_archive_writes_nothing_outside_of_the_target(tmp_path, member
     assert sorted(os.listdir(tmp_path)) == ["root", "secret"]
     assert (secret.read_text(), secret.stat().st_nlink) == ("secret", 1)
     assert not os.path.exists("/ABSOLUTE")
+
+
+TREE = ROOT + b"".join(entry(name, tarfile.DIRTYPE, mode=0o755) for name in ("a", "a/b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("link", "/etc/passwd"),
+        ("link", ".."),
+        ("a/b/link", "../../../secret"),
+        ("a/link", ".././/../secret"),
+        ("link", "a/../../secret"),
+        # `up` leads to the root, so `..` of it leads outside, although the names alone do not
+        ("link", "a/b/up/../secret"),
+        ("link", "absent/../secret"),
+    ],
+)
+def test_a_confined_archive_has_no_link_that_leads_outside(tmp_path, name, target):
+    members = entry("a/b/up", tarfile.SYMTYPE, "../..") + entry(name, tarfile.SYMTYPE, target)
+    chain = entry("first", tarfile.SYMTYPE, name)
+    with pytest.raises(RemoteCommandFailed, match=f"leads outside of its directory: '{name}' -> '{target}'\n"):
+        extract(TREE + chain + members + END, tmp_path / "root", confined=True)
+    extract(TREE + chain + members + END, tmp_path / "free")
+    assert os.readlink(tmp_path / "free" / name) == target
+
+
+def test_a_confined_archive_keeps_links_that_stay_inside(tmp_path):
+    links = {
+        "a/b/f": "../../f",
+        "a/g": "./b/.././/b/f",
+        "d": "a/b/",
+        "later": "z/../f",
+        "dangling": "a/absent",
+        "top": ".",
+    }
+    members = b"".join(entry(name, tarfile.SYMTYPE, target) for name, target in links.items())
+    later = entry("z", tarfile.DIRTYPE, mode=0o755) + entry("f", data=b"x")
+    extract(TREE + members + later + END, tmp_path / "root", confined=True)
+    assert {name: os.readlink(tmp_path / "root" / name) for name in links} == links
+    assert (tmp_path / "root" / "later").read_text() == (tmp_path / "root" / "a" / "g").read_text() == "x"
+
+
+class MakesModel(RemoteJobTask):
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    here = luigi.Parameter()
+    target = luigi.Parameter()
+
+    @property
+    def base_dir(self):
+        return f"{self.folder}/base"
+
+    def command(self):
+        return (
+            f'mkdir -p "$SSHJOB_OUTPUT/sub"; echo x >"$SSHJOB_OUTPUT/f"; ln -s {self.target} "$SSHJOB_OUTPUT/sub/model"'
+        )
+
+    def output(self):
+        return luigi.LocalTarget(f"{self.here}/out")
+
+
+def test_an_output_with_a_link_that_leads_outside_is_refused(host, folder, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    for target in (f"{tmp_path}/secret", "../../secret"):
+        task = MakesModel(host=host.alias, folder=folder, here=str(tmp_path), target=target)
+        with pytest.raises(
+            RemoteCommandFailed, match=r"leads outside of its directory: 'sub/model' -> .*secret'"
+        ) as error:
+            task.run()
+        assert error.value.job
+        assert not [name for name in os.listdir(tmp_path) if "out" in name or "tmp" in name]
+    MakesModel(host=host.alias, folder=folder, here=str(tmp_path), target="../f").run()
+    assert (tmp_path / "out" / "sub" / "model").read_text() == "x\n"
+
+
+def test_localize_refuses_a_link_that_leads_outside_and_get_keeps_it(host, files, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    host.run(
+        "sh", "-c", f"mkdir {folder}/it; echo x >{folder}/it/f; ln -s f {folder}/it/inside; ln -s /etc {folder}/it/etc"
+    )
+    with pytest.raises(
+        RemoteCommandFailed, match=r"leads outside of its directory: 'etc' -> '/etc'[\s\S]*Next: let the job"
+    ):
+        files.localize(f"{folder}/it")
+    assert not list((tmp_path / "cache").rglob("etc"))
+    files.get(f"{folder}/it", tmp_path / "back")
+    assert os.readlink(tmp_path / "back" / "etc") == "/etc"
+    host.run("rm", f"{folder}/it/etc")
+    assert (Path(files.localize(f"{folder}/it")) / "inside").read_text() == "x\n"
 
 
 def test_an_archive_that_exceeds_what_was_announced_is_an_error(tmp_path, monkeypatch):

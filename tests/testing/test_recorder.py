@@ -17,6 +17,7 @@ from luigi_sshjob.testing import record_jobs
 class Prepare(RemoteBulkComplete, RemoteJobTask):
     day = luigi.IntParameter()
     host = "store"
+    project = "."
 
     def command(self):
         return f"prepare {self.day} >$SSHJOB_OUTPUT_TABLE"
@@ -100,6 +101,7 @@ def test_a_pipeline_runs_in_order_with_what_would_have_been_submitted(recorder, 
     assert (job.launcher, job.launcher_options) == ("slurm", {"gres": "gpu:1"})
     assert (job.working_directory, job.time_limit, job.success_exit_codes) == ("work", 3600, (3, 4))
     assert job.outcome.succeeded
+    assert recorder.of(Prepare(1))[0].working_directory == "$SSHJOB_PROJECT"
     assert recorder.of(Prepare(1))[0].outputs == {
         "SSHJOB_OUTPUT_TABLE": "/data/1.csv",
         "SSHJOB_OUTPUT_NOTES": "1.txt",

@@ -13,6 +13,7 @@ from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.listing import JobSummary, SendRequests, batches
 from luigi_sshjob.jobs.names import AttemptName
+from luigi_sshjob.targets.host_cache import HostCache
 from luigi_sshjob.targets.local_copies import remove_unused_copies
 
 
@@ -20,6 +21,8 @@ from luigi_sshjob.targets.local_copies import remove_unused_copies
 class _Result:
     removed: list[JobSummary] = dataclasses.field(default_factory=list)
     uncollected: int = 0
+    cached: int = 0
+    """Inputs in the cache that no job uses any more."""
     refusals: list[JobError] = dataclasses.field(default_factory=list)
 
 
@@ -35,9 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     for host in hosts:
         with host.listing.session() as send:
             _clean(host, send, arguments, result)
+            _clean_cache(host, send, arguments, result)
     if arguments.json:
         print_json([each.job.id for each in result.removed])
     print(f"{len(result.removed)} {_done(arguments)}", file=sys.stderr)
+    if result.cached:
+        print(f"{result.cached} unused inputs {_done(arguments)} from the cache", file=sys.stderr)
     if result.uncollected:
         print(
             f"{result.uncollected} kept, because they ended but were not collected: run their tasks, or `collect` or "
@@ -77,6 +83,13 @@ def _clean(host: HostJobs, send: SendRequests, arguments: argparse.Namespace, re
             for each in found:
                 what = strip_escapes(f"{each.job.id} {spoken(each.status_word)}")
                 print(f"{what}, collected {format_age(each.collected_ago)} ago", flush=True)
+
+
+def _clean_cache(host: HostJobs, send: SendRequests, arguments: argparse.Namespace, result: _Result) -> None:
+    """Inputs that attempts still have are kept by the host, so that nothing is sent twice."""
+    cache = HostCache(host.connection, host.base_dir)
+    old = [entry.name for entry in cache.entries(send) if entry.unused_for >= arguments.older_than]
+    result.cached += len(old) if arguments.dry_run else len(cache.remove(old, send))
 
 
 def is_old(host: str, name: AttemptName, limit: float) -> bool:

@@ -20,8 +20,8 @@ from luigi_sshjob.cli.render import (
     styled,
     summary_dict,
 )
+from luigi_sshjob.jobs.details import JobDetails
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.listing import JobDetails
 from luigi_sshjob.jobs.model import JobRef, State
 from luigi_sshjob.text import format_size, printable_line
 
@@ -79,6 +79,8 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Modules", Text(strip_escapes(" ".join(details.setup.modules)))
     yield "Setup", _lines(details.setup.lines, _COMMAND_LINES, first=True)
     yield "Working dir", Text(strip_escapes(details.working_directory))
+    yield "Project", Text(strip_escapes(details.project))
+    yield "Inputs", Text("\n".join(map(strip_escapes, details.inputs)))
     yield "Outputs", Text("\n".join(map(strip_escapes, details.outputs)))
     yield "Time limit", format_age(details.time_limit)
     yield "Resources", ", ".join(_resources(details))
@@ -150,6 +152,8 @@ def _details_dict(details: JobDetails) -> dict[str, object]:
         "modules": list(details.setup.modules),
         "login_shell": details.setup.login_shell,
         "working_directory": details.working_directory,
+        "project": details.project,
+        "inputs": list(details.inputs),
         "outputs": list(details.outputs),
         "time_limit": details.time_limit,
         "supervisor_said": details.diagnostics,

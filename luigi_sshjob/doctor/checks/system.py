@@ -20,7 +20,7 @@ _OPTIONAL = {
     "sha256sum": "checksum=True fails",
     "stat": "mtime() and resumed transfers fail",
     "tail": "an interrupted get() starts from the beginning",
-    "tar": "put() and get() of directories fail",
+    "tar": "put() and get() of directories fail, and jobs have no project",
     "touch": "preserve=True fails",
     "chmod": "preserve=True fails",
     "wc": "the record does not contain the size of the log",

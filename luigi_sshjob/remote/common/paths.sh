@@ -24,8 +24,12 @@ private_directory() {
 # remove_private PATH: removes a directory of private_directory with its content; leaves links and other accounts' alone.
 remove_private() {
   [ -d "$1" ] && [ ! -h "$1" ] && [ -O "$1" ] || return 0
+  remove_tree "$1"
+}
+
+# remove_tree PATH: as rm -rf, also if a job has made directories in it read-only.
+remove_tree() {
   rm -rf -- "$1" 2>/dev/null && return
-  # a job may have made its directories read-only
   find "$1" -type d -exec chmod u+rwx -- {} \; 2>/dev/null
   rm -rf -- "$1"
 }
@@ -51,6 +55,19 @@ rename_over() {
     return 1
   }
   [ -z "$locked" ] || chmod u-w -- "$2"
+}
+
+# extract PRESERVE: extracts the archive on standard input to the current directory; with PRESERVE also modes and times.
+# Owners are never restored.
+extract() {
+  if [ -n "$1" ]; then
+    tar -xpof -
+  elif [ -O / ]; then
+    # the tar of root restores modes by default
+    tar -xmof - --no-same-permissions
+  else
+    tar -xmof -
+  fi
 }
 
 # remove_unfinished PRIVATE FINAL: removes the private directory of an output that was not finished. First puts back an

@@ -22,6 +22,10 @@ remove_outputs_of() (
     # a spec of an earlier version has no token
     remove_unfinished "${2%/*}/.sshjob-${token:-$tag-${removed_directory##*/}}-$removed_number" "$2" || removal_failed=1
   }
+  returned_output() { output "$1" "$removed_directory/$SJ_RETURNED/$2/$3"; }
+  input() { :; }
+  own_input() { :; }
+  own_tree() { :; }
   token='' tag=''
   # shellcheck source=/dev/null
   . "$1/$SJ_SPEC"
@@ -82,7 +86,7 @@ job_remove() {
     rm -f "$1/$SJ_SPEC" || return
   fi
   for removed in "$1"/* "$1"/.[!.]*; do
-    case $keep in *"/${removed##*/}/"*) ;; *) rm -rf "$removed" || return ;; esac
+    case $keep in *"/${removed##*/}/"*) ;; *) remove_tree "$removed" || return ;; esac
   done
 }
 
@@ -165,7 +169,7 @@ SJ_ASIDE='' SJ_ASIDE_TASKS='' asides=0
 # removed, too, unless it contains an output.
 job_discard_aside() {
   [ -n "$SJ_ASIDE" ] || return 0
-  rm -rf "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
+  remove_tree "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
   (
     cd "$SJ_ASIDE" || exit
     # shellcheck disable=SC2086  # keys have no blanks; a task that has another attempt keeps its directory

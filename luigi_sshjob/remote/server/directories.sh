@@ -2,7 +2,7 @@
 # Decides which directories and scripts may be used: none that another account controls, because this account would run
 # its commands, or give it secrets.
 
-SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_APPROVED_UNTIL=0 SJ_DANGER_BASE='' SJ_DANGER_UNTIL=0
+SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_UNWRITTEN=$newline SJ_APPROVED_UNTIL=0 SJ_DANGER_BASE='' SJ_DANGER_UNTIL=0
 
 # distrust CODE TEXT: as refuse, but only sets $danger_code and $danger.
 distrust() {
@@ -17,11 +17,11 @@ is_private() {
   writable=''
   if ! is_approved "$1"; then
     [ -e "$1" ] || [ -h "$1" ] || return 0
-    list_writable "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs" ||
+    list_writable "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs" "$1/cache" ||
       distrust directory-not-checked "the permissions of a directory cannot be checked: $1: $writable" || return
   fi
   # owners after the modes: what is in a directory that only this account can write stays as it is
-  for private in "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs"; do
+  for private in "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs" "$1/cache"; do
     is_own "$private" || return
     case $newline$writable$newline in
       *"$newline$private$newline"*)
@@ -87,12 +87,13 @@ assert_trusted() { is_trusted "$1" || refuse "$danger_code" "$danger"; }
 assert_safe() {
   # a question about a path uses no approval
   [ "$1" != limited ] || return 0
-  # the owner may have changed a mode
+  # the owner may have changed a mode, and a job what it shares
   seconds_up
-  [ "$seconds" -lt "$SJ_APPROVED_UNTIL" ] || SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_APPROVED_UNTIL=$((seconds + 60))
+  [ "$seconds" -lt "$SJ_APPROVED_UNTIL" ] ||
+    SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_UNWRITTEN=$newline SJ_APPROVED_UNTIL=$((seconds + 60))
   case $1 in
     job_relaunch) assert_private "$2" && assert_trusted "$4" ;;
-    install_supervisor | job_submit | scheduler_answers | scheduler_call) assert_private "$2" ;;
+    install_supervisor | job_submit | cache_* | scheduler_answers | scheduler_call) assert_private "$2" ;;
     job_survey | job_find | job_published | job_status | job_cancel) ;;
     job_remove | job_discard) ! base_of "$2" || assert_private "$job_base" ;;
     job_*) assert_trusted "$2" ;;

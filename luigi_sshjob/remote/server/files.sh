@@ -83,8 +83,9 @@ fs_sha256() {
     refuse no-checksum-program "the host has no sha256sum, shasum or openssl that can read the file: $1"
 }
 
+# openssl first: it is several times faster than the sha256sum of many systems
 sha256_of() {
-  { sha256sum <"$1" || shasum -a 256 <"$1" || openssl dgst -sha256 -r <"$1" || sha256 <"$1"; } 2>/dev/null
+  { openssl dgst -sha256 -r <"$1" || sha256sum <"$1" || shasum -a 256 <"$1" || sha256 <"$1"; } 2>/dev/null
 }
 
 # fs_digest FILE: prints "sha256" and 64 digits; on a host without a program for that "cksum", a CRC and the size (POSIX).

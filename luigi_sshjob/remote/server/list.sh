@@ -105,9 +105,24 @@ show_spec() {
     part output 0 "$1"
     emit "$2"
   }
+  # shellcheck disable=SC2317
+  input() {
+    part input 0 "$1"
+    emit "$2"
+  }
+  shown_directory=$1
+  # shellcheck disable=SC2317
+  own_input() { input "$1" "$shown_directory/$SJ_INPUTS/$2/$3"; }
+  # shellcheck disable=SC2317
+  own_tree() { own_input "$@"; }
+  # shellcheck disable=SC2317
+  returned_output() { output "$1" "$shown_directory/$SJ_RETURNED/$2/$3"; }
+  project_input=
   # shellcheck source=/dev/null
   . "$1/$SJ_SPEC"
-  for setting in submitted_by submitted_at task_family task_parameters working_directory time_limit setup_shell \
+  project=${project_input:+$1/$SJ_PROJECT}
+  working_directory=${working_directory:-$project}
+  for setting in submitted_by submitted_at task_family task_parameters working_directory project time_limit setup_shell \
     setup_modules; do
     eval "value=\${$setting-}"
     part "$setting" 0

@@ -55,7 +55,7 @@ sweep() {
     owner=${leftover##*/.stage.} owner=${owner##*/.look.}
     [ -e "$leftover" ] || continue
     case $owner in
-      "$boot".*) holder_lives "$owner" || rm -rf "$leftover" ;;
+      "$boot".*) holder_lives "$owner" || remove_tree "$leftover" ;;
       # jobs write to it, so its time says nothing of its session
       *.news) [ -e "${leftover%news}recent0" ] || [ -e "${leftover%news}recent1" ] || rm -f "$leftover" ;;
       *) remove_old "$leftover" ;;
@@ -64,7 +64,7 @@ sweep() {
 }
 
 # remove_old PATH: removes it unless it was changed within a day.
-remove_old() { find "$1" -prune -mtime +0 -exec rm -rf -- {} \;; }
+remove_old() { [ -z "$(find "$1" -prune -mtime +0)" ] || remove_tree "$1"; }
 
 # leave: removes all files of this session.
 leave() {
@@ -73,7 +73,8 @@ leave() {
     SJ_SWEPT=${SJ_SWEPT#"$newline"}
     swept=${SJ_SWEPT%%"$newline"*}
     SJ_SWEPT=${SJ_SWEPT#"$swept"}
-    rm -rf "$swept/lib/.stage.$SJ_SELF" "$swept/lib/.look.$SJ_SELF".*
+    remove_tree "$swept/lib/.stage.$SJ_SELF"
+    rm -rf "$swept/lib/.look.$SJ_SELF".*
   done
 }
 

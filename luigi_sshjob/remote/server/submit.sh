@@ -16,10 +16,11 @@ latest_attempt() {
   done
 }
 
-# job_submit BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]: finds the attempt that was not
-# collected, or claims and launches the next one, unless an attempt after number KNOWN was collected meanwhile. Responds with
-# a part "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N", or with
-# "uninstalled", or with "unchecked N MOMENT", with its directory and how it was submitted, if the directory of attempt N
+# job_submit BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...: finds the attempt that
+# was not collected, or claims and launches the next one, unless an attempt after number KNOWN was collected meanwhile.
+# Responds with a part "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N",
+# or with "uninstalled", or with a part "lacking" for each ENTRY that the cache lacks, see cache.sh, or with
+# "unchecked N MOMENT", with its directory and how it was submitted, if the directory of attempt N
 # was deleted: the client then asks the scheduler, which may still have it, and repeats the request with N in CHECKED.
 # The first line of LAUNCH names the launcher, the others are for the launcher.
 job_submit() {
@@ -61,6 +62,7 @@ find_or_claim() {
       emit "$dir"
       return
     elif [ -n "$has_mark" ] || [ "$latest" -eq 0 ]; then
+      ! lacks_inputs "$@" || return 0
       next_number || return 1
     elif [ -n "$has_files" ]; then
       found_attempt "$1"
@@ -71,6 +73,7 @@ find_or_claim() {
         "no permission to search the directory $unsearchable" || return 1
       # part of it was deleted, or it was not created by this package
       assert_not_running "$dir" || return 1
+      ! lacks_inputs "$@" || return 0
       [ "$latest" -gt "$damaged" ] || next_number || return 1
     fi
     claim "$@" && return
@@ -147,12 +150,14 @@ refuse_running() { refuse attempt-still-running "an earlier attempt is still run
 # is_new DIRECTORY: whether this session has created it while jobs ran that had been started in an earlier one.
 is_new() { case $SJ_NEW_BASES in *"$newline$1$newline"*) ;; *) return 1 ;; esac }
 
-# claim DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]: creates the whole job directory elsewhere, then renames it. That is the
-# claim: renaming onto a directory that is not empty fails (POSIX rename), so only one client succeeds.
+# claim DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...: creates the whole job directory elsewhere, then renames it. The
+# rename is the claim: renaming onto a directory that is not empty fails (POSIX rename), so only one client succeeds.
 claim() {
   stage=$base/lib/.stage.$SJ_SELF
   if ! write_attempt "$@"; then
     rm -rf "$stage"
+    # one of them was removed a moment ago
+    ! lacks_inputs "$@" || return 0
     unwritable "$base/jobs"
     refuse directory-not-writable "cannot create a job directory in $jobs: $why"
     return
@@ -171,16 +176,18 @@ claim() {
 
 write_attempt() { mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"; }
 
-# write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]: with builtins, so that no secret is an argument of a process.
+# write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...: with builtins, so that no secret is an argument of a
+# process.
 write_files() {
   emit "$2" >"$1/$SJ_DIGESTS" &&
     emit "$3" >"$1/$SJ_SPEC" &&
     emit "$4" >"$1/$SJ_COMMAND" &&
     emit "$5" >"$1/$SJ_ENVIRONMENT" &&
-    { [ $# -lt 6 ] || emit "$6" >"$1/$SJ_SETUP"; } &&
+    { [ -z "$6" ] || emit "$6" >"$1/$SJ_SETUP"; } &&
     { [ "$launch" = nohup ] || emit "$launch" >"$1/$SJ_LAUNCH"; } &&
     true >"$1/$SJ_LOG" &&
-    true >"$1/$SJ_DIAGNOSTICS"
+    true >"$1/$SJ_DIAGNOSTICS" &&
+    link_inputs "$@"
 }
 
 # found_attempt DIGESTS: launches the existing attempt again if no supervisor has claimed the run.

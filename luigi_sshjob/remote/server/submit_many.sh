@@ -33,8 +33,9 @@ submit_many() {
 }
 
 # plan_submission BASE KEY LAUNCH HASH KNOWN …: whether it can be claimed together with the others: it is the first attempt
-# of a task that the host does not know. Sets $plan_key.
+# of a task that the host does not know, and gets no inputs from the cache. Sets $plan_key.
 plan_submission() {
+  [ $# -le 11 ] || return
   plan_key=$2 plan_note=$1/jobs/.used.$2
   [ -z "$plan_base" ] || [ "$plan_base" = "$1" ] || return
   [ "$3" = nohup ] && [ "$5" -eq 0 ] && [ ! -e "$1/jobs/$2" ] && [ ! -h "$1/jobs/$2" ] && [ ! -s "$plan_note" ] || return
@@ -85,7 +86,7 @@ write_together() {
   done
 }
 
-# write_planned BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT [SETUP]
+# write_planned BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT SETUP
 write_planned() {
   written=$stage/$2/1 library=$base/lib/$4 SJ_HASH=$4 launch=$3
   emit 1 2>/dev/null >"$base/jobs/.used.$2" || true

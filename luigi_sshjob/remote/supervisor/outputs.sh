@@ -10,6 +10,9 @@ output() {
   eval "variable_$outputs=\$1 final_$outputs=\$2"
 }
 
+# returned_output VARIABLE NUMBER NAME: the same for one that the client fetches from the job directory.
+returned_output() { output "$1" "$dir/$SJ_RETURNED/$2/$3"; }
+
 # each_output HANDLER: calls HANDLER VARIABLE FINAL_PATH for each output.
 each_output() {
   output_number=0

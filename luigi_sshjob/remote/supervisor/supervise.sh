@@ -155,7 +155,7 @@ key=${key##*/}
 # grep a line break ends a pattern.
 mark=SSHJOB_LOG=$dir/$SJ_LOG
 mark=${mark##*"$newline"}
-requeue=no setup_shell='' setup_mark=''
+requeue=no missing_input='' project_input='' setup_shell='' setup_mark=''
 # only here, as it may be deleted later
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
@@ -171,7 +171,10 @@ now
 started=$now
 retry_fork measure_queue
 reason='' code='' peak_memory=''
-[ -d "$working_directory" ] || reason="the working directory $working_directory does not exist"
+retry_fork link_trees
+[ -n "$reason" ] || retry_fork unpack_project
+[ -n "$reason" ] || [ -d "$working_directory" ] || reason="the working directory $working_directory does not exist"
+[ -z "$missing_input" ] || reason="the input $missing_input was deleted before the command started"
 retry_fork each_output prepare_output
 retry_fork prepare_setup
 interpreter

@@ -9,6 +9,7 @@ _OWN = "make it a directory that the account owns and can write, or change base_
 
 NEXT_STEPS = {
     "attempt-still-running": "end it with `luigi-sshjob kill`, then run the task again",
+    "checksum-mismatch": "copy it again; if that does not help, check the disks and memory of both machines",
     "directory-not-checked": "check that `find` works on the host, then try again",
     "directory-not-created": _OWN,
     "directory-not-searchable": "grant the account search permission (chmod +x), or use another account",
@@ -28,8 +29,10 @@ NEXT_STEPS = {
     "not-a-directory": "remove it first, or use another path",
     "not-a-job-directory": "nothing was removed; check what is at that path",
     "not-replaced": "remove what is at the path, or use a path that the account may write; nothing was changed",
+    "not-extracted": "check that the host has tar and enough free disk space, then run it again",
     "not-listed": "grant the account the permission that the message names, or list another directory",
     "path-not-responding": "check the mount on the host (its server, the network); it is asked again when it responds",
+    "not-verified": "set the clock of the host, or use a base_dir on another file system, then run it again",
     "outputs-not-removed": "make the directories of the outputs reachable and writable, then try again",
     "record-not-written": "make the directory readable and writable, with free space, then try again",
     "scripts-not-installed": _OWN,

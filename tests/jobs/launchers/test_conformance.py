@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.jobs.inputs import CachedInput, HostInput
 from luigi_sshjob.jobs.model import State
 from luigi_sshjob.jobs.setup import Setup
+from luigi_sshjob.targets.content import Content
+from luigi_sshjob.targets.host_cache import HostCache
+from luigi_sshjob.targets.tree import members_of
 
 from support import processes
 from support.engines import KILL_AFTER, KILL_BEFORE, faulty
@@ -35,6 +39,22 @@ def test_a_job_runs_with_its_log_its_environment_and_its_record(bench):
     assert (outcome.state, outcome.exit_code, log) == ("failed", 1, b"begin\n")
     outcome, log = bench.run('echo "$FRUIT"', environment={"FRUIT": "apples & 'pears'"})
     assert (outcome.succeeded, log) == (True, b"apples & 'pears'\n")
+
+
+def test_inputs_and_a_project_reach_the_job(bench, tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("from here\n")
+    content = Content(str(tmp_path / "tree"))
+    project = Content(str(tmp_path / "tree"), members_of(str(tmp_path / "tree")))
+    for each in (content, project):
+        HostCache(bench.client.connection, bench.base).add(each)
+    inputs = [
+        CachedInput("SSHJOB_INPUT_0", content.entry, "tree"),
+        HostInput("SSHJOB_INPUT_1", "/etc/hostname"),
+    ]
+    command = 'cat "$SSHJOB_INPUT_0/file"; echo "$SSHJOB_INPUT_1"; echo changed >file; cat "$SSHJOB_PROJECT/file"'
+    outcome, log = bench.run(command, inputs=inputs, project=project.entry, working_directory="")
+    assert (outcome.succeeded, log) == (True, b"from here\n/etc/hostname\nchanged\n")
 
 
 def test_a_setup_comes_before_the_command_and_its_failure_is_that_of_the_job(bench):

@@ -1,0 +1,27 @@
+"""Names of the variables that tell a command its inputs and outputs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+
+def named(declared: Any, variable: str) -> Iterator[tuple[str, Any]]:
+    """Each target with its variable: `variable` for one, with _<KEY> in a dict and _0, _1, … in a list of several."""
+    if isinstance(declared, (list, tuple)) and len(declared) == 1:
+        declared = declared[0]
+    yield from _named(declared, variable)
+
+
+def _named(declared: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(declared, Mapping):
+        for key, value in declared.items():
+            yield from _named(value, f"{name}_{re.sub('[^A-Z0-9]', '_', str(key).upper())}")
+    elif isinstance(declared, Iterable) and not isinstance(declared, (str, os.PathLike)):
+        # as Luigi's `flatten`
+        for number, value in enumerate(declared):
+            yield from _named(value, f"{name}_{number}")
+    elif declared is not None:
+        yield name, declared
