@@ -13,6 +13,7 @@ from typing import Any
 
 from luigi_sshjob import text
 from luigi_sshjob.errors import HostUnreachable, LoginNeeded, SSHJobError
+from luigi_sshjob.jobs.client import Submission
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
 from luigi_sshjob.jobs.recent import JobLocation, remember
@@ -91,10 +92,7 @@ class JobRun:
         # until the response arrives the newest attempt on the host is this run's, not that of an earlier one
         self.submitted.ref = None
         remember(JobLocation.of(self.options.context.destination, self.options.base_dir))
-        provide = self._inputs.provider(self.spec)
-        spec = self.spec if provide else self._inputs.add_to(self.spec)
-        submit = partial(self.jobs.client.submit, spec, lambda: not self._collector.made(), provide)
-        submission = self.retry.call(submit)
+        submission = self.retry.call(self._submit)
         self._inputs.forget()
         job = self.submitted.ref = submission.job
         if submission.done:
@@ -180,6 +178,12 @@ class JobRun:
     def cancel(self, reason: str) -> None:
         """End the job, without waiting long for its host."""
         cancel_attempt(self.jobs, self.spec.key, self.job, reason)
+
+    def _submit(self) -> Submission:
+        # a new one for each try, which begins with looking for an attempt
+        provide = self._inputs.provider(self.spec)
+        spec = self.spec if provide else self._inputs.add_to(self.spec)
+        return self.jobs.client.submit(spec, lambda: not self._collector.made(), provide)
 
     def _trigger(self, argument: object, event: str) -> None:
         self.in_main_thread(partial(self._task.trigger_event, event, self._task, argument))

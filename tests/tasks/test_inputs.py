@@ -12,7 +12,8 @@ import pytest
 import luigi_sshjob
 from luigi_sshjob import RemoteJobTask, RemoteTarget
 from luigi_sshjob.cli.main import main
-from luigi_sshjob.errors import ConfigurationError, FileMissing, LocalFileError
+from luigi_sshjob.errors import ConfigurationError, ConnectionLost, FileMissing, LocalFileError
+from luigi_sshjob.jobs.claims import Claims
 from luigi_sshjob.jobs.model import job_key
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.tasks.inputs import TaskInputs
@@ -186,6 +187,26 @@ def test_two_hundred_jobs_share_one_transfer_and_a_second_run_sends_nothing(host
         task.output().remove()
     assert luigi_sshjob.build(tasks, local_scheduler=True, remote_jobs=200)
     assert caplog.text.count("sending the input") == 1
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_submission_whose_response_is_lost_is_repeated_with_its_inputs(reading, tmp_path, monkeypatch, lost):
+    """The search for an attempt, the claim that shows what the host lacks, and the claim that gets it."""
+    (tmp_path / "input").write_text("words\n")
+    claim, made = Claims.claim, []
+
+    def unheard(*arguments, **options):
+        found = claim(*arguments, **options)
+        made.append(found.kind)
+        if len(made) == lost + 1:
+            raise ConnectionLost("the response was lost")
+        return found
+
+    monkeypatch.setattr(Claims, "claim", unheard)
+    task = reading(more=tmp_path / "input")
+    task.run()
+    assert made[: lost + 1] == ["lacking", "lacking", "claimed"][: lost + 1]
+    assert result(task) == "words\n"
 
 
 def test_a_running_job_is_attached_to_also_if_its_input_is_gone(host, folder, reading, tmp_path):
