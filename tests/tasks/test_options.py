@@ -7,6 +7,7 @@ from unittest import mock
 
 import luigi
 import luigi.contrib.ssh
+import luigi.mock
 import luigi.util
 import pytest
 
@@ -215,7 +216,7 @@ def test_outputs_next_to_the_default_ones_keep_their_keys(luigi_cfg):
 
 @pytest.mark.parametrize(
     "target",
-    [luigi.LocalTarget("/tmp/x"), RemoteTarget("/x", "other"), luigi.contrib.ssh.RemoteTarget("/x", "box")],
+    [luigi.mock.MockTarget("x"), RemoteTarget("/x", "other"), luigi.contrib.ssh.RemoteTarget("/x", "box")],
 )
 def test_an_output_that_the_command_cannot_make_is_an_error(luigi_cfg, target):
     class Elsewhere(Declared):
@@ -226,9 +227,25 @@ def test_an_output_that_the_command_cannot_make_is_an_error(luigi_cfg, target):
         def run(self):
             super().run()
 
-    with pytest.raises(ConfigurationError, match=r"not on the job's host[\s\S]*self.remote_target"):
+    problem = r"neither on the job's host nor a local file[\s\S]*self.remote_target"
+    with pytest.raises(ConfigurationError, match=problem):
         Elsewhere().prepare_run()
     assert [output.path for output in MakesItItself().prepare_run().spec.outputs] == ["/data/x"]
+
+
+def test_a_local_output_comes_back_unless_the_task_makes_it_itself(luigi_cfg):
+    class Local(Declared):
+        def output(self):
+            return {"there": self.remote_target("/data/x"), "here": luigi.LocalTarget("/tmp/y")}
+
+    class MakesItItself(Local):
+        def run(self):
+            super().run()
+
+    spec = Local().prepare_run().spec
+    assert [(output.variable, output.path) for output in spec.outputs] == [("SSHJOB_OUTPUT_THERE", "/data/x")]
+    assert [(output.variable, output.local_path) for output in spec.returned] == [("SSHJOB_OUTPUT_HERE", "/tmp/y")]
+    assert MakesItItself().prepare_run().spec.returned == ()
 
 
 @pytest.mark.parametrize(
