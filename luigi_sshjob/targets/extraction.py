@@ -11,6 +11,7 @@ import tarfile
 from typing import IO, Any, cast
 
 from luigi_sshjob.errors import RemoteCommandFailed
+from luigi_sshjob.targets.links import check_confined
 from luigi_sshjob.targets.progress import Progress
 from luigi_sshjob.targets.streams import CHUNK, RemoteReader
 
@@ -115,8 +116,7 @@ class Extraction:
             raise _invalid(f"it cannot be parsed: {error}") from None
         while self._stream.read(CHUNK):
             pass
-        for name, target in self._links or ():
-            self._check_link(name, target)
+        check_confined(self._links or (), self._directories)
         for path, attributes in reversed(self._directories.items()):
             mode, mtime = attributes or (0o700, None)
             self._set_attributes(os.path.join(self._root, path), mode, mtime)
@@ -168,24 +168,6 @@ class Extraction:
             self._links.append((name, entry.linkname))
         if self._preserve and os.utime in os.supports_follow_symlinks:
             os.utime(path, (entry.mtime, entry.mtime), follow_symlinks=False)
-
-    def _check_link(self, name: str, target: str) -> None:
-        """Raises for a link that leads outside, by names alone; links on its way are checked on their own."""
-        *place, _ = name.split("/")
-        inside = not target.startswith("/")
-        for part in target.split("/"):
-            if part == "..":
-                # after a link, or a name that does not exist, it may lead anywhere
-                inside = inside and place != [] and "/".join(place) in self._directories
-                del place[-1:]
-            elif part not in ("", "."):
-                place.append(part)
-        if not inside:
-            raise RemoteCommandFailed(
-                f"a symbolic link leads outside of its directory: {name!r} -> {target!r}",
-                cmd="send_tree",
-                next_step="let the job make copies, or relative links inside of the directory; `get` keeps any link",
-            )
 
     def _link(self, source: str, path: str) -> None:
         if os.path.islink(source) or not os.path.isfile(source):

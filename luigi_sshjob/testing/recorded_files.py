@@ -26,6 +26,7 @@ from luigi_sshjob.errors import (
 )
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.targets.cached_copy import content_path, protect
+from luigi_sshjob.targets.links import check_confined
 from luigi_sshjob.testing.host_tree import HostTree
 
 _NEXT = "use another path, or correct what the host has there"
@@ -128,6 +129,10 @@ class RecordedFiles:
         self._copies.mkdir(mode=0o700, exist_ok=True)
         content = content_path(Path(tempfile.mkdtemp(dir=self._copies)), quoting.path_text(path))
         self.get(path, content, preserve=True)
+        below = [each.relative_to(content) for each in Path(content).rglob("*")] if os.path.isdir(content) else []
+        links = [(str(each), os.readlink(Path(content, each))) for each in below if Path(content, each).is_symlink()]
+        real = {"", *(str(each) for each in below if Path(content, each).is_dir())} - {name for name, _ in links}
+        check_confined(links, real)
         protect(content)
         return content
 
