@@ -16,6 +16,7 @@ from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.errors import LocalResourceError
 from luigi_sshjob.ssh.connection import close_shells
 
+from support.memory_disk import memory_disk
 from support.process_limit import process_limit
 from support.settings import configure
 
@@ -109,17 +110,13 @@ def test_with_too_few_descriptors_each_call_ends_and_the_next_one_works(host, lu
 @pytest.fixture(params=["blocks", "inodes"])
 def full_disk(luigi_cfg, request):
     """The runtime directory on a file system without any free space, or any free inode."""
-    path = luigi_cfg.runtime_dir.parent / "full"
-    path.mkdir()
     size = "size=16k,nr_inodes=50" if request.param == "blocks" else "size=1m,nr_inodes=30"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"{size},mode=700", "none", path], check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    with contextlib.suppress(OSError):
-        for number in range(30 if request.param == "inodes" else 1):
-            (path / f"filling{number}").write_bytes(bytes(1 << 20 if request.param == "blocks" else 0))
-    configure(runtime_dir=path, request_timeout=10)
-    yield path
-    subprocess.run(["umount", path], check=True)
+    with memory_disk(luigi_cfg.runtime_dir.parent / "full", size) as path:
+        with contextlib.suppress(OSError):
+            for number in range(30 if request.param == "inodes" else 1):
+                (path / f"filling{number}").write_bytes(bytes(1 << 20 if request.param == "blocks" else 0))
+        configure(runtime_dir=path, request_timeout=10)
+        yield path
     path.rmdir()
 
 

@@ -17,6 +17,7 @@ from luigi_sshjob.targets.digests import chunks, cksum
 from luigi_sshjob.targets.local_copies import copies_directory
 
 from support import processes
+from support.memory_disk import memory_disk
 from support.settings import both_transports
 
 
@@ -346,12 +347,8 @@ def test_errors_of_localize_name_the_host_the_path_and_the_action(host, files, f
 
 @pytest.fixture
 def small_disk(tmp_path):
-    path = tmp_path / "small"
-    path.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", path], check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield path
-    subprocess.run(["umount", path], check=True)
+    with memory_disk(tmp_path / "small", "size=1m") as path:
+        yield path
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])

@@ -18,6 +18,7 @@ from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.copy import Copy
 from luigi_sshjob.tasks import returned
 
+from support.memory_disk import memory_disk
 from support.settings import both_transports, configure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -81,12 +82,8 @@ def making(host, folder, here):
 @pytest.fixture
 def small_folder(tmp_path):
     """A file system of 1 MiB on this machine."""
-    path = tmp_path / "small"
-    path.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", path], check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield path
-    subprocess.run(["umount", path], check=True)
+    with memory_disk(tmp_path / "small", "size=1m") as path:
+        yield path
 
 
 def ledger(host, folder) -> int:
