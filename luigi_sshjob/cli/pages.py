@@ -12,8 +12,9 @@ from itertools import zip_longest
 from luigi_sshjob.cli.states import WITHOUT_RECORD, sort_attempts
 from luigi_sshjob.errors import ConnectionFailed, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.listing import JobSummary, SendRequests
+from luigi_sshjob.jobs.listing import JobSummary
 from luigi_sshjob.jobs.names import AttemptName
+from luigi_sshjob.ssh.shell.errors import SendRequests
 
 _DAY = 86400.0  # seconds
 

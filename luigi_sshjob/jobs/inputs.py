@@ -38,7 +38,7 @@ def spec_lines(inputs: Sequence[Input], project: str) -> list[str]:
             own = f"{each.variable} {number} {quoting.quote(each.name)}"
             lines.append(f"own_tree {own} {each.entry}" if each.entry.endswith(".d") else f"own_input {own}")
             number += 1
-    return [*lines, f"project_input={number if project else ''}"]
+    return [*lines, f"project_input={number}"] if project else lines
 
 
 def entry_words(inputs: Sequence[Input], project: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -19,8 +19,8 @@ from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.shell.bounds import reading_response
-from luigi_sshjob.ssh.shell.errors import refused
-from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart, request_text
+from luigi_sshjob.ssh.shell.errors import SendRequests, refused, send_one
+from luigi_sshjob.ssh.shell.remote_shell import ResponsePart, request_text
 
 T = TypeVar("T")
 
@@ -62,9 +62,6 @@ class JobSummary:
         return next((line.strip() for line in reversed(re.split(r"[\r\n]+", self.tail)) if line.strip()), "")
 
 
-SendRequests = Callable[[Sequence[str]], list[Response]]
-
-
 class JobListing:
     """The jobs of one host below one base directory."""
 
@@ -81,7 +78,7 @@ class JobListing:
 
     def names(self, send: SendRequests) -> list[AttemptName]:
         """Every attempt on the host: first those that have not ended, then the others, the last changed first."""
-        response = self._ask(send, "job_names", self._base)
+        response = send_one(send, self._connection.host, "job_names", self._base)
         layout = scripts.layout()
         with reading_response("job_names", self._connection.host):
             (part,) = response.parts
@@ -95,7 +92,8 @@ class JobListing:
         """
         found = []
         for batch in batches(names):
-            response = self._ask(send, "job_survey", self._base, tail, *(name.id for name in batch))
+            ids = [name.id for name in batch]
+            response = send_one(send, self._connection.host, "job_survey", self._base, tail, *ids)
             with reading_response("job_survey", self._connection.host):
                 found += self._summaries(response.parts)
         with reading_response("job_survey", self._connection.host):
@@ -134,12 +132,6 @@ class JobListing:
                 if response.status != 0:
                     refusals[job] = _not_removed(job, refused("job_set_aside", response, self._connection.host))
         return refusals
-
-    def _ask(self, send: SendRequests, verb: str, *words: str | int) -> Response:
-        (response,) = send([request_text(verb, *words)])
-        if response.status != 0:
-            raise refused(verb, response, self._connection.host)
-        return response
 
     def _judged(self, summaries: Sequence[JobSummary], send: SendOne) -> list[JobSummary]:
         """With what schedulers say about their jobs."""

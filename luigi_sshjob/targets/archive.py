@@ -19,9 +19,7 @@ from luigi_sshjob.targets.extraction import Announced, Extraction
 from luigi_sshjob.targets.progress import Progress
 from luigi_sshjob.targets.source import not_regular, open_regular
 from luigi_sshjob.targets.streams import CHUNK, RemoteReader, RemoteWriter
-from luigi_sshjob.targets.tree import walk
-
-_RECORD = 10240  # bytes; see tar(5)
+from luigi_sshjob.targets.tree import trailer_size, walk
 
 
 def send_directory(connection: Connection, local_path: str, path: str, *, preserve: bool, progress: Progress) -> str:
@@ -96,7 +94,7 @@ def _archive(root: str, out: io.BufferedWriter[RemoteWriter]) -> Iterator[None]:
                 size += len(data)
                 yield
         yield
-    out.write(bytes(1024 + -(size + 1024) % _RECORD))
+    out.write(bytes(trailer_size(size)))
 
 
 def _content(path: str, size: int) -> Iterator[bytes]:

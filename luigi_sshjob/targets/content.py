@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 from luigi_sshjob.targets.digests import cksum, sha256
 from luigi_sshjob.targets.source import FileSource, Source, changed, open_regular, version_of
@@ -29,7 +30,9 @@ class Content:
         status = os.stat(path)
         self._size = status.st_size
         self._is_directory = stat.S_ISDIR(status.st_mode)
-        self.members = self._members_now() if self._is_directory else ()
+        self.members: tuple[Member, ...] = ()
+        if self._is_directory:
+            self.members = members_of(path) if chosen is None else tuple(chosen)
         self._version: object = version_of_all(self.members) if self._is_directory else version_of(status)
         changed_at = max((each.changed_at for each in self.members), default=max(status.st_mtime, status.st_ctime))
         self.settled = time.time() - changed_at > _SETTLED
@@ -56,11 +59,9 @@ class Content:
                 raise changed(self.path)
             return
         with open_regular(self.path) as file:
-            if version_of(os.fstat(file.fileno())) != self._version:
-                raise changed(self.path)
+            self._check(file)
             yield FileSource(file, self._size)
-            if version_of(os.fstat(file.fileno())) != self._version:
-                raise changed(self.path)
+            self._check(file)
 
     def cksum(self) -> str:
         """What POSIX cksum prints: a CRC and the size in bytes."""
@@ -81,6 +82,10 @@ class Content:
         if self._chosen is None:
             return members_of(self.path)
         return tuple(Member.of(each.path, each.name) for each in self._chosen)
+
+    def _check(self, file: IO[bytes]) -> None:
+        if version_of(os.fstat(file.fileno())) != self._version:
+            raise changed(self.path)
 
     def _read(self) -> Iterator[bytes]:
         with self.source() as source:

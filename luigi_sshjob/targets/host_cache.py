@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from luigi_sshjob.error_context import error_context, translate_local_file_errors
 from luigi_sshjob.errors import RemoteCommandFailed
@@ -17,8 +17,8 @@ from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.ssh.local.file_lock import FileLock, WaitLogger
 from luigi_sshjob.ssh.shell.bounds import reading_response
-from luigi_sshjob.ssh.shell.errors import refused
-from luigi_sshjob.ssh.shell.remote_shell import Response, request_text
+from luigi_sshjob.ssh.shell.errors import SendRequests, send_one
+from luigi_sshjob.ssh.shell.remote_shell import Response
 from luigi_sshjob.targets.commands import FileCommands
 from luigi_sshjob.targets.content import Content
 from luigi_sshjob.targets.transfer import Upload
@@ -27,9 +27,6 @@ from luigi_sshjob.text import one_line
 logger = logging.getLogger("luigi-interface")
 
 _ENTRY = re.compile(r"^(?P<time>\d+) (?P<name>[0-9a-f]{64}[\w.]*)(?:/used)?$", re.MULTILINE)
-_BATCH = 200  # entries of one request
-
-SendRequests = Callable[[Sequence[str]], list[Response]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +65,7 @@ class HostCache:
 
     def entries(self, send: SendRequests) -> list[CacheEntry]:
         """All entries, by requests that `send` sends."""
-        response = self._ask(send, "cache_list")
+        response = send_one(send, self._connection.host, "cache_list", self._base)
         with reading_response("cache_list", self._connection.host):
             (listed,) = response.parts
             now = int(listed.value)
@@ -76,18 +73,9 @@ class HostCache:
             return [CacheEntry(match["name"], max(0, now - int(match["time"]))) for match in found]
 
     def remove(self, names: Sequence[str], send: SendRequests) -> list[str]:
-        """Removes entries that no job uses; returns their names."""
-        removed: list[str] = []
-        for start in range(0, len(names), _BATCH):
-            response = self._ask(send, "cache_remove", *names[start : start + _BATCH])
-            removed += [part.value for part in response.parts if part.kind == "removed"]
-        return removed
-
-    def _ask(self, send: SendRequests, verb: str, *words: str) -> Response:
-        (response,) = send([request_text(verb, self._base, *words)])
-        if response.status != 0:
-            raise refused(verb, response, self._connection.host)
-        return response
+        """Removes entries that no job uses, with one request; returns their names."""
+        response = send_one(send, self._connection.host, "cache_remove", self._base, *names)
+        return [part.value for part in response.parts if part.kind == "removed"]
 
     @contextlib.contextmanager
     def _sending(self, content: Content) -> Iterator[None]:

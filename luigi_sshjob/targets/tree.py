@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from luigi_sshjob.targets.source import Version, changed, not_regular, open_regular, version_of
 from luigi_sshjob.targets.streams import CHUNK, RemoteWriter
 
-_RECORD = 10240  # bytes; see tar(5)
+_RECORD = 10240  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TreeSource:
             entry = _entry(member)
             size += len(_header(entry)) + entry.size + -entry.size % tarfile.BLOCKSIZE
         self._end = size
-        self.size = size + 1024 + -(size + 1024) % _RECORD
+        self.size = size + trailer_size(size)
         self._position = -1
         self._rest = b""
         self._stream: Iterator[bytes] = iter(())
@@ -140,6 +140,11 @@ def _entry(member: Member) -> tarfile.TarInfo:
 def _header(entry: tarfile.TarInfo) -> bytes:
     # busybox does not know the pax format
     return entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def trailer_size(size: int) -> int:
+    """The number of zeros after the last member of an archive that has `size` bytes so far; see tar(5)."""
+    return 1024 + -(size + 1024) % _RECORD
 
 
 def walk(root: str) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ from luigi_sshjob.text import one_line
 logger = logging.getLogger("luigi-interface")
 
 _VARIABLE = "SSHJOB_INPUT"
-_MOST_ROUNDS = 6
+_MOST_ROUNDS = 5
 _MOST = 1000
 """Inputs of a task; more variables would not fit into the environment of a process on each system."""
 
@@ -78,16 +78,20 @@ class TaskInputs:
         """
         if not self.may_send:
             return None
-        prepared: list[JobSpec] = []
+        prepared: JobSpec | None = None
+        rounds = 0
 
         def provide(lacking: Sequence[str]) -> JobSpec:
-            if prepared:
-                self._supply(lacking)
-            # each round that follows is one in which another client has removed what was sent
-            prepared.append(prepared[0] if prepared else self.add_to(spec))
-            if len(prepared) > _MOST_ROUNDS:
+            nonlocal prepared, rounds
+            if prepared is None:
+                prepared = self.add_to(spec)
+                return prepared
+            # each round after the first is one in which another client has removed what was sent
+            rounds += 1
+            if rounds > _MOST_ROUNDS:
                 raise invalid(str(self._context.destination), "job_submit", "it lacks inputs that it has received")
-            return prepared[0]
+            self._supply(lacking)
+            return prepared
 
         return provide
 
@@ -105,7 +109,9 @@ class TaskInputs:
     def _project_entry(self) -> str:
         if not self._project:
             return ""
-        content = project_content(self._project)
+        return self._known(project_content(self._project))
+
+    def _known(self, content: Content) -> str:
         self._contents[content.entry] = content
         return content.entry
 
@@ -116,9 +122,8 @@ class TaskInputs:
             path = Retry(target.fs.remote_context.connection.settings.unreachable_timeout).call(target.localize)
         else:
             path = _local_path(target)
-        content = Content(path)
-        self._contents[content.entry] = content
-        return CachedInput(variable, content.entry, os.path.basename(os.path.abspath(path)) or "root")
+        entry = self._known(Content(path))
+        return CachedInput(variable, entry, os.path.basename(os.path.abspath(path)) or "root")
 
     def _on_host(self, target: Any) -> bool:
         return isinstance(target, RemoteTarget) and bool(target.fs.remote_context == self._context)

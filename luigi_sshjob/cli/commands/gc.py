@@ -11,8 +11,9 @@ from luigi_sshjob.cli.render import format_age, print_json, strip_escapes
 from luigi_sshjob.cli.states import spoken
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.listing import JobSummary, SendRequests, batches
+from luigi_sshjob.jobs.listing import JobSummary, batches
 from luigi_sshjob.jobs.names import AttemptName
+from luigi_sshjob.ssh.shell.errors import SendRequests
 from luigi_sshjob.targets.host_cache import HostCache
 from luigi_sshjob.targets.local_copies import remove_unused_copies
 
@@ -89,7 +90,7 @@ def _clean_cache(host: HostJobs, send: SendRequests, arguments: argparse.Namespa
     """Inputs that attempts still have are kept by the host, so that nothing is sent twice."""
     cache = HostCache(host.connection, host.base_dir)
     old = [entry.name for entry in cache.entries(send) if entry.unused_for >= arguments.older_than]
-    result.cached += len(old) if arguments.dry_run else len(cache.remove(old, send))
+    result.cached += len(old) if arguments.dry_run else sum(len(cache.remove(batch, send)) for batch in batches(old))
 
 
 def is_old(host: str, name: AttemptName, limit: float) -> bool:

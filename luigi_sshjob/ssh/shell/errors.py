@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from luigi_sshjob.errors import RemoteCommandFailed
-from luigi_sshjob.ssh.shell.remote_shell import Response
+from luigi_sshjob.ssh.shell.remote_shell import Response, request_text
 
 _OWN = "make it a directory that the account owns and can write, or change base_dir"
 
@@ -38,6 +40,18 @@ NEXT_STEPS = {
     "scripts-not-installed": _OWN,
     "writable-by-others": "check what others may have put there, then run `chmod -R go-w` on it, or change base_dir",
 }
+
+
+SendRequests = Callable[[Sequence[str]], list[Response]]
+"""Sends several requests at once, see `Connection.dedicated_shell`."""
+
+
+def send_one(send: SendRequests, host: str, verb: str, *words: str | int) -> Response:
+    """Sends one request through `send`. Raises `RemoteCommandFailed` if it failed on the host."""
+    (response,) = send([request_text(verb, *words)])
+    if response.status != 0:
+        raise refused(verb, response, host)
+    return response
 
 
 def refused(verb: str, response: Response, host: str) -> RemoteCommandFailed:
