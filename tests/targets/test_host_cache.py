@@ -217,7 +217,9 @@ def test_a_full_disk_of_the_host_is_an_error_that_says_so_and_leaves_nothing(spe
 
 
 @pytest.mark.needs_docker
-def test_a_host_without_sha256_is_compared_by_cksum_and_says_so(special_bench, tmp_path, caplog):
+def test_without_sha256_a_host_compares_by_cksum_and_says_so_and_without_either_it_refuses(
+    special_bench, tmp_path, caplog
+):
     bench = special_bench()
     programs = "/usr/bin/sha256sum /usr/bin/shasum /usr/bin/openssl"
     bench.host.run("sh", "-c", f"rm -f {programs}", user="root")
@@ -225,3 +227,18 @@ def test_a_host_without_sha256_is_compared_by_cksum_and_says_so(special_bench, t
     sender = Sender(bench.host, f"{bench.host.home}/base")
     assert sender.content(sender.send(tmp_path / "file")) == (tmp_path / "file").read_bytes()
     assert f"{bench.host.alias} has no program for sha256" in caplog.text
+    bench.host.run("rm", "/usr/bin/cksum", user="root")
+    (tmp_path / "file").write_bytes(b"another")
+    with pytest.raises(RemoteCommandFailed, match=r"has no cksum[\s\S]*Next: install one"):
+        sender.send(tmp_path / "file")
+    assert len(sender.names()) == 1
+
+
+@pytest.mark.needs_docker
+def test_an_entry_whose_time_is_later_than_its_check_is_an_error_not_a_loop(special_bench, source):
+    bench = special_bench()
+    # as if a clock was set back between the check and the end
+    wrapper = '#!/bin/sh\n/usr/bin/mv "$@" || exit\nfor last; do :; done\ntouch -t 200001010000 "$last/verified"\n'
+    bench.host.run("sh", "-c", "cat >/usr/local/bin/mv; chmod 755 /usr/local/bin/mv", input=wrapper, user="root")
+    with pytest.raises(RemoteCommandFailed, match=r"later than that of its check[\s\S]*Next: set the clock"):
+        Sender(bench.host, f"{bench.host.home}/base").send(source)
