@@ -10,6 +10,7 @@ from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks.bulk import RemoteBulkComplete
 from luigi_sshjob.tasks.events import LOGIN_NEEDED, JobEvent
 from luigi_sshjob.tasks.job import Job
+from luigi_sshjob.tasks.python_task import RemotePythonTask
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker import build
 
@@ -26,6 +27,7 @@ __all__ = [
     "RemoteContext",
     "RemoteFileSystem",
     "RemoteJobTask",
+    "RemotePythonTask",
     "RemoteTarget",
     "__version__",
     "build",

@@ -32,6 +32,10 @@ class JobPaths:
         """The log of the attempt that succeeded, if one did."""
         return posixpath.join(self.task_directory, scripts.layout()["SJ_LOG"])
 
+    def result(self, suffix: str) -> str:
+        """The value that work() of a `RemotePythonTask` has returned."""
+        return posixpath.join(self.task_directory, f"result.{suffix}")
+
     @staticmethod
     def is_published(path: str) -> bool:
         """Whether it is the path of a published record or log, below any base directory."""

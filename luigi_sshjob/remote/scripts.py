@@ -96,6 +96,7 @@ def supervisor() -> dict[str, str]:
         "supervise.sh": f"#!/bin/sh\n{_compact(_SUPERVISOR)}",
         "scheduler_entry.sh": script("supervisor/scheduler_entry.sh"),
         "run_setup.sh": script("supervisor/run_setup.sh"),
+        "run_work.py": script("run_work.py"),
     }
 
 

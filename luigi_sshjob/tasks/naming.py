@@ -18,10 +18,29 @@ def named(declared: Any, variable: str) -> Iterator[tuple[str, Any]]:
 def _named(declared: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(declared, Mapping):
         for key, value in declared.items():
-            yield from _named(value, f"{name}_{re.sub('[^A-Z0-9]', '_', str(key).upper())}")
+            yield from _named(value, _key(name, key))
     elif isinstance(declared, Iterable) and not isinstance(declared, (str, os.PathLike)):
         # as Luigi's `flatten`
         for number, value in enumerate(declared):
             yield from _named(value, f"{name}_{number}")
     elif declared is not None:
         yield name, declared
+
+
+def _key(name: str, key: Any) -> str:
+    return f"{name}_{re.sub('[^A-Z0-9]', '_', str(key).upper())}"
+
+
+def structure(declared: Any, variable: str) -> Any:
+    """The same with names of variables in place of targets: dicts stay dicts, other collections become lists."""
+    if isinstance(declared, (list, tuple)) and len(declared) == 1:
+        return [_structure(declared[0], variable)]
+    return _structure(declared, variable)
+
+
+def _structure(declared: Any, name: str) -> Any:
+    if isinstance(declared, Mapping):
+        return {key: _structure(value, _key(name, key)) for key, value in declared.items()}
+    if isinstance(declared, Iterable) and not isinstance(declared, (str, os.PathLike)):
+        return [_structure(value, f"{name}_{number}") for number, value in enumerate(declared)]
+    return name

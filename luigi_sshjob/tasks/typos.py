@@ -17,7 +17,7 @@ logger = logging.getLogger("luigi-interface")
 
 _SIMILAR = 0.85  # of difflib.SequenceMatcher.ratio
 _OPTIONS = {field.name for field in dataclasses.fields(Destination)} - {"host", "transport"}
-_METHODS = ("command", "output", "on_scheduler_message")
+_METHODS = ("command", "inputs", "output", "on_scheduler_message")
 _KNOWN = [name for name, value in vars(TaskAttributes).items() if isinstance(value, DefaultAttribute)] + [*_METHODS]
 
 

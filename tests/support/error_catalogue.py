@@ -95,6 +95,11 @@ TRANSLATED = {
     ("targets/local_copies.py", "PermissionError"),
     ("targets/local_copies.py", "_ChangedMeanwhile"),
     ("testing/host_tree.py", "FileNotFoundError"),
+    ("tasks/literals.py", "TypeError"),
+    ("tasks/plain.py", "ValueError"),
+    ("tasks/plain.py", "UnpicklingError"),
+    # on the host, where it becomes a reason
+    ("remote/run_work.py", "TypeError"),
     # as Python's own for a class
     ("tasks/attributes.py", "AttributeError"),
 }
@@ -244,6 +249,9 @@ def reasons() -> list[tuple[str, str]]:
             for text in map("".join, _REASON.findall(path.read_text()))
             if re.search("[a-z]{3} [a-z]", re.sub(r"\$\{?\w+[^ }]*\}?", "", text))
         ]
+    for node in ast.walk(ast.parse((PACKAGE / "remote" / "run_work.py").read_text())):
+        if isinstance(node, ast.Call) and _name(node.func) == "_fail":
+            found += [("run_work.py", text) for text in _texts(ast.Module([ast.Expr(node.args[0])], []))]
     for path in sorted((PACKAGE / "jobs" / "scheduled").glob("*.py")):
         found += [
             (path.name, text) for text in _texts(ast.parse(path.read_text())) if re.search("[a-z]{3} [a-z]", text)

@@ -10,6 +10,7 @@ SJ_IDENTITY=identity
 SJ_SCRATCH=run
 SJ_LOG=log
 SJ_PROGRESS=progress
+SJ_REASON=reason
 SJ_EXIT_CODE=exit_code
 SJ_RECORD=exit_record
 SJ_CANCEL=cancel_requested

@@ -51,7 +51,9 @@ decide_outcome() {
         [ -n "$reason" ] || each_output commit_output
         [ -n "$reason" ] || outcome=succeeded
         ;;
-      *) [ -z "$signal" ] || outcome=killed ;;
+      *)
+        if [ -n "$signal" ]; then outcome=killed; else read_reason; fi
+        ;;
     esac
   fi
   if [ "$outcome" != succeeded ]; then
@@ -62,6 +64,13 @@ decide_outcome() {
   fi
   [ "$restarts" -eq 0 ] || add_reason "the scheduler requeued it (restarts: $restarts)"
   discard_outputs
+}
+
+# read_reason: sets $reason to what the command gives as the reason of its failure. It may have written anything, or
+# another kind of file, at which this process would wait.
+read_reason() {
+  [ ! -s "$scratch/$SJ_REASON" ] || [ ! -f "$scratch/$SJ_REASON" ] ||
+    reason=$(dd if="$scratch/$SJ_REASON" bs=1000 count=1 2>/dev/null | sed -n 1p | tr -d '\000-\037\177')
 }
 
 # unsettled: whether the scheduler may know why the job ended, and will be asked. A scheduler ends a job with signals.

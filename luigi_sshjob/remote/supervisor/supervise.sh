@@ -58,7 +58,8 @@ run_command() {
     describe_command self && publish_command || exit 126
   fi
   SSHJOB_ID=$key/$attempt SSHJOB_DIR=$dir SSHJOB_LOG=$dir/$SJ_LOG SSHJOB_PROGRESS=$dir/$SJ_PROGRESS
-  export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS
+  SSHJOB_REASON=$dir/$scratch/$SJ_REASON SSHJOB_LIB=$lib
+  export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS SSHJOB_REASON SSHJOB_LIB
   each_output export_output
   umask "$user_umask"
   cd "$working_directory" || exit 126
@@ -183,6 +184,8 @@ read -r timer <"$lib/timer"
 find_setsid
 # created here with umask 077, because time(1) runs with the user's
 true >"$scratch/usage"
+# of an earlier run of the same attempt, see `requeue`
+[ ! -e "$scratch/$SJ_REASON" ] || rm -rf "${scratch:?}/$SJ_REASON"
 if true >"$scratch/notices"; then exec 4>>"$scratch/notices"; else exec 4>/dev/null; fi
 
 if [ -z "$reason" ]; then

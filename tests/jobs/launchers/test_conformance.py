@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import luigi
 import pytest
 
+from luigi_sshjob import RemotePythonTask
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.jobs.inputs import CachedInput, HostInput
 from luigi_sshjob.jobs.model import State
@@ -64,6 +66,23 @@ def test_a_setup_comes_before_the_command_and_its_failure_is_that_of_the_job(ben
     outcome, log = bench.run("echo never", setup=Setup("echo 'no licence' >&2\nexit 0"))
     assert (outcome.state, log) == ("failed", b"no licence\n")
     assert outcome.reason.startswith("the setup did not reach the command: its exit code is 0")
+
+
+class Squares(RemotePythonTask):
+    host = luigi.Parameter()
+    base_dir = luigi.Parameter()
+    launcher = luigi.Parameter()
+    setup = "export FRUIT=apples"
+    numbers = luigi.ListParameter(default=[2, 3])
+
+    def work(self):
+        return [__import__("os").environ["FRUIT"], *(number**2 for number in self.numbers)]
+
+
+def test_a_python_function_is_a_job(bench):
+    task = Squares(host=bench.host.alias, base_dir=bench.base, launcher=bench.launcher)
+    task.run()
+    assert task.result() == ["apples", 4, 9]
 
 
 @pytest.mark.parametrize("code", [3, 99, 100, 143, 255])
