@@ -44,6 +44,12 @@ def test_a_literal_of_several_lines_is_the_text(text):
     assert evaluated(text_literal(text)) == text
 
 
+def test_equal_sets_have_the_same_literal():
+    # as in two processes, these are in another order
+    assert list({0, 8}) != list({8, 0})
+    assert literal({0, 8}) == literal({8, 0})
+
+
 def test_containers_of_luigi_become_ordinary_ones_and_numbers_that_are_none_are_kept():
     assert evaluated(literal(FrozenOrderedDict({"a": FrozenOrderedDict()}))) == {"a": {}}
     assert math.isnan(evaluated(literal(math.nan)))

@@ -66,10 +66,10 @@ decide_outcome() {
   discard_outputs
 }
 
-# read_reason: sets $reason to what the command gives as the reason of its failure. It may have written anything, or
-# another kind of file, at which this process would wait.
+# read_reason: sets $reason to what the command gives as the reason of its failure. That may be any text. A FIFO or device,
+# at which this process would wait, has no size.
 read_reason() {
-  [ ! -s "$scratch/$SJ_REASON" ] || [ ! -f "$scratch/$SJ_REASON" ] ||
+  [ ! -s "$scratch/$SJ_REASON" ] ||
     reason=$(dd if="$scratch/$SJ_REASON" bs=1000 count=1 2>/dev/null | sed -n 1p | tr -d '\000-\037\177')
 }
 
