@@ -5,7 +5,9 @@ For Python 3.8 or newer; but it has to be valid in older ones, too, so that thes
 
 import __future__
 
+import ast
 import collections
+import contextlib
 import datetime
 import decimal
 import io
@@ -61,16 +63,35 @@ class Task:
         return _paths(self._outputs)
 
 
-def define(file: str, line: int, source: str) -> object:
-    """Returns the function work() of the `source`, which begins at a line of a file of the client."""
+def parse(source: str) -> ast.FunctionDef:
+    """Returns the function that the source of a method defines; its first line is line 1."""
+    indented = source[0].isspace()
+    # not dedented, because texts of several lines would change
+    (function,) = ast.parse("if True:\n" + source if indented else source).body
+    if isinstance(function, ast.If):
+        function = function.body[0]
+    if not isinstance(function, ast.FunctionDef):
+        raise SyntaxError("it defines no function")  # noqa: TRY004 - so it is for a parser
+    if indented:
+        ast.increment_lineno(function, -1)
+    return function
+
+
+def define(name: str, source: str, postponed: bool) -> object:
+    """Returns the function work() of the `source`; its annotations are not evaluated if they are `postponed`."""
     # for tracebacks
-    linecache.cache[file] = (len(source), None, [""] * (line - 1) + source.splitlines(True), file)
+    linecache.cache[name] = (len(source), None, [line + "\n" for line in source.split("\n")], name)
     # dataclasses look for the module by this name
     namespace = {"__name__": "__main__"}
-    # they are not evaluated, because they may use names of the file, or what only a newer Python has
-    annotations = __future__.annotations.compiler_flag
     try:
-        code = compile("\n" * (line - 1) + source, file, "exec", annotations, dont_inherit=True)
+        function = parse(source)
+        # its own annotations may name what only the client has
+        function.returns = None
+        for argument in ast.walk(function.args):
+            if isinstance(argument, ast.arg):
+                argument.annotation = None
+        flags = __future__.annotations.compiler_flag if postponed else 0
+        code = compile(ast.Module([function], []), name, "exec", flags, dont_inherit=True)
     except SyntaxError as error:
         _fail(f"work() is not valid in Python {_version()}: {_text(error)}", _traceback(error))
     exec(code, namespace)  # noqa: S102 - this is what the file is for
@@ -84,18 +105,25 @@ def main(task: Task, work: object, result: str, result_format: str) -> None:
     _import_from(os.environ.get("SSHJOB_PROJECT"))
     try:
         value = work(task)  # type: ignore[operator]
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            _fail(error.code, f"{error.code}\n")
+        raise
     except Exception as error:  # noqa: BLE001 - all of the user's code
         _fail(f"work() raised {_text(error)}", _traceback(error))
     if not result:
         if value is not None:
             print("luigi_sshjob: work() returned a value, but output() has no result_target for it", file=sys.stderr)
         return
+    path = os.environ[result]
     try:
-        _write(value, os.environ[result], result_format)
+        _write(value, path, result_format)
     except Exception as error:  # noqa: BLE001 - those of the user's classes, too
+        if os.path.exists(path):
+            # the log may need the space
+            os.remove(path)
         # it may have taken days to compute
-        log = f"luigi_sshjob: the value was: {repr(value)[:_LONGEST]}\n"
-        _fail(f"the value that work() returned cannot be written: {_text(error)}", log)
+        _fail(f"the value that work() returned cannot be written: {_text(error)}", _shown(value))
 
 
 def _import_from(project: "str | None") -> None:
@@ -131,6 +159,13 @@ def _write(value: object, path: str, result_format: str) -> None:
         file.write(data.getvalue())
 
 
+def _shown(value: object) -> str:
+    try:
+        return f"luigi_sshjob: the value was: {repr(value)[:_LONGEST]}\n"
+    except Exception as error:  # noqa: BLE001 - of the user's classes
+        return f"luigi_sshjob: the value cannot be shown, either: {_text(error)}\n"
+
+
 def _version() -> str:
     return sys.version.split()[0]
 
@@ -148,15 +183,16 @@ def _traceback(error: BaseException) -> str:
 
 
 def _fail(reason: str, log: str = "") -> None:
-    """Ends the job."""
-    sys.stdout.flush()
-    sys.stderr.write(log)
+    """Ends the job. The disk may be full."""
     reason = " ".join(reason.split())
+    with contextlib.suppress(OSError), open(os.environ["SSHJOB_REASON"], "wb") as file:
+        file.write(f"{reason}\n".encode(errors="replace"))
     try:
-        with open(os.environ["SSHJOB_REASON"], "w", encoding="utf-8", errors="replace") as file:
-            file.write(f"{reason}\n")
-    except OSError:
-        sys.stderr.write(f"luigi_sshjob: {reason}\n")
+        sys.stdout.flush()
+        sys.stderr.write(log or f"luigi_sshjob: {reason}\n")
+    except (OSError, ValueError):
+        # without Python's own try
+        os._exit(1)
     sys.exit(1)
 
 

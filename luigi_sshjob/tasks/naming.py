@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -31,16 +31,10 @@ def _key(name: str, key: Any) -> str:
     return f"{name}_{re.sub('[^A-Z0-9]', '_', str(key).upper())}"
 
 
-def structure(declared: Any, variable: str) -> Any:
-    """The same with names of variables in place of targets: dicts stay dicts, other collections become lists."""
-    if isinstance(declared, (list, tuple)) and len(declared) == 1:
-        return [_structure(declared[0], variable)]
-    return _structure(declared, variable)
-
-
-def _structure(declared: Any, name: str) -> Any:
+def structure(declared: Any, of_target: Callable[[Any], Any]) -> Any:
+    """The same with other values in place of targets: dicts stay dicts, other collections become lists."""
     if isinstance(declared, Mapping):
-        return {key: _structure(value, _key(name, key)) for key, value in declared.items()}
+        return {key: structure(value, of_target) for key, value in declared.items()}
     if isinstance(declared, Iterable) and not isinstance(declared, (str, os.PathLike)):
-        return [_structure(value, f"{name}_{number}") for number, value in enumerate(declared)]
-    return name
+        return [structure(value, of_target) for value in declared]
+    return of_target(declared)

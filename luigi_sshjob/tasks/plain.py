@@ -20,9 +20,5 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load(data: bytes) -> Any:
-    """Raises `ValueError` for anything that is not plain data."""
-    try:
-        return _PlainUnpickler(io.BytesIO(data)).load()
-    # what a damaged pickle may raise, see the documentation of UnpicklingError
-    except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None
+    """Raises whatever damaged data may cause, and `pickle.UnpicklingError` for any other class or function."""
+    return _PlainUnpickler(io.BytesIO(data)).load()

@@ -28,7 +28,7 @@ class RemotePythonTask(RemoteJobTask):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        # the file may have changed when the task is run, which then reports an error
+        # now, because the file may have changed when the task is run; which then reports an error
         with contextlib.suppress(ConfigurationError):
             shipped(cls.work)
 
@@ -67,9 +67,9 @@ class RemotePythonTask(RemoteJobTask):
             data = file.read()
         try:
             return json.loads(data) if self._kept_as() == "json" else plain.load(data)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - damaged or hostile data may cause any
             raise RemoteCommandFailed(
-                f"the result of work() cannot be read: {target.path}: {error}",
+                f"the result of work() cannot be read: {target.path}: {type(error).__name__}: {error}",
                 host=str(self.host),
                 job=self.task_id,
                 next_step="remove the file, and run the task again",
@@ -79,10 +79,23 @@ class RemotePythonTask(RemoteJobTask):
         """A Python script that calls `work`."""
         if type(self).work is RemotePythonTask.work:
             self.work()
-        own_inputs = type(self).inputs is not RemoteJobTask.inputs and callable(self.inputs)
-        provided = {"inputs", "output"} if own_inputs else {"inputs", "input", "output"}
-        inputs = self.inputs() if own_inputs else self.input()
-        return python_command(self, shipped(type(self).work), inputs, provided)
+        self._check_exit_codes()
+        paths = options.job_paths(self)
+        return python_command(
+            self,
+            shipped(type(self).work),
+            inputs=self.inputs() if callable(self.inputs) else self.input(),
+            outputs=self.output(),
+            own_paths={paths.published_record, paths.published_log},
+        )
+
+    def _check_exit_codes(self) -> None:
+        codes = self.success_exit_codes
+        if 1 in ([codes] if isinstance(codes, int) else codes):
+            raise ConfigurationError(
+                "an exception of work() must not be a success: success_exit_codes has 1",
+                next_step="use other exit codes, and sys.exit() in work()",
+            )
 
     def _kept_as(self) -> str:
         if self.result_format not in _FORMATS:

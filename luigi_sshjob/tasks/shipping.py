@@ -1,30 +1,37 @@
 """The source of a method that runs on its own on a host; what it would miss there is refused here."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
 import dataclasses
+import dis
 import functools
 import inspect
-import os
-import symtable
 from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.remote.run_work import parse
 
-# super() of the method itself would need its class
-_BUILTINS = frozenset(dir(builtins)) - {"super"}
+_POSTPONED = __future__.annotations.compiler_flag
+_OTHER_FUNCTIONS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_MORE_ARGUMENTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+# not those that were added, such as IPython's display
+_MODULES = ("builtins", "io", "_io", "_sitebuiltins", None)
+_BUILTINS = {name for name, value in vars(builtins).items() if getattr(value, "__module__", None) in _MODULES}
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 
 @dataclasses.dataclass(frozen=True)
 class Shipped:
-    """Code that defines a function `work`, and the attributes of its first argument that this uses and sets."""
+    """The source of a function `work`, and the attributes of its first argument that it uses and sets."""
 
-    file: str
-    line: int
     source: str
+    postponed: bool
+    """Whether the annotations in it are not evaluated, as its file demands."""
     uses: frozenset[str]
     sets: frozenset[str]
 
@@ -36,87 +43,78 @@ def shipped(method: Callable[..., Any]) -> Shipped:
     Raises `ConfigurationError` if the method needs anything from outside of its body: a global name, a variable of an
     enclosing function, a decorator, other arguments.
     """
-    try:
-        lines, line = inspect.getsourcelines(method)
-        source = "".join(lines)
-        if source[0].isspace():
-            # not dedented, because texts of several lines would change
-            source, line = f"if True:\n{source}", line - 1
-        file = os.path.basename(inspect.getsourcefile(method) or "")
-        (statement,) = ast.parse(source).body
-    except (OSError, TypeError, SyntaxError, ValueError):
-        raise _refused("its source cannot be read", "define the class in a file, or in a notebook") from None
-    function = statement.body[0] if isinstance(statement, ast.If) else statement
-    if not isinstance(function, ast.FunctionDef) or function.name != "work" or function.decorator_list:
-        raise _refused("it has a decorator, or is no ordinary function", "write `def work(self):`")
-    if not _takes_one(function.args):
-        raise _refused("it takes other arguments than self", "read parameters of the task, as self.name")
-    if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own_nodes(function)):
-        raise _refused("it is a generator", "return the value")
-    unknown = sorted(set(_global_names(_table(source))))
-    if unknown:
+    if not isinstance(method, FunctionType) or method.__name__ != "work" or method.__code__.co_flags & _OTHER_FUNCTIONS:
+        raise _refused("it is no ordinary method, but a generator, a coroutine or the like", "write `def work(self):`")
+    code = method.__code__
+    outside = {"super()" if name == "__class__" else name for name in {*code.co_freevars, *_global_names(code)}}
+    if outside:
         raise _refused(
-            f"it uses names from outside of its body: {', '.join(unknown)}",
+            f"it uses names from outside of its body: {', '.join(sorted(outside))}",
             "import modules and define functions and constants inside work()",
         )
-    return Shipped(file, line, source, *_attributes(function))
+    if code.co_argcount != 1 or code.co_kwonlyargcount or method.__defaults__ or code.co_flags & _MORE_ARGUMENTS:
+        raise _refused("it takes other arguments than self", "read parameters of the task, as self.name")
+    try:
+        source = inspect.getsource(method)
+        function = parse(source)
+    except Exception:  # noqa: BLE001 - whatever a parser makes of a file that has changed
+        raise _refused("its source cannot be read", "define the class in a file, or in a notebook") from None
+    if function.decorator_list:
+        raise _refused("it has a decorator", "write `def work(self):`")
+    found = _UsesOfSelf(code.co_varnames[0])
+    for statement in function.body:
+        found.visit(statement)
+    if found.is_passed_on:
+        raise _refused("it uses self itself", "use attributes, as self.name, and pass on their values")
+    return Shipped(source, bool(code.co_flags & _POSTPONED), frozenset(found.uses), frozenset(found.sets))
 
 
-def _takes_one(arguments: ast.arguments) -> bool:
-    others = (*arguments.posonlyargs, *arguments.kwonlyargs, *arguments.defaults, arguments.vararg, arguments.kwarg)
-    return len(arguments.args) == 1 and not any(others)
+def _global_names(code: CodeType) -> set[str]:
+    """Names that the module would have to define; pytest adds some with an @ to the code of its test files."""
+    read: set[str] = set()
+    # a class whose body has annotations reads that name
+    known = _BUILTINS | {"__annotations__"}
+    for each in _codes(code):
+        instructions = list(dis.get_instructions(each))
+        known |= {item.argval for item in instructions if item.opname == "STORE_GLOBAL"}
+        # those that the body of a class sets are its own
+        own = {item.argval for item in instructions if item.opname == "STORE_NAME"}
+        read |= {item.argval for item in instructions if item.opname in _LOADS} - own
+    return {name for name in read - known if name[0] != "@"}
 
 
-def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    """Those of the function, without those of functions in it."""
-    for node in ast.iter_child_nodes(function):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            yield node
-            yield from _own_nodes(node)
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code itself, and that of all functions and classes in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
 
 
-class _WithoutAnnotations(ast.NodeTransformer):
-    """The host does not evaluate them."""
+class _UsesOfSelf(ast.NodeVisitor):
+    """What a method does with its first argument. A function in it that has one of the same name hides that."""
 
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
+    def __init__(self, name: str):
+        self._name = name
+        self.uses: set[str] = set()
+        self.sets: set[str] = set()
+        self.is_passed_on = False
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.generic_visit(node)
+    def visit_Name(self, node: ast.Name) -> None:
+        self.is_passed_on |= node.id == self._name
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        return ast.Assign([self.visit(node.target)], self.visit(node.value or ast.Constant(None)), lineno=node.lineno)
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if isinstance(node.value, ast.Name) and node.value.id == self._name:
+            self.uses.add(node.attr)
+            self.sets |= set() if isinstance(node.ctx, ast.Load) else {node.attr}
+        else:
+            self.generic_visit(node)
 
+    def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+        hides = any(isinstance(each, ast.arg) and each.arg == self._name for each in ast.walk(node.args))
+        self.generic_visit(node.args if hides else node)
 
-def _table(source: str) -> symtable.SymbolTable:
-    tree = _WithoutAnnotations().visit(ast.parse(source))
-    (table,) = symtable.symtable(ast.unparse(tree), "work", "exec").get_children()
-    return table
-
-
-def _global_names(table: symtable.SymbolTable, known: frozenset[str] = _BUILTINS) -> Iterator[str]:
-    """Names that its module would have to define. Variables of functions around the method are among them."""
-    for symbol in table.get_symbols():
-        if symbol.is_global() and symbol.is_referenced() and symbol.get_name() not in known:
-            yield symbol.get_name()
-    if table.get_type() == "class":
-        known |= {"super"}
-    for child in table.get_children():
-        yield from _global_names(child, known)
-
-
-def _attributes(function: ast.FunctionDef) -> tuple[frozenset[str], frozenset[str]]:
-    """Those of its first argument that it uses, and which of them it sets."""
-    name = function.args.args[0].arg
-    found = [
-        node
-        for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
-    ]
-    sets = (node.attr for node in found if not isinstance(node.ctx, ast.Load))
-    return frozenset(node.attr for node in found), frozenset(sets)
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _visit_function  # noqa: N815
 
 
 def _refused(problem: str, next_step: str) -> ConfigurationError:

@@ -95,9 +95,9 @@ TRANSLATED = {
     ("targets/local_copies.py", "PermissionError"),
     ("targets/local_copies.py", "_ChangedMeanwhile"),
     ("testing/host_tree.py", "FileNotFoundError"),
-    ("tasks/literals.py", "TypeError"),
-    ("tasks/plain.py", "ValueError"),
+    ("tasks/literals.py", "NotPlain"),
     ("tasks/plain.py", "UnpicklingError"),
+    ("remote/run_work.py", "SyntaxError"),
     # on the host, where it becomes a reason
     ("remote/run_work.py", "TypeError"),
     # as Python's own for a class

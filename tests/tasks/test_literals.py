@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from luigi.freezing import FrozenOrderedDict
 
-from luigi_sshjob.tasks.literals import literal, text_literal
+from luigi_sshjob.tasks.literals import NotPlain, literal, text_literal
 
 TIMES = st.datetimes(timezones=st.sampled_from([None, datetime.timezone.utc]))
 ATOMS = st.one_of(
@@ -57,5 +57,5 @@ def test_containers_of_luigi_become_ordinary_ones_and_numbers_that_are_none_are_
 
 @pytest.mark.parametrize("value", [object(), print, [datetime], type("Text", (str,), {})("x")])
 def test_other_values_are_refused(value):
-    with pytest.raises(TypeError):
+    with pytest.raises(NotPlain):
         literal(value)

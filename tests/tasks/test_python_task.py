@@ -1,41 +1,25 @@
-"""Python functions as jobs: the value, the traceback, and what cannot be sent is refused before the submission."""
+"""Python functions as jobs on a real host: the value, the traceback, and what the host may send."""
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import importlib.util
 import pickle
-from pathlib import Path
 from typing import Any
 
 import luigi
 import pytest
-from luigi.parameter import ParameterVisibility
 
-from luigi_sshjob import RemotePythonTask
-from luigi_sshjob.errors import CommandMissing, ConfigurationError, FileMissing, JobFailed, RemoteCommandFailed
+import luigi_sshjob.tasks.options
+from luigi_sshjob.errors import FileMissing, JobFailed, RemoteCommandFailed
 from luigi_sshjob.remote import run_work
 
+from support.python_tasks import Local, OwnInputs, Work, imported, maker
+
 pytestmark = pytest.mark.needs("python")
-OUTSIDE = 3
-
-
-class Work(RemotePythonTask):
-    """Has the parameters of all tasks below."""
-
-    host = luigi.Parameter()
-    base_dir = luigi.Parameter()
-    numbers = luigi.ListParameter(default=[1, 2])
-    options = luigi.DictParameter(default={"Ä": {"b": [1.5, None]}})
-    day = luigi.DateParameter(default=datetime.date(2026, 1, 2))
-    secret = luigi.Parameter(default="x", visibility=ParameterVisibility.HIDDEN)
-    factor = 10
 
 
 @pytest.fixture
 def make(host, folder):
-    return lambda kind, **options: kind(host=host.alias, base_dir=f'{folder}/it\'s "$(x)" 日本', **options)
+    return maker(host, folder)
 
 
 def run(task) -> Any:
@@ -69,13 +53,6 @@ def test_the_value_of_work_is_the_output_and_attributes_are_sent(make):
     assert run(task) == expected
 
 
-class Local(luigi.ExternalTask):
-    path = luigi.Parameter()
-
-    def output(self):
-        return luigi.LocalTarget(self.path)
-
-
 class Files(Work):
     folder = luigi.Parameter()
 
@@ -101,16 +78,6 @@ def test_work_reads_inputs_and_writes_outputs(host, make, tmp_path):
     assert host.run("cat", task.job.log.path) == "halfway\n"
 
 
-class OwnInputs(Work):
-    path = luigi.Parameter()
-
-    def inputs(self):
-        return [Path(self.path)]
-
-    def work(self):
-        return self.inputs()[0].open().read()
-
-
 def test_inputs_that_are_overridden_are_those_of_work(make, tmp_path):
     (tmp_path / "words").write_text("three small words")
     assert run(make(OwnInputs, path=str(tmp_path / "words"))) == "three small words"
@@ -131,12 +98,11 @@ class Raising(Work):
 def test_an_exception_of_work_comes_back_with_its_traceback(host, make):
     task = make(Raising)
     error = failure(task)
-    line = 1 + next(number for number, text in enumerate(open(__file__)) if "# as the file says" in text)  # noqa: SIM115
     log = host.run("cat", task.job.log.path)
     assert error.outcome.reason == "work() raised ValueError: no [31m such number"
     assert "failed with exit code 1: work() raised ValueError" in error.problem
-    assert log.startswith('begun\nTraceback (most recent call last):\n  File "test_python_task.py", line ')
-    assert f'"test_python_task.py", line {line}, in divide\n    return number / 0  # as the file says\n' in log
+    assert log.startswith('begun\nTraceback (most recent call last):\n  File "work() of Raising", line 7, in work\n')
+    assert 'File "work() of Raising", line 3, in divide\n    return number / 0  # as the file says\n' in log
     assert "run_work" not in log
     assert "ValueError: no" in error.problem.rpartition("log:")[2]
 
@@ -161,6 +127,108 @@ def test_plain_data_comes_back_as_it_is(make):
         *("tuple", "set", "frozenset", "complex", "range", "bytearray", "NoneType", "bool"),
         *("datetime", "Decimal", "OrderedDict"),
     ]
+
+
+class Natural(Work):
+    """What a body may have."""
+
+    def work(self, /) -> Work:
+        from dataclasses import dataclass, field
+
+        global COUNT
+        COUNT = 2
+
+        @dataclass
+        class Point:
+            x: int = 0
+            seen: list = field(default_factory=list)
+
+            def double(self) -> int:
+                self.seen.append(self.x)
+                return self.x * 2
+
+        class Child(Point):
+            def double(self) -> int:
+                return super().double() + 1
+
+        def total(numbers, *, self=0) -> int:
+            return sum(numbers) + self
+
+        if (number := total(n for n in self.numbers)) == 3:
+            point = Child(x=number)
+        return [point.double(), vars(point), sorted(vars(point), key=lambda name: -len(name)), COUNT]
+
+
+def test_a_body_may_have_its_own_functions_and_classes(make):
+    assert run(make(Natural)) == [7, {"x": 3, "seen": [3]}, ["seen", "x"], 2]
+
+
+EVALUATED = """
+from support.python_tasks import Work
+
+class Counted(Work):
+    def work(self) -> Work:
+        import dataclasses
+        import typing
+
+        @dataclasses.dataclass
+        class Point:
+            limit: typing.ClassVar[int] = 5
+            x: int = 0
+
+        return [field.name for field in dataclasses.fields(Point)]
+"""
+
+
+def test_annotations_mean_what_they_mean_in_the_file(make, tmp_path):
+    assert run(make(imported(tmp_path / "evaluated.py", EVALUATED).Counted)) == ["x"]
+
+
+class Leaving(Work):
+    def work(self):
+        import sys
+
+        sys.exit("no licence")
+
+
+def test_the_text_of_an_exit_is_the_reason(make):
+    outcome = failure(make(Leaving)).outcome
+    assert (outcome.exit_code, outcome.reason) == (1, "no licence")
+
+
+class Listed(Work):
+    def output(self):
+        log = luigi_sshjob.tasks.options.job_paths(self).published_log
+        return [self.remote_target(log), self.result_target, self.remote_target(f"{self.base_dir}/more")]
+
+    def work(self):
+        with self.output()[2].open("w") as more:
+            more.write("more")
+        return self.output()[0]
+
+
+def test_the_log_among_the_outputs_does_not_shift_the_others(host, make):
+    task = make(Listed)
+    assert run(task) is None
+    assert host.run("cat", task.output()[2].path) == "more"
+
+
+class Large(Work):
+    def work(self):
+        print("begun")
+        return "x" * 5_000_000
+
+
+@pytest.mark.needs_docker
+def test_a_full_disk_is_the_reason_and_leaves_room_for_the_log(special_bench):
+    bench = special_bench(tmpfs={"/small": "size=4m,mode=777"})
+    task = Large(host=bench.host.alias, base_dir="/small/base")
+    outcome = failure(task).outcome
+    assert (outcome.exit_code, outcome.reason) == (
+        1,
+        "the value that work() returned cannot be written: OSError: [Errno 28] No space left on device",
+    )
+    assert bench.host.run("cat", task.job.log.path).startswith("begun\nluigi_sshjob: the value was: 'xxxx")
 
 
 class NotPlain(Work):
@@ -188,7 +256,14 @@ class Bomb:
         return exec, ("raise SystemExit('executed')",)
 
 
-@pytest.mark.parametrize("data", [pickle.dumps(Bomb()), pickle.dumps([print]), b"", b"\x80\x04K\x01a.", b"abc"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(pickle.dumps(Bomb()), pickle.dumps([print]), b"", b"\x80\x04K\x01a.", b"abc"),
+        b"cdatetime\ntimedelta\n(I9999999999999999\ntR.",
+    ],
+    ids=["code", "a function", "nothing", "damaged", "text", "too large"],
+)
 def test_a_pickle_of_a_hostile_host_is_not_executed(host, make, data):
     task = make(Plain)
     target = task.result_target
@@ -238,9 +313,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_syntax_that_the_python_of_the_host_does_not_know_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SSHJOB_REASON", str(tmp_path / "reason"))
     with pytest.raises(SystemExit):
-        run_work.define("tasks.py", 7, "def work(self):\n    return 1 +\n")
+        run_work.define("work() of Old", "def work(self):\n    return 1 +\n", False)
     assert (tmp_path / "reason").read_text().startswith("work() is not valid in Python 3.")
-    assert 'File "tasks.py", line 8\n    return 1 +\n' in capsys.readouterr().err
+    assert "line 2\n    return 1 +\n" in capsys.readouterr().err
 
 
 def test_a_host_without_the_interpreter_is_an_error_that_names_it(make):
@@ -249,140 +324,3 @@ def test_a_host_without_the_interpreter_is_an_error_that_names_it(make):
     error = failure(task)
     assert error.outcome.exit_code == 127
     assert "python3.999" in error.problem
-
-
-def test_the_source_is_that_of_the_class_also_if_the_file_has_changed_since(tmp_path):
-    file = tmp_path / "changing.py"
-    text = (
-        "from luigi_sshjob import RemotePythonTask\nclass T(RemotePythonTask):\n    def work(self):\n        return 1\n"
-    )
-    file.write_text(text)
-    spec = importlib.util.spec_from_file_location("changing", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    file.write_text(f"# {text.replace('return 1', 'return 2')}")
-    task = module.T()
-    task.host = "a"
-    assert "return 1" in task.command()
-
-
-def decorated(method):
-    return method
-
-
-def enclosing(value):
-    class Enclosed(Work):
-        def work(self):
-            return value
-
-    return Enclosed
-
-
-class Refused:
-    """Their bodies are those of `work`."""
-
-    class Global(Work):
-        def work(self):
-            return OUTSIDE + datetime.date(2026, 1, 1).year + len([decimal for _ in "x"])
-
-    class Super(Work):
-        def work(self):
-            return super().work()
-
-    class Decorated(Work):
-        @decorated
-        def work(self):
-            return 1
-
-    class Arguments(Work):
-        def work(self, more=1):
-            return more
-
-    class Generator(Work):
-        def work(self):
-            yield 1
-
-    class Coroutine(Work):
-        async def work(self):
-            return 1
-
-    class Method(Work):
-        def work(self):
-            return self.helper()
-
-        def helper(self):
-            return 1
-
-    class Unknown(Work):
-        def work(self):
-            return self.nothing
-
-    class Secret(Work):
-        def work(self):
-            return self.secret
-
-    class Environment(Work):
-        def work(self):
-            return self.environment
-
-    class Target(Work):
-        def work(self):
-            return self.result_target
-
-    class OtherInput(OwnInputs):
-        path = "words"
-
-        def work(self):
-            return self.input()
-
-    Enclosed = enclosing(1)
-
-
-@pytest.mark.parametrize(
-    ("kind", "problem"),
-    [
-        (Refused.Global, "uses names from outside of its body: OUTSIDE, datetime, decimal"),
-        (Refused.Super, "uses names from outside of its body: __class__, super"),
-        (Refused.Enclosed, "uses names from outside of its body: value"),
-        (Refused.Decorated, "has a decorator"),
-        (Refused.Arguments, "takes other arguments than self"),
-        (Refused.Generator, "is a generator"),
-        (Refused.Coroutine, "is no ordinary function"),
-        (Refused.Method, "uses an attribute that cannot be sent: helper is of type method"),
-        (Refused.Unknown, "uses an attribute that the task does not have: nothing"),
-        (Refused.Secret, "uses an attribute that must not be shown: secret"),
-        (Refused.Environment, "uses an attribute that must not be shown: environment"),
-        (Refused.Target, "uses an attribute that cannot be sent: result_target is of type RemoteTarget"),
-        (Refused.OtherInput, "uses an attribute that cannot be sent: input is of type method"),
-    ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else "",
-)
-def test_what_cannot_be_sent_is_refused_before_the_submission(host, make, folder, kind, problem):
-    with pytest.raises(ConfigurationError, match=problem) as caught:
-        make(kind).run()
-    assert str(caught.value).startswith(f"host {host.alias}, job {kind.__name__}")
-    assert host.run("ls", "-A", folder) == ""
-
-
-@pytest.mark.parametrize(
-    ("attribute", "value", "problem"),
-    [
-        ("python", "python3 -X dev", "python must be the name of an interpreter"),
-        ("python", "~/venv/bin/python", "python must be the name of an interpreter"),
-        ("result_format", "yaml", "result_format must be one of json, pickle: 'yaml'"),
-    ],
-)
-def test_invalid_attributes_are_refused(make, attribute, value, problem):
-    task = make(Attributes)
-    setattr(task, attribute, value)
-    with pytest.raises(ConfigurationError, match=problem):
-        task.run()
-
-
-def test_a_class_without_work_or_without_a_file_is_refused(make):
-    with pytest.raises(CommandMissing, match="must override work"):
-        make(Work).run()
-    namespace: dict[str, Any] = {"Work": Work}
-    exec("class Typed(Work):\n    def work(self):\n        return 1\n", namespace)
-    with pytest.raises(ConfigurationError, match="its source cannot be read"):
-        make(namespace["Typed"]).run()
