@@ -1,7 +1,8 @@
 """Count words on one host, compare the counts on another one, and write a local report.
 
 The texts, which local tasks write, are copied to the first host, the counts from there to the second one, and its
-result comes back. With luigi_sshjob installed::
+result comes back. ``examples/quickstart.sh --mixed`` runs it on hosts of its own. To run it on yours, with luigi_sshjob
+installed::
 
     PYTHONPATH=examples luigi --module mixed Report --first user@host --second user@other --local-scheduler
 
@@ -38,12 +39,19 @@ class Count(RemoteJobTask):
     name = luigi.Parameter()
     host = luigi.Parameter()
     directory = luigi.Parameter(default="mixed", significant=False)
+    pause = luigi.IntParameter(default=0, description="seconds, as if the text were long", significant=False)
 
     def requires(self):
         return Text(self.name, self.directory)
 
     def command(self):
-        return 'tr -s " " "\\n" <"$SSHJOB_INPUT" | sort | uniq -c >"$SSHJOB_OUTPUT"'
+        return rf"""
+set -eu
+echo "50 counting words" > "$SSHJOB_PROGRESS"
+sleep {self.pause}
+tr -s " " "\n" < "$SSHJOB_INPUT" | sort | uniq -c > "$SSHJOB_OUTPUT"
+echo "100 done" > "$SSHJOB_PROGRESS"
+"""
 
     def output(self):
         return self.remote_target(f"luigi_sshjob_mixed/{self.name}.counts")

@@ -4,7 +4,7 @@ set -eu
 
 usage() {
   cat <<'END'
-usage: examples/quickstart.sh [--keep] [-- OPTION...]
+usage: examples/quickstart.sh [--mixed] [--keep] [-- OPTION...]
        examples/quickstart.sh user@host [-- OPTION...]
        examples/quickstart.sh --stop
 
@@ -12,9 +12,11 @@ Runs a pipeline of remote jobs, kills Luigi in the middle of it, and runs it
 again: on an sshd of its own, or on your host, reached like `ssh user@host`.
 It installs missing Debian packages, and Luigi into examples/.venv.
 
---keep   keep that sshd, and print how to use it
---stop   remove the one that was kept
-OPTION   of the pipeline in examples/quickstart.py, for example --letters 9
+--mixed  run local tasks and jobs on two hosts, each an sshd of its own
+--keep   keep what was started, and print how to use it
+--stop   remove what was kept
+OPTION   of the pipeline in examples/quickstart.py, for example --letters 9,
+         with --mixed of the one in examples/mixed.py
 END
 }
 
@@ -29,18 +31,21 @@ check_arguments() {
     case $word in
       -h | --help) usage && exit ;;
       --) return ;;
-      --keep | --stop) embedded=yes options=$((options + 1)) ;;
-      '' | -*) options=9 ;;
-      *) embedded='' options=$((options + 1)) ;;
+      --mixed | --keep | --stop) given="$given $word" ;;
+      '' | -*) given=unknown ;;
+      *) embedded='' given="$given host" ;;
     esac
   done
 }
-embedded=yes options=0
+embedded=yes given=''
 check_arguments "$@"
-if [ "$options" -gt 1 ]; then
-  usage >&2
-  exit 2
-fi
+case $given in
+  '' | ' --mixed' | ' --keep' | ' --mixed --keep' | ' --keep --mixed' | ' --stop' | ' host') ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+esac
 
 # The PATH of an ordinary user often lacks the directory of sshd.
 PATH=$PATH:/usr/sbin:/sbin

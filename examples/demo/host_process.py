@@ -1,7 +1,7 @@
-"""The process that has the throwaway host: `python host_process.py FILE`.
+"""The process that has the throwaway hosts: `python host_process.py FILE COUNT`.
 
-It prints a line of JSON when the host runs, and removes the host when its standard input ends, so also if the process
-that started it is killed. After the line "keep" it keeps the host until SIGTERM; FILE has its pid and is locked then.
+It prints a line of JSON when they run, and removes them when its standard input ends, so also if the process that
+started it is killed. After the line "keep" it keeps them until SIGTERM; FILE has its pid and is locked then.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from luigi.configuration import get_config
 
@@ -34,23 +35,30 @@ class Stop:
         return self._readable
 
 
-def main(record: Path) -> int:
-    """Have a host until it is no longer needed."""
+def main(record: Path, count: int) -> int:
+    """Have the hosts until they are no longer needed."""
     stop = Stop()
     try:
-        # outside, so that the record is locked until the host is removed
-        with contextlib.ExitStack() as kept, throwaway_host() as host:
-            reply(folder=str(host.home.parent), settings=dict(get_config().items("sshjob")))
+        # outside, so that the record is locked until the hosts are removed
+        with contextlib.ExitStack() as kept, contextlib.ExitStack() as stack:
+            hosts = [start(stack) for _ in range(count)]
+            reply(hosts=hosts)
             if not wait_and_keep(stop, record, kept):
-                end_commands(host.home.parent)
+                end_commands(hosts[0]["folder"])
     except (OSError, SSHJobError) as error:
         reply(error=str(error))
         return 1
     return 0
 
 
+def start(stack: contextlib.ExitStack) -> dict[str, Any]:
+    """Start a host; return its folder and the settings that lead to it."""
+    host = stack.enter_context(throwaway_host())
+    return {"folder": str(host.home.parent), "settings": dict(get_config().items("sshjob"))}
+
+
 def wait_and_keep(stop: Stop, record: Path, kept: contextlib.ExitStack) -> bool:
-    """Wait until the host is no longer needed; return whether it was kept."""
+    """Wait until the hosts are no longer needed; return whether they were kept."""
     ready, _, _ = select.select([sys.stdin, stop], [], [])
     if stop in ready or sys.stdin.readline() != "keep\n":
         return False
@@ -71,7 +79,7 @@ def wait_and_keep(stop: Stop, record: Path, kept: contextlib.ExitStack) -> bool:
     return True
 
 
-def end_commands(folder: Path) -> None:
+def end_commands(folder: str) -> None:
     """End commands of the demonstration, which run on if it was killed."""
     mark = os.fsencode(f"LUIGI_CONFIG_PATH={folder}/")
     kill_all(lambda: [process for process in running() if mark in process.environ])
@@ -82,4 +90,4 @@ def reply(**fields: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -25,7 +25,7 @@ class LuigiRun:
         self._place = place
         self._log_begin = place.log.stat().st_size if place.log.exists() else 0
         with place.log.open("ab") as log:
-            self._command = Command(place, place.pipeline(options), log, log)
+            self._command = Command(place, place.run(options), log, log)
 
     def __enter__(self) -> LuigiRun:
         return self

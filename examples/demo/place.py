@@ -1,4 +1,4 @@
-"""Where the demonstration runs: a host, the folder of local files, and the environment of its commands."""
+"""Where the demonstration runs: its hosts, the folder of local files, and the environment of its commands."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
+
+from pipeline import QUICKSTART, Pipeline
+from throwaway import Host
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 HOST_DIRECTORY = "luigi-sshjob-quickstart"
@@ -24,7 +27,7 @@ log_level = INFO
 lock_pid_dir = {folder}/lock
 
 [Report]
-result = {folder}/result.txt
+{option} = {folder}/{files}
 
 # by default Luigi exits with 0 after a failure
 [retcode]
@@ -34,17 +37,16 @@ not_run = 25
 task_failed = 30
 scheduling_error = 35
 unhandled_exception = 40
-
-[sshjob]
-{settings}
 """
+_NAMES = ("demo", "other")
 
 
 @dataclass(frozen=True)
 class Place:
-    """The host and the local folder; `find_jobs` are options that `luigi-sshjob` needs to find the jobs."""
+    """The hosts and the local folder; `find_jobs` are options that `luigi-sshjob` needs to find the jobs."""
 
-    host: str
+    pipeline: Pipeline
+    hosts: tuple[str, ...]
     folder: Path
     environment: Mapping[str, str]
     directory: Path
@@ -59,16 +61,15 @@ class Place:
     @property
     def result(self) -> Path:
         """The report of the pipeline."""
-        return self.folder / "result.txt"
+        return self.folder / self.pipeline.result
 
     def ls(self, *options: str) -> list[str]:
         """The command that lists the jobs."""
-        return ["luigi-sshjob", "ls", self.host, *self.find_jobs, *options]
+        return ["luigi-sshjob", "ls", *self.hosts, *self.find_jobs, *options]
 
-    def pipeline(self, options: list[str]) -> list[str]:
+    def run(self, options: Sequence[str]) -> list[str]:
         """The command that runs the pipeline."""
-        command = ["luigi", "--module", "quickstart", "Report", "--host", self.host, "--local-scheduler"]
-        return [*command, "--workers", "3", *options]
+        return [*self.pipeline.command(self.hosts), *options]
 
 
 def clean_environment() -> dict[str, str]:
@@ -78,15 +79,20 @@ def clean_environment() -> dict[str, str]:
     return {**inherited, "PATH": path, "PYTHONPATH": str(EXAMPLES)}
 
 
-def throwaway_place(folder: Path, settings: Mapping[str, str]) -> Place:
-    """The place of a throwaway host, with its files in `folder`."""
-    variables = _write(folder, settings)
-    # not in the list of the user's hosts, because this one is removed
-    variables["XDG_STATE_HOME"] = str(folder / "state")
+def throwaway_place(pipeline: Pipeline, hosts: Sequence[Host]) -> Place:
+    """The place of throwaway hosts, with its files in the folder of the first."""
+    folder, names = hosts[0].folder, _NAMES[: len(hosts)]
+    sections = {"sshjob": hosts[0].settings}
+    for name, host in zip(names[1:], hosts[1:], strict=True):
+        # each other name leads to the first host; the other settings are the same
+        sections[f"sshjob.{name}"] = {"ssh_config": host.settings["ssh_config"]}
+    variables = _write(pipeline, folder, sections)
+    # not in the user's list of hosts or next to the user's copies of files, because all of it is removed
+    variables |= {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("STATE", "CACHE")}
     path = f"{shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     (folder / "env").write_text("\n".join([*lines, f"export PATH={path}"]) + "\n")
-    return Place("demo", folder, {**clean_environment(), **variables}, folder)
+    return Place(pipeline, names, folder, {**clean_environment(), **variables}, folder)
 
 
 @contextlib.contextmanager
@@ -95,9 +101,9 @@ def users_place(host: str) -> Iterator[Place]:
     # not $TMPDIR, because the path of a control socket is limited to 104 bytes
     folder = Path(tempfile.mkdtemp(prefix="sshjob.", dir="/tmp"))
     try:
-        variables = _write(folder, {"runtime_dir": f"{folder}/run"})
+        variables = _write(QUICKSTART, folder, {"sshjob": {"runtime_dir": f"{folder}/run"}})
         find_jobs = ("--base-dir", f"~/{HOST_DIRECTORY}/.luigi-sshjob")
-        place = Place(host, folder, {**clean_environment(), **variables}, Path.cwd(), find_jobs)
+        place = Place(QUICKSTART, (host,), folder, {**clean_environment(), **variables}, Path.cwd(), find_jobs)
         try:
             yield place
         finally:
@@ -109,7 +115,7 @@ def users_place(host: str) -> Iterator[Place]:
 def _log_out(place: Place) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(
-            ["luigi-sshjob", "logout", place.host],
+            ["luigi-sshjob", "logout", *place.hosts],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=place.environment,
@@ -120,8 +126,12 @@ def _log_out(place: Place) -> None:
         )
 
 
-def _write(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
+def _write(pipeline: Pipeline, folder: Path, sections: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     path = folder / "quickstart.cfg"
-    lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
-    path.write_text(_CONFIGURATION.format(folder=folder, settings=lines))
+    option, files = pipeline.output
+    text = _CONFIGURATION.format(folder=folder, option=option, files=files)
+    for section, settings in sections.items():
+        lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+        text += f"\n[{section}]\n{lines}\n"
+    path.write_text(text)
     return {"LUIGI_CONFIG_PATH": str(path), "PYTHONPATH": str(EXAMPLES)}

@@ -45,8 +45,8 @@ class Story:
         self._console.print(Text(self._place.result.read_text().rstrip()), soft_wrap=True)
 
     def _run_and_kill(self) -> bool:
-        command = self._place.pipeline(self._options)
-        self._heading("Run a pipeline: jobs on the host count words", command)
+        command = self._place.run(self._options)
+        self._heading(self._place.pipeline.title, command)
         with LuigiRun(self._place, self._options) as run:
             status = self._watch(run, until=_is_under_way)
             if status is not None:
@@ -57,14 +57,14 @@ class Story:
         return True
 
     def _list_jobs(self) -> None:
-        self._heading("Look at the host: the jobs go on without Luigi", self._place.ls())
+        self._heading("List the jobs: they go on without Luigi", self._place.ls())
         self._console.print()
         self._console.file.flush()
         with Command(self._place, self._place.ls()) as ls:
             wait_until(ls.ended)
 
     def _run_again(self) -> None:
-        command = self._place.pipeline(self._options)
+        command = self._place.run(self._options)
         self._heading("Run the same command again: Luigi attaches to these jobs", command)
         with LuigiRun(self._place, self._options) as run:
             self._watch(run)
@@ -89,7 +89,7 @@ class Story:
         self._console.print(Text.assemble("   $ ", (typed(command), "cyan")), soft_wrap=True)
 
     def _note(self, text: str) -> None:
-        self._console.print(Padding(text, (1, 0, 0, 3)))
+        self._console.print(Padding(text, (1, 0, 0, 3), expand=False))
 
 
 def _is_under_way(jobs: Jobs) -> bool:

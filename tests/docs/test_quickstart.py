@@ -56,9 +56,15 @@ def folder_of(output: str) -> Path:
     return Path(re.search(r"^Luigi's log is (\S+)/luigi.log\.\r?$", output, re.MULTILINE)[1])
 
 
-def check_nothing_is_left(folder: Path) -> None:
-    assert not folder.exists()
-    assert [each for each in processes.running() if each.names(f"{folder}/")] == []
+def folders_of(output: str) -> list[Path]:
+    """Return the folder of each throwaway host, the first with the files of the demonstration."""
+    configuration = (folder_of(output) / "quickstart.cfg").read_text()
+    return [Path(path).parent for path in re.findall(r"^ssh_config = (.+)$", configuration, re.MULTILINE)]
+
+
+def check_nothing_is_left(*folders: Path) -> None:
+    assert [folder for folder in folders if folder.exists()] == []
+    assert [each for each in processes.running() for folder in folders if each.names(f"{folder}/")] == []
 
 
 @needs_licences
@@ -103,25 +109,53 @@ def test_jobs_of_the_quickstart_survive_luigi_and_run_once_and_its_host_can_be_k
         assert "part 1 of 5" in used.stdout
         assert "remove it with: examples/quickstart.sh --stop" in run_script("--keep", status=1)
     finally:
-        assert run_script("--stop") == "The host is removed.\n"
+        assert run_script("--stop") == "What was kept is removed.\n"
     check_nothing_is_left(folder_of(output))
-    assert run_script("--stop") == "There is no host that was kept.\n"
+    assert run_script("--stop") == "Nothing was kept.\n"
+
+
+@needs_sshd
+@quickstart
+@pytest.mark.timeout(600)
+def test_jobs_of_the_mixed_pipeline_survive_luigi_on_two_hosts_and_their_result_is_local():
+    output = run_script("--mixed", "--keep")
+    try:
+        first, second = folders_of(output)
+        assert "Luigi found 2 jobs on the host, and started none of them again." in output
+        assert f"$ cat {first}/mixed/report.txt\n\nWords of both texts:\n    5  the\n    2  is\n" in output
+        assert "3 jobs, each ran once; logins that sshd accepted for all of it: 2\n" in output
+        jobs = [sorted(path.name for path in (each / "home").glob(".luigi-sshjob/jobs/C*")) for each in (first, second)]
+        assert [[name.partition("_")[0] for name in names] for names in jobs] == [["Count", "Count"], ["Compare"]]
+        # those that were sent on to the second host
+        assert (first / "cache" / "luigi-sshjob" / "copies").is_dir()
+
+        commands = re.search(r"in a new shell:\n((?:  .*\n)+)", output)[1].replace(
+            "--directory again", f"--directory {first}"
+        )
+        used = subprocess.run(["sh", "-e", "-c", commands], capture_output=True, text=True)
+        assert used.returncode == 0, used.stderr
+        assert (first / "report.txt").read_text() == (first / "mixed" / "report.txt").read_text()
+    finally:
+        assert run_script("--stop") == "What was kept is removed.\n"
+    check_nothing_is_left(first, second)
+    run_script("--mixed", "--stop", status=2)
 
 
 @needs_licences
 @needs_sshd
 @quickstart
 @pytest.mark.timeout(600)
-def test_ctrl_c_ends_the_quickstart_without_a_traceback_and_leaves_nothing():
-    with Prompts([str(SCRIPT)]) as terminal:
-        folder = folder_of(terminal.expect("1. Run a pipeline", seconds=300))
-        terminal.expect("part 1 of 5")
-        assert [each for each in processes.running() if each.names(f"{folder}/home")]
+@pytest.mark.parametrize(("options", "job"), [([], "part 1 of 5"), (["--mixed"], "counting words")])
+def test_ctrl_c_ends_the_quickstart_without_a_traceback_and_leaves_nothing(options, job):
+    with Prompts([str(SCRIPT), *options]) as terminal:
+        folders = folders_of(terminal.expect("1. Run a pipeline", seconds=300))
+        terminal.expect(job)
+        assert [each for each in processes.running() if each.names(f"{folders[0]}/home")]
         terminal.type("\x03")
         assert terminal.finish() == 130
         assert "Interrupted. Everything that this run created is removed.\r\n" in terminal.text
         assert "Traceback" not in terminal.text
-    check_nothing_is_left(folder)
+    check_nothing_is_left(*folders)
 
 
 @needs_licences
