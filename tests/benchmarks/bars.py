@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.figures import percentile
+from benchmarks.inputs import JobsCost
 from benchmarks.scale import Run
 
 
@@ -62,6 +63,19 @@ def bars_of(runs: dict[str, Run], login_processes: int) -> list[Bar]:
     for what, figure, limit in _OF_ALL:
         found += [Bar(f"{name}: {what}", figure(run), limit) for name, run in runs.items()]
     return found
+
+
+def bars_of_inputs(without: JobsCost, first: JobsCost, again: JobsCost, size: int) -> list[Bar]:
+    """The bars of jobs with an input that the host does not have, and of the same when it has it. All are counts."""
+    name, runs = f"{first.jobs} jobs with", (without, first, again)
+    return [
+        Bar(f"{name} a new input: transfers", first.sent, 1),
+        Bar(f"{name} a new input: bytes for it, over its size", (first.received - without.received) / size, 1.05),
+        Bar(f"{name} a known input: transfers", again.sent, 0),
+        Bar(f"{name} a known input: more requests a job", (again.requests - without.requests) / again.jobs, 1.05),
+        Bar(f"{name} an input: logins of a run", max(run.logins for run in runs), 1),
+        Bar(f"{name} an input: failed or doubled", sum(run.bad for run in runs), 0),
+    ]
 
 
 def bars_of_times(name: str, run: Run) -> list[Bar]:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import luigi.configuration
 
-from benchmarks.bars import Bar, bars_of, is_fast
+from benchmarks import inputs
+from benchmarks.bars import Bar, bars_of, bars_of_inputs, is_fast
 from benchmarks.exists import exists
 from benchmarks.faults import with_faults, with_workers_killed
 from benchmarks.figures import print_table
@@ -60,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults", type=int, default=1000, help="jobs during which leaders and workers are killed")
     parser.add_argument("--mib", type=int, default=1024, help="size of the copied file, and of the streams")
     parser.add_argument("--files", type=int, default=10_000, help="number of small copied files")
+    parser.add_argument("--shared", type=int, default=50, help="MiB of the input that the jobs of a run share")
+    parser.add_argument("--copies", type=int, default=10, help="number of copies of it by scp")
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10, 50], help="hosts that share some jobs")
     parser.add_argument("--spread", type=int, default=500, help="number of these jobs")
     parser.add_argument("--growth", type=int, nargs="+", default=[20, 200, 500, 1000, 2000], help="jobs of its runs")
@@ -152,6 +155,24 @@ def _files(bench: BenchHost, arguments: argparse.Namespace) -> list[Bar]:
     return []
 
 
+def _inputs(bench: BenchHost, arguments: argparse.Namespace) -> list[Bar]:
+    jobs, measured = arguments.small, arguments.copies
+    shared = inputs.InputBench(bench, arguments.shared)
+    runs = shared.runs(jobs)
+    copies = {
+        "shared scp": shared.copies(jobs, measured, shared_connection=True),
+        "scp": shared.copies(jobs, measured, shared_connection=False),
+    }
+    shared.close()
+    print(
+        f"a copy for each job with scp, over a shared connection or with a login each: {measured} one after the other"
+    )
+    inputs.print_shared(shared.size, runs, copies)
+    print()
+    inputs.print_runs(runs)
+    return bars_of_inputs(*runs.values(), shared.size)
+
+
 def _transports(bench: BenchHost, arguments: argparse.Namespace) -> list[Bar]:
     print("\n".join(Transports(bench, bench.configuration).compare(arguments.peers, arguments.mib)))
     return []
@@ -186,6 +207,7 @@ _PARTS: dict[str, Callable[[BenchHost, argparse.Namespace], list[Bar]]] = {
     "peers": _peers,
     "exists": _exists,
     "files": _files,
+    "inputs": _inputs,
     "transports": _transports,
     "faults": _faults,
     "hosts": _hosts,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import json
 import logging
 import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import luigi
@@ -19,13 +20,15 @@ import luigi.scheduler
 
 import luigi_sshjob
 import luigi_sshjob.config
+from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.worker.local_scheduler import LocalScheduler
 
 from benchmarks.local import cpu_time, used_cpu
 from support import processes
-from support.sample_tasks import Chatty, Nothing, Sleeper
+from support.sample_tasks import Chatty, Nothing, Reader, Sleeper
 
 SCHEDULERS = {"luigi": luigi.scheduler.Scheduler, "ours": LocalScheduler}
+_TASKS = {kind.__name__: kind for kind in (Sleeper, Reader, Chatty, Nothing)}
 _STAMP = re.compile(r"said at ([0-9.]+)")
 
 
@@ -88,15 +91,15 @@ def main() -> int:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seconds", type=int, default=9)
-    parser.add_argument("--tasks", choices=[kind.__name__ for kind in (Sleeper, Chatty, Nothing)], default="Sleeper")
+    parser.add_argument("--tasks", choices=list(_TASKS), default="Sleeper")
     parser.add_argument("--scheduler", choices=list(SCHEDULERS), help="run them with Luigi's worker and this one")
     arguments = parser.parse_args()
-    kind = {"Sleeper": Sleeper, "Chatty": Chatty, "Nothing": Nothing}[arguments.tasks]
+    kind = _TASKS[arguments.tasks]
     tasks = [
         kind(arguments.host[number % len(arguments.host)], arguments.folder, arguments.notes, number, arguments.seconds)
         for number in range(arguments.count)
     ]
-    delays, scheduler_time = Delays(), SchedulerTime()
+    delays, scheduler_time, requests = Delays(), SchedulerTime(), _count_requests()
     logging.getLogger("luigi-interface").addHandler(delays)
     options = {"local_scheduler": True, "no_lock": True, "log_level": "INFO"}
     begin, cpu = time.monotonic(), _cpu()
@@ -111,9 +114,23 @@ def main() -> int:
         "cpu": _cpu() - cpu,
         "scheduler": scheduler_time.seconds,
         "delays": delays.seconds,
+        "requests": next(requests),
     }
     print(json.dumps(result))
     return 0 if succeeded else 1
+
+
+def _count_requests() -> Iterator[int]:
+    """Returns the counter; those that watch jobs are not counted."""
+    counter = itertools.count()
+    call = Connection.request
+
+    def counted(*args: Any, **options: Any) -> Any:
+        next(counter)
+        return call(*args, **options)
+
+    setattr(Connection, "request", counted)  # noqa: B010
+    return counter
 
 
 def _cpu() -> float:

@@ -65,3 +65,9 @@ def print_table(runs: list[Figures]) -> None:
     columns = [run.rows() for run in runs]
     for number, name in enumerate(ROWS):
         print(f"{name:40}" + "".join(f"{column[number]:>12}" for column in columns), flush=True)
+
+
+def print_rows(rows: dict[str, list[str]]) -> None:
+    """Print a table with wide columns."""
+    for name, cells in rows.items():
+        print(f"{name:44}" + "".join(f"{cell:>12}" for cell in cells), flush=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import percentile
+from benchmarks.figures import percentile, print_rows
 from benchmarks.floor import run_floor
 from benchmarks.host import OWN_PROCESSES, BenchHost, count_drops, most_sessions
 from support.hosts import ACCEPTED
@@ -176,5 +176,4 @@ def print_runs(runs: dict[str, Run]) -> None:
         "failed or doubled jobs": [str(run.bad) for run in runs.values()],
         "tries": [str(run.tries) for run in runs.values()],
     }
-    for name, cells in rows.items():
-        print(f"{name:44}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
+    print_rows(rows)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-PARTS = ["scale", "luigi", "log lines", "peers", "exists", "files", "transports"]
-SMALL = ["--small", "2", "--large", "--peers", "1", "--mib", "1", "--files", "10"]
+PARTS = ["scale", "luigi", "log lines", "peers", "exists", "files", "inputs", "transports"]
+SMALL = ["--small", "2", "--large", "--peers", "1", "--mib", "1", "--files", "10", "--shared", "1", "--copies", "1"]
 
 
 @pytest.mark.needs_docker
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 def test_the_benchmark_counts_one_login_and_no_bad_job():
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.bench", "--parts", *PARTS, *SMALL],
@@ -40,6 +40,7 @@ def test_the_benchmark_counts_one_login_and_no_bad_job():
     assert row("failed or doubled jobs")[0] == ["0"] * 4
     assert row("1 jobs at once: accepted logins") == [["1", "1"]]
     assert row("accepted logins")[0][0] == "1"
+    assert row("transfers of the input") == [["0", "1", "0"]]
     assert len(row("end to known, median")) == 2
     assert done.stdout.count(" times faster; 1,000 in one question ") == 2
     assert "exists() of a path, times faster than Luigi's" in done.stdout

@@ -150,6 +150,16 @@ class Sleeper(Numbered, RemoteJobTask):
         Path(self.notes, str(self.number)).write_text(str(time.time()))
 
 
+class Reader(Sleeper):
+    """It needs a file, next to the directory of the notes, which all of them share."""
+
+    def inputs(self):
+        return Path(self.notes).with_name("input")
+
+    def command(self):
+        return f'test -s "$SSHJOB_INPUT" && {super().command()}'
+
+
 class Chatty(Sleeper):
     """It writes the time to its log, twice a second."""
 
