@@ -26,6 +26,7 @@ from luigi_sshjob.testing.sshd import client_configuration, free_port, known_hos
 
 from support import docker_engine, processes
 from support.images import LABEL, MACHINES, image
+from support.namespaces import Namespaces
 
 # The label of the containers of this process, because several runs may share an engine.
 RUN = secrets.token_hex(6)
@@ -157,6 +158,7 @@ class DockerHost(Host):
         self.machine = machine
         self.client = client or docker_engine.connect()
         self.container: docker.models.containers.Container | None = None
+        self._namespaces: Namespaces | None = None
 
     def _start(self) -> None:
         # not auto_remove: Docker 20.10 sometimes takes a restart for the end and removes the container
@@ -168,6 +170,7 @@ class DockerHost(Host):
         )
         self.container.put_archive("/", self._keys())
         self.container.start()
+        self._namespaces = Namespaces(self.container)
 
     @functools.cached_property
     def image(self) -> docker.models.images.Image:
@@ -192,7 +195,7 @@ class DockerHost(Host):
     def stop(self) -> None:
         if self.container is None:
             return
-        container, self.container = self.container, None
+        container, self.container, self._namespaces = self.container, None, None
         try:
             container.remove(force=True, v=True)
             container.wait(condition="removed")
@@ -250,15 +253,21 @@ class DockerHost(Host):
     def processes(self) -> list[tuple[int, str]]:
         found = []
         # options that busybox supports
-        for line in self.run("ps", "-A", "-o", "pid,user,stat,args", user="root", check=False).splitlines()[1:]:
+        _, listed, _ = self._run(("ps", "-A", "-o", "pid,user,stat,args"), "root", None, inside=True)
+        for line in listed.decode(errors="surrogateescape").splitlines()[1:]:
             pid, user, state, args = line.split(None, 3)
             if user == self.username and not state.startswith("Z") and not re.match(r"sshd(-session)?: ", args):
                 found.append((int(pid), args))
         return found
 
-    def _run(self, argv: tuple[str, ...], user: str, data: bytes | None) -> tuple[int, bytes, bytes]:
-        api = self.client.api
+    def _run(
+        self, argv: tuple[str, ...], user: str, data: bytes | None, *, inside: bool = False
+    ) -> tuple[int, bytes, bytes]:
+        """With `inside` also root's command may run without the limits that the engine sets."""
         home = self.home if user == self.username else "/"
+        if (inside or user == self.username) and self._namespaces is not None and self._namespaces.found():
+            return self._namespaces.run(argv, user, home, data)
+        api = self.client.api
         execution = api.exec_create(
             self._up().id,
             list(argv),

@@ -63,6 +63,22 @@ def test_run_returns_output_and_raises_on_failure(host: Host) -> None:
     assert failure.value.status == 3
 
 
+@pytest.mark.needs_docker
+def test_the_engine_and_the_namespaces_of_a_container_run_a_command_alike(host: DockerHost, monkeypatch) -> None:
+    """With the same account, folder, variables, input and output, in its own session, and with the same status."""
+    own = "read -r pid _ _ parent group session _ </proc/$$/stat; echo $parent $((pid - group)) $((pid - session))"
+    script = f"echo why >&2; id -u; id -g; pwd; umask; env | sort; cat; {own}; kill -9 $$"
+
+    def seen(data: bytes | None) -> tuple[int, bytes, bytes]:
+        return host._run(("sh", "-c", script), host.username, data)
+
+    fast = seen(b"\xff\n"), seen(None)
+    monkeypatch.setattr(host, "_namespaces", None)
+    assert fast == (seen(b"\xff\n"), seen(None))
+    for status, output, _ in fast:
+        assert (status, output.splitlines()[-1]) == (137, b"0 0 0")
+
+
 def test_processes_lists_what_an_ssh_session_left_running(host: Host) -> None:
     """A detached process is listed until it ends, also after its session."""
     wait_until(lambda: host.processes() == [], "the end of what other tests killed")
