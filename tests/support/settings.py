@@ -16,6 +16,12 @@ _TRANSPORTS = ["local"] if CHOSEN == HERE else ["openssh", "paramiko"]
 both_transports = pytest.mark.parametrize("transport", _TRANSPORTS, indirect=True)
 
 
+def both_transports_at(name: str, places: list[int]) -> pytest.MarkDecorator:
+    """Runs a test at all places with the first transport, and at every second one with the other: it resumes alike."""
+    pairs = [(transport, place) for step, transport in enumerate(_TRANSPORTS, 1) for place in places[::step]]
+    return pytest.mark.parametrize(("transport", name), pairs, indirect=["transport"])
+
+
 def configure(**values: object) -> None:
     """Set values until the end of the test; `luigi_cfg` creates a new parser for each test."""
     for name, value in values.items():

@@ -14,7 +14,7 @@ from luigi_sshjob.targets.content import Content
 from luigi_sshjob.targets.host_cache import HostCache
 
 from support import processes
-from support.settings import both_transports
+from support.settings import both_transports, both_transports_at
 
 SIZE = 1_000_000  # bytes
 PLACES = [700, 8000, 100_000, 500_000, SIZE - 1, SIZE + 500, SIZE + 3000]
@@ -91,8 +91,7 @@ def test_a_directory_arrives_as_it_is(host, sender, tree):
     assert host.run("sh", "-c", f"test -h {copy}/link && readlink {copy}/link") == "program\n"
 
 
-@both_transports
-@pytest.mark.parametrize("place", PLACES)
+@both_transports_at("place", PLACES)
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_a_transfer_that_is_cut_after_any_byte_is_resumed(host, proxy, sender, source, tree, kind, place):
     sender.cache.entries(lambda texts: [RemoteContext(host.alias).connection.request("cache_list", sender.base)])

@@ -18,14 +18,13 @@ from luigi_sshjob.ssh.connection import Connection
 from support import processes
 from support.control_master import break_connection
 from support.formats import Cat
-from support.settings import both_transports
+from support.settings import both_transports, both_transports_at
 
 SIZE = 1_000_000  # bytes
 PLACES = [1, 700, 3000, 8000, 100_000, 500_000, 900_000, SIZE - 1, SIZE + 500, SIZE + 3000]
 
 
-@both_transports
-@pytest.mark.parametrize("sent", PLACES)
+@both_transports_at("sent", PLACES)
 def test_a_writer_cut_after_any_byte_has_written_all_or_nothing(host, proxy, files, folder, sent):
     content = os.urandom(SIZE)
     target = RemoteTarget(f"{folder}/x", host.alias, format=Nop)
@@ -44,8 +43,7 @@ def test_a_writer_cut_after_any_byte_has_written_all_or_nothing(host, proxy, fil
     assert names == (["x"] if written else [])
 
 
-@both_transports
-@pytest.mark.parametrize("received", PLACES)
+@both_transports_at("received", PLACES)
 def test_a_reader_cut_after_any_byte_raises_or_returns_everything(host, proxy, files, folder, received):
     host.run("sh", "-c", f"head -c {SIZE} /dev/urandom >{folder}/x")
     files.exists("/")
@@ -57,8 +55,7 @@ def test_a_reader_cut_after_any_byte_raises_or_returns_everything(host, proxy, f
         pass
 
 
-@both_transports
-@pytest.mark.parametrize("place", PLACES)
+@both_transports_at("place", PLACES)
 def test_a_copy_cut_after_any_byte_is_complete(host, proxy, files, folder, tmp_path, place):
     (tmp_path / "source").write_bytes(os.urandom(SIZE))
     files.exists("/")

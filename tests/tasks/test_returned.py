@@ -19,7 +19,7 @@ from luigi_sshjob.targets.copy import Copy
 from luigi_sshjob.tasks import returned
 
 from support.memory_disk import memory_disk
-from support.settings import both_transports, configure
+from support.settings import both_transports, both_transports_at, configure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = 1_000_000  # bytes
@@ -114,8 +114,7 @@ def test_a_fetched_file_is_what_the_command_has_written(host, making, here):
     assert host.run("sha256sum", f"{making().job.directory}/outputs/0/data.bin").split()[0] == digest
 
 
-@both_transports
-@pytest.mark.parametrize("place", PLACES)
+@both_transports_at("place", PLACES)
 def test_a_fetch_that_is_cut_after_any_byte_is_resumed(host, folder, proxy, making, here, place):
     task = making()
     run = task.prepare_run()
