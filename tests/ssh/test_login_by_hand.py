@@ -21,7 +21,8 @@ from support.prompts import Prompts
 from support.session import SESSION
 from support.settings import configure
 
-pytestmark = pytest.mark.needs_docker
+# in one process, which builds the image of the host
+pytestmark = [pytest.mark.needs_docker, pytest.mark.xdist_group("one-time passwords")]
 
 TASKS = """
 import luigi, luigi_sshjob

@@ -5,6 +5,7 @@ Each is an image of the same Dockerfile with other build arguments.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ def build(
     """Build an image with these build arguments."""
     # Without a build context, the cache depends only on the text of the Dockerfile.
     with (Path(__file__).parents[1] / dockerfile).open("rb") as text:
+        # another process of this run may build the same image: then it is in the cache
+        fcntl.flock(text, fcntl.LOCK_EX)
         image, _ = client.images.build(
             fileobj=text,
             target=stage,
