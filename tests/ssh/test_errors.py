@@ -103,6 +103,7 @@ def test_stderr_of_rc_files_is_not_a_failed_login(host, luigi_cfg):
 
 
 @both_transports
+@pytest.mark.needs("bash")
 @pytest.mark.needs_docker
 @pytest.mark.parametrize(
     ("line", "words"),
@@ -114,18 +115,21 @@ def test_stderr_of_rc_files_is_not_a_failed_login(host, luigi_cfg):
         ("exec cat", "starts another program"),
     ],
 )
-def test_an_rc_file_that_prevents_commands_is_named_as_the_cause(special_bench, line, words):
-    host = special_bench().host
+def test_an_rc_file_that_prevents_commands_is_named_as_the_cause(host, luigi_cfg, line, words):
+    saved = host.run("cat", ".bashrc")
     host.run("sh", "-c", f"echo {line!r} >.bashrc")
-    configure(request_timeout=3)
-    context = RemoteFileSystem(host.alias)
-    if not words:
-        assert context.exists("/")
-        return
-    with pytest.raises(LoginRefused, match=words) as caught:
-        context.exists("/")
-    assert caught.value.host == host.alias
-    assert "rc files of the account" in caught.value.next_step
+    try:
+        configure(request_timeout=3)
+        context = RemoteFileSystem(host.alias)
+        if not words:
+            assert context.exists("/")
+            return
+        with pytest.raises(LoginRefused, match=words) as caught:
+            context.exists("/")
+        assert caught.value.host == host.alias
+        assert "rc files of the account" in caught.value.next_step
+    finally:
+        host.run("sh", "-c", "cat >.bashrc", input=saved)
 
 
 @both_transports
