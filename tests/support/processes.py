@@ -32,7 +32,12 @@ def connected_to(port: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    return any(process.pid == pid for process in running())
+    """Whether the process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != b"Z"
 
 
 def kill(pids: list[int]) -> None:
