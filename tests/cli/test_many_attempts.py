@@ -15,14 +15,20 @@ COUNT = 10_000
 PAGE = 2.0  # seconds
 TRIES = 3  # another program may be busy
 
-# Makes a directory with hard links to the files of Task/1 for each name of a list, then removes Task/1: copies of the
-# files would take minutes.
+# Makes a directory with hard links to the files of Task/1 for each name, then removes Task/1: a process for each would
+# take half a minute, copies of the files minutes.
 COPY = """
-cd "$1/jobs" && awk "$2" >names && sed 's,$,/run,' names | xargs -n 1000 mkdir -p || exit
-rmdir Task/1/run 2>/dev/null || rm -rf Task/1/run
-while read -r name; do ln Task/1/* "$name" || exit; done <names
-rm -rf Task/1 names
-rmdir Task 2>/dev/null || true
+import os, shutil, sys
+shape, count = sys.argv[1], int(sys.argv[2])
+shutil.rmtree("Task/1/run")
+files = os.listdir("Task/1")
+for number in range(2, count + 2):
+    os.makedirs(f"{shape % number}/run")
+    for file in files:
+        os.link(f"Task/1/{file}", f"{shape % number}/{file}")
+shutil.rmtree("Task/1")
+if not os.listdir("Task"):
+    os.rmdir("Task")
 """
 
 SHAPES = {"a task each": "Task%05d/1", "one task": "Task/%d"}
@@ -33,8 +39,8 @@ def attempts(request, bench):
     """A bench with 10,000 collected attempts, copies of a real one."""
     outcome, _ = bench.run("echo the end")
     assert outcome.succeeded
-    names = f'BEGIN {{ for (n = 1; n <= {COUNT}; n++) printf "{SHAPES[request.param]}\\n", n + 1 }}'
-    bench.host.run("sh", "-c", COPY, "sh", f"{bench.host.home}/{bench.folder}", names)
+    shape, jobs = SHAPES[request.param], f"{bench.host.home}/{bench.folder}/jobs"
+    bench.host.run("sh", "-c", 'cd "$0" && exec python3 -c "$@"', jobs, COPY, shape, str(COUNT))
     return bench
 
 
@@ -57,6 +63,7 @@ def page(attempts, capsys):
 
 
 @pytest.mark.alone
+@pytest.mark.needs("python")
 @pytest.mark.timeout(300)
 def test_of_ten_thousand_attempts_each_page_takes_two_seconds_and_gc_removes_all(attempts, page, capsys):
     running = attempts.submit("sleep 561").job
