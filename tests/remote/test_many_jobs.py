@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from luigi_sshjob.jobs.inputs import CachedInput, entry_words
 from luigi_sshjob.jobs.model import tag_of
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
@@ -16,19 +17,24 @@ POLL_RECENT = (quoting.Word("poll_subscriptions"), "recent")
 POLL_ALL = (quoting.Word("poll_subscriptions"), "all")
 
 
-def submission(far_side, key: str, command: str = "true", known: int = 0) -> str:
-    spec = JobSpec(key=key, command=command)
+def shell(text: str) -> tuple[str, ...]:
+    return quoting.Word("eval"), text
+
+
+COUNTED = shell("""moves=0; directories=0; mv() { moves=$((moves + 1)); command mv "$@"; }
+    mkdir() { directories=$((directories + 1)); command mkdir "$@"; }""")
+
+
+def submission(far_side, key: str, command: str = "true", known: int = 0, inputs=()) -> str:
+    spec = JobSpec(key=key, command=command, inputs=inputs)
     words = (far_side.base, key, "nohup", scripts.supervisor_hash(), str(known), "", spec.digests)
-    return " ".join(map(quoting.word, (*words, spec.spec_text(), spec.command, spec.environment_text(), "")))
+    texts = spec.spec_text(), spec.command, spec.environment_text(), ""
+    return " ".join(map(quoting.word, (*words, *texts, *entry_words(inputs, ""))))
 
 
 def subscription(directory: str, known: str, number: int = 7) -> tuple[str, ...]:
     key, attempt = directory.split("/")[-2:]
     return quoting.Word("subscribe"), str(number), directory, f"{tag_of(key)}_{attempt}", "0", known, ""
-
-
-def shell(text: str) -> tuple[str, ...]:
-    return quoting.Word("eval"), text
 
 
 @pytest.fixture
@@ -58,10 +64,8 @@ def test_submissions_of_new_tasks_share_their_processes_and_the_others_are_serve
     far_side.host.run("touch", f"{far_side.base}/jobs/Blocked")
     new = [submission(far_side, f"New_{number}", f"echo 'it is' {number}") for number in range(3)]
     requests = [new[0], submission(far_side, "Task"), new[1], submission(far_side, "Blocked"), new[1], new[2]]
-    count = """moves=0; directories=0; mv() { moves=$((moves + 1)); command mv "$@"; }
-        mkdir() { directories=$((directories + 1)); command mkdir "$@"; }"""
     response = far_side.call(
-        (quoting.Word("eval"), count),
+        COUNTED,
         (quoting.Word("submit_many"), *requests[:3], *requests[4:]),
         (quoting.Word("eval"), 'part counted 0 "$directories $moves"'),
         (quoting.Word("submit_many"), *requests),
@@ -97,6 +101,28 @@ def test_an_end_is_told_to_a_session_that_looks_at_few_jobs(far_side, held, lost
     assert before.count("token part state 7 running\n") == 1
     assert "token part state 7 ended\n" in (told if lost == "nothing" else late)
     assert far_side.host.run("sh", "-c", f"ls -A {far_side.base}/lib") == f"{scripts.supervisor_hash()}\n"
+
+
+def test_jobs_whose_inputs_are_in_the_cache_are_claimed_together(far_side):
+    far_side.submit("true")
+    cached, lacking = (CachedInput(f"SSHJOB_INPUT_{digit}", digit * 64, "name") for digit in "12")
+    make = f"umask 077; mkdir -p {far_side.base}/cache/{cached.entry}; cd {far_side.base}/cache/{cached.entry}"
+    far_side.host.run(
+        "sh", "-c", f"{make} && echo shared >content && chmod 400 content && true >verified && true >used"
+    )
+    keys = {"One": [cached], "Two": [cached, lacking], "Three": [cached], "Four": []}
+    requests = [submission(far_side, key, 'cat "$SSHJOB_INPUT_1"', inputs=inputs) for key, inputs in keys.items()]
+    response = far_side.call(
+        COUNTED,
+        (quoting.Word("submit_many"), *requests),
+        (quoting.Word("eval"), 'part counted 0 "$moves"'),
+    )
+    assert "token part counted 0 1\n" in response
+    assert response.count("token part claimed 1 \n") == 3
+    assert response.count("token part lacking 0 ") == response.count(f"token part lacking 0 {lacking.entry}\n") == 1
+    directory = f"{far_side.base}/jobs/Three/1"
+    assert far_side.supervise(directory).succeeded
+    assert far_side.host.run("cat", f"{directory}/log") == "shared\n"
 
 
 def test_each_subscription_of_a_job_is_told_of_its_end(far_side, held):

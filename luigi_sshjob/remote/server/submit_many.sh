@@ -33,9 +33,8 @@ submit_many() {
 }
 
 # plan_submission BASE KEY LAUNCH HASH KNOWN …: whether it can be claimed together with the others: it is the first attempt
-# of a task that the host does not know, and gets no inputs from the cache. Sets $plan_key.
+# of a task that the host does not know, and the cache has its inputs. Sets $plan_key.
 plan_submission() {
-  [ $# -le 11 ] || return
   plan_key=$2 plan_note=$1/jobs/.used.$2
   [ -z "$plan_base" ] || [ "$plan_base" = "$1" ] || return
   [ "$3" = nohup ] && [ "$5" -eq 0 ] && [ ! -e "$1/jobs/$2" ] && [ ! -h "$1/jobs/$2" ] && [ ! -s "$plan_note" ] || return
@@ -46,6 +45,11 @@ plan_submission() {
     eval "[ \"\$plan_key_$planned_number\" != \"\$2\" ]" || return
   done
   plan_base=$1
+  shift 11
+  while [ $# -gt 0 ]; do
+    is_cached "$plan_base" "$1" || return
+    shift 2
+  done
 }
 
 # claim_together: claims those in $planned, see `claim`, and launches them; sets $moved to those that this session has
@@ -86,7 +90,7 @@ write_together() {
   done
 }
 
-# write_planned BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT SETUP
+# write_planned BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...
 write_planned() {
   written=$stage/$2/1 library=$base/lib/$4 SJ_HASH=$4 launch=$3
   emit 1 2>/dev/null >"$base/jobs/.used.$2" || true
