@@ -18,17 +18,13 @@ def named(declared: Any, variable: str) -> Iterator[tuple[str, Any]]:
 def _named(declared: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(declared, Mapping):
         for key, value in declared.items():
-            yield from _named(value, _key(name, key))
+            yield from _named(value, f"{name}_{re.sub('[^A-Z0-9]', '_', str(key).upper())}")
     elif isinstance(declared, Iterable) and not isinstance(declared, (str, os.PathLike)):
         # as Luigi's `flatten`
         for number, value in enumerate(declared):
             yield from _named(value, f"{name}_{number}")
     elif declared is not None:
         yield name, declared
-
-
-def _key(name: str, key: Any) -> str:
-    return f"{name}_{re.sub('[^A-Z0-9]', '_', str(key).upper())}"
 
 
 def structure(declared: Any, of_target: Callable[[Any], Any]) -> Any:

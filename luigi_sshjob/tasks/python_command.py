@@ -79,8 +79,8 @@ def _variables(declared: Any, variable: str) -> dict[int, str]:
     for name, _ in pairs:
         if name in seen:
             raise ConfigurationError(
-                f"two inputs of work() would share the variable {name}",
-                next_step="return a dict whose keys differ in letters and digits of ASCII",
+                f"two inputs or outputs would share a variable: {name}",
+                next_step="use keys that differ in letters or digits of ASCII",
             )
         seen.add(name)
     return {id(target): name for name, target in pairs}

@@ -179,7 +179,7 @@ class Refused:
         (Refused.All, "uses an attribute that must not be shown: param_kwargs"),
         (Refused.Enum, "uses an attribute that cannot be sent: kind is of type Color"),
         (Refused.Endless, "uses an attribute that cannot be sent: many is nested too deeply"),
-        (Refused.Colliding, r"two inputs of work\(\) would share the variable SSHJOB_INPUT_A_B"),
+        (Refused.Colliding, "two inputs or outputs would share a variable: SSHJOB_INPUT_A_B"),
         (Refused.Keys, "the keys of inputs and outputs of .* must be plain: one is of type Color"),
         (Refused.Successful, "must not be a success: success_exit_codes has 1"),
         (Refused.Enclosed, "uses names from outside of its body: value"),
