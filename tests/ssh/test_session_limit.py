@@ -48,6 +48,8 @@ def timed_session(host, luigi_cfg, files, folder):
     """Opens a session with such a process, and returns the pid of its shell on the host."""
     configure(path_timeout=4 * 4321.0, request_timeout=8 * 4321.0)
     assert files.exists(folder)
+    # it starts while the question is answered
+    processes.wait_until(lambda: _timers(host), "the timer")
     (pid,) = _timers(host)
     for _ in ("the loop of the timer", "the shell"):
         pid = int(host.run("cut", "-d", " ", "-f", "4", f"/proc/{pid}/stat"))
