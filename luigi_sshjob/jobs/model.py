@@ -32,6 +32,11 @@ class JobPaths:
         """The log of the attempt that succeeded, if one did."""
         return posixpath.join(self.task_directory, scripts.layout()["SJ_LOG"])
 
+    @property
+    def published(self) -> set[str]:
+        """Both; other outputs are those of the command."""
+        return {self.published_record, self.published_log}
+
     def result(self, suffix: str) -> str:
         """The value that work() of a `RemotePythonTask` has returned."""
         return posixpath.join(self.task_directory, f"result.{suffix}")

@@ -10,7 +10,6 @@ import collections
 import contextlib
 import datetime
 import decimal
-import io
 import json
 import linecache
 import os
@@ -150,13 +149,11 @@ class _PlainPickler(pickle.Pickler):
 
 
 def _write(value: object, path: str, result_format: str) -> None:
-    data = io.BytesIO()
-    if result_format == "json":
-        data.write(json.dumps(value).encode() + b"\n")
-    else:
-        _PlainPickler(data, 4).dump(value)
     with open(path, "wb") as file:
-        file.write(data.getvalue())
+        if result_format == "json":
+            file.write(json.dumps(value).encode() + b"\n")
+        else:
+            _PlainPickler(file, 4).dump(value)
 
 
 def _shown(value: object) -> str:

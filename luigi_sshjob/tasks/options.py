@@ -121,6 +121,17 @@ def checked_environment(value: Any) -> dict[str, str]:
         ) from None
 
 
+def success_exit_codes(task: TaskAttributes) -> tuple[int, ...]:
+    """The attribute as a tuple; it may be a single one."""
+    codes = task.success_exit_codes
+    try:
+        return (codes,) if isinstance(codes, int) else tuple(codes)
+    except TypeError:
+        raise ConfigurationError(
+            f"success_exit_codes must be a tuple: {codes!r}", next_step="use a tuple of integers from 0 to 255"
+        ) from None
+
+
 class _Attributes:
     def __init__(self, task: TaskAttributes):
         self._task = task
@@ -151,7 +162,7 @@ class _Attributes:
             poll_interval=self._poll_interval(),
             cleanup=self._choice("cleanup", config.CLEANUP_POLICIES),
             on_worker_exit=self._choice("on_worker_exit", config.EXIT_POLICIES),
-            success_exit_codes=self._exit_codes(),
+            success_exit_codes=success_exit_codes(self._task),
             tracking_url=self.get("tracking_url"),
             accepts_messages=self._flag("accepts_messages"),
             send_messages=self._flag("send_messages"),
@@ -194,12 +205,3 @@ class _Attributes:
                 f"invalid value for a task attribute: {name} is {value!r}", next_step="use True or False"
             )
         return value in (True, "true")
-
-    def _exit_codes(self) -> tuple[int, ...]:
-        codes = self._task.success_exit_codes
-        try:
-            return (codes,) if isinstance(codes, int) else tuple(codes)
-        except TypeError:
-            raise ConfigurationError(
-                f"success_exit_codes must be a tuple: {codes!r}", next_step="use a tuple of integers from 0 to 255"
-            ) from None

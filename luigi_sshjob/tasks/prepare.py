@@ -18,7 +18,7 @@ def job_spec(task: Any, declared: JobOptions, *, fetched: bool) -> JobSpec:
     """The spec without inputs; with local outputs only if they are to be `fetched`. Raises `ConfigurationError`."""
     key = job_key(task.task_id)
     paths = JobPaths(declared.base_dir, key)
-    made, shows_record = outputs.split_outputs(task.output(), {paths.published_record, paths.published_log})
+    made, shows_record = outputs.split_outputs(task.output(), paths.published)
     if fetched:
         outputs.check_outputs(made, declared.context)
     command = task.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from luigi.parameter import ParameterVisibility
@@ -53,7 +53,7 @@ def python_command(task: Any, work: Shipped, *, inputs: Any, outputs: Any, own_p
     attributes = [
         f"\n            {name!r}: {text},"
         for name in sorted(work.uses - _methods(task))
-        for text in _attribute(task, name, name in work.sets)
+        if (text := _attribute(task, name, name in work.sets))
     ]
     return _TEMPLATE.format(
         interpreter=_interpreter(task.python),
@@ -104,8 +104,8 @@ def _methods(task: Any) -> set[str]:
     return {"output"} | inputs | (set() if overridden else {"input"})
 
 
-def _attribute(task: Any, name: str, is_set: bool) -> Iterator[str]:
-    """The literal of its value, if there is one before work() sets it."""
+def _attribute(task: Any, name: str, is_set: bool) -> str:
+    """The literal of its value; empty if there is none before work() sets it."""
     parameter = dict(task.get_params()).get(name)
     hidden = parameter and parameter.visibility != ParameterVisibility.PUBLIC
     if hidden or name in _NOT_SENT:
@@ -113,15 +113,16 @@ def _attribute(task: Any, name: str, is_set: bool) -> Iterator[str]:
             f"work() uses an attribute that must not be shown: {name}",
             next_step="pass the value in `environment`, and let work() read it from os.environ",
         )
+    # not with the task itself, which would compute a property
     if not hasattr(type(task), name) and name not in vars(task):
         if is_set:
-            return
+            return ""
         raise ConfigurationError(
             f"work() uses an attribute that the task does not have: {name}",
             next_step="use parameters and other attributes of the task, self.inputs() and self.output()",
         )
     try:
-        yield literal(getattr(task, name))
+        return literal(getattr(task, name))
     except NotPlain as kind:
         raise ConfigurationError(
             f"work() uses an attribute that cannot be sent: {name} is {kind}",

@@ -79,23 +79,18 @@ class RemotePythonTask(RemoteJobTask):
         """A Python script that calls `work`."""
         if type(self).work is RemotePythonTask.work:
             self.work()
-        self._check_exit_codes()
-        paths = options.job_paths(self)
+        if 1 in options.success_exit_codes(self):
+            raise ConfigurationError(
+                "an exception of work() must not be a success: success_exit_codes has 1",
+                next_step="use other exit codes, and sys.exit() in work()",
+            )
         return python_command(
             self,
             shipped(type(self).work),
             inputs=self.inputs() if callable(self.inputs) else self.input(),
             outputs=self.output(),
-            own_paths={paths.published_record, paths.published_log},
+            own_paths=options.job_paths(self).published,
         )
-
-    def _check_exit_codes(self) -> None:
-        codes = self.success_exit_codes
-        if 1 in ([codes] if isinstance(codes, int) else codes):
-            raise ConfigurationError(
-                "an exception of work() must not be a success: success_exit_codes has 1",
-                next_step="use other exit codes, and sys.exit() in work()",
-            )
 
     def _kept_as(self) -> str:
         if self.result_format not in _FORMATS:

@@ -26,13 +26,6 @@ class Work(RemotePythonTask):
     factor = 10
 
 
-class Local(luigi.ExternalTask):
-    path = luigi.Parameter()
-
-    def output(self):
-        return luigi.LocalTarget(self.path)
-
-
 class OwnInputs(Work):
     path = luigi.Parameter()
 

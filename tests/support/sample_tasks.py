@@ -247,3 +247,12 @@ class Peers(luigi.WrapperTask):
     def requires(self):
         kind = {"by hand": ByHand, "blocking": Blocking}[self.kind]
         return [kind(self.port, self.key, self.user, self.folder, self.notes, n) for n in range(self.count)]
+
+
+class Local(luigi.ExternalTask):
+    """A file on this machine."""
+
+    path = luigi.Parameter()
+
+    def output(self):
+        return luigi.LocalTarget(self.path)

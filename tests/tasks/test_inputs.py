@@ -18,16 +18,10 @@ from luigi_sshjob.jobs.model import job_key
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.tasks.inputs import TaskInputs
 
+from support.sample_tasks import Local
 from support.settings import both_transports
 
 WAIT = "while ! [ -e go ]; do sleep 0.1; done"
-
-
-class Local(luigi.ExternalTask):
-    path = luigi.Parameter()
-
-    def output(self):
-        return luigi.LocalTarget(self.path)
 
 
 class There(luigi.ExternalTask):

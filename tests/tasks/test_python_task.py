@@ -12,7 +12,8 @@ import luigi_sshjob.tasks.options
 from luigi_sshjob.errors import FileMissing, JobFailed, RemoteCommandFailed
 from luigi_sshjob.remote import run_work
 
-from support.python_tasks import Local, OwnInputs, Work, imported, maker
+from support.python_tasks import OwnInputs, Work, imported, maker
+from support.sample_tasks import Local
 
 pytestmark = pytest.mark.needs("python")
 

@@ -12,7 +12,8 @@ import pytest
 
 from luigi_sshjob.errors import CommandMissing, ConfigurationError
 
-from support.python_tasks import Local, OwnInputs, Work, imported, maker
+from support.python_tasks import OwnInputs, Work, imported, maker
+from support.sample_tasks import Local
 
 OUTSIDE = 3
 CLASS = """
