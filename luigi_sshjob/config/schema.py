@@ -43,6 +43,14 @@ class Settings:
     poll_interval: float = _seconds(0.3, "Longest pause between two polls of all jobs on a host.", above=0)
     time_limit: float = _seconds(0.0, "The host ends a job that runs longer; 0 means no limit.")
     kill_grace: float = _seconds(10.0, "Time between SIGTERM and SIGKILL when a job is ended.")
+    idle_limit: float = _seconds(
+        0.0, "The host ends a job that writes nothing to its log or its progress for so long; 0 means no limit."
+    )
+    log_limit: str = _setting(
+        "",
+        "Size of a log in bytes at which the host ends the job, or shortens the log: 1000000000, 1000000000 truncate.",
+        unit="bytes",
+    )
     cleanup: str = _setting(
         "never",
         "When to remove a collected job from the host. Lost jobs are kept.",

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.jobs.spec import parse_parameters
 from luigi_sshjob.remote import quoting, scripts
@@ -27,6 +28,7 @@ class JobDetails:
     working_directory: str = ""
     project: str = ""
     time_limit: int | None = None
+    limits: Limits = Limits()  # noqa: RUF009 - immutable
     submitted_by: str = ""
     submitted_at: str = ""
     family: str = ""
@@ -57,6 +59,7 @@ def details_of(parts: Sequence[ResponsePart], summary: JobSummary) -> JobDetails
         working_directory=found.get("working_directory", ""),
         project=found.get("project", ""),
         time_limit=number(found.get("time_limit")),
+        limits=Limits.parse(found),
         submitted_by=found.get("submitted_by", ""),
         submitted_at=found.get("submitted_at", ""),
         family=found.get("task_family", ""),

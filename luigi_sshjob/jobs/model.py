@@ -195,7 +195,7 @@ class Outcome:
             "succeeded": f"succeeded with exit code {self.exit_code}",
             "failed": "failed" if self.exit_code is None else f"failed with exit code {self.exit_code}",
             "killed": f"was killed by signal {self.signal} (exit code {self.exit_code})",
-            "timed_out": "ran longer than its time limit and was ended",
+            "timed_out": "was ended by a limit",
             "cancelled": "was cancelled",
             "lost": "was lost",
         }.get(self.state, self.state)

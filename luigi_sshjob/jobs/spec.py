@@ -16,6 +16,7 @@ from typing import Any
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.inputs import Input, spec_lines
 from luigi_sshjob.jobs.launchers.base import LaunchSpec
+from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import digest, tag_of
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.remote import quoting
@@ -71,6 +72,7 @@ class JobSpec:
     publish: bool = False
     time_limit: float = 0
     kill_grace: float = 10
+    limits: Limits = Limits()  # noqa: RUF009 - immutable
     success_exit_codes: Sequence[int] = (0,)
     submitted_by: str = ""
     submitted_at: str = ""
@@ -140,6 +142,8 @@ class JobSpec:
             f"tag={tag_of(self.key)}",
             f"token={self.token}",
             *self.setup.spec_lines(),
+            *self.limits.spec_lines(),
+            *["term_waits=yes"] * self.launch.term_waits,
         ]
         for number, output in enumerate(self.outputs):
             path = quoting.below_home(output.path.rstrip("/") or "/")

@@ -118,6 +118,21 @@ class TaskAttributes:
         return None
 
     @overridable
+    def idle_limit(self) -> float | timedelta | None:
+        """The host ends a job that writes nothing to its log or its progress for so long; 0 is no limit."""
+        return None
+
+    @overridable
+    def log_limit(self) -> int | tuple[int, str] | str | None:
+        """The size of the log in bytes at which the host ends the job, or with (bytes, "truncate") shortens the log."""
+        return None
+
+    @overridable
+    def warning(self) -> tuple[str, float | timedelta] | None:
+        """A signal for the job, and the time before its time limit at which it comes: ("USR1", 120)."""
+        return None
+
+    @overridable
     def cleanup(self) -> str | None:
         """When an attempt is removed from the host: "never", "on_success" or "always"."""
         return None

@@ -13,6 +13,7 @@ from luigi_sshjob.errors import ConfigurationError, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
+from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.targets.context import RemoteContext, context_to
@@ -33,6 +34,7 @@ class JobOptions:
     setup: Setup
     time_limit: float
     kill_grace: float
+    limits: Limits
     queue_timeout: float
     poll_interval: float
     cleanup: str
@@ -144,6 +146,7 @@ class _Attributes:
 
     def options(self) -> JobOptions:
         time_limit, kill_grace = self._seconds("time_limit"), self._seconds("kill_grace")
+        limits = Limits.checked(self._seconds("idle_limit"), self.get("log_limit"), self._task.warning, time_limit)
         launcher = get_launcher(self.get("launcher"))
         return JobOptions(
             context=self.context,
@@ -154,10 +157,12 @@ class _Attributes:
                 batch=self._task.batch,
                 time_limit=time_limit,
                 kill_grace=kill_grace,
+                warning=limits.warning,
             ),
             setup=Setup.checked(self.get("setup"), self.get("modules"), self._flag("login_shell")),
             time_limit=time_limit,
             kill_grace=kill_grace,
+            limits=limits,
             queue_timeout=self._seconds("queue_timeout"),
             poll_interval=self._poll_interval(),
             cleanup=self._choice("cleanup", config.CLEANUP_POLICIES),

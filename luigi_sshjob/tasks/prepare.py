@@ -35,6 +35,7 @@ def job_spec(task: Any, declared: JobOptions, *, fetched: bool) -> JobSpec:
         publish=shows_record,
         time_limit=declared.time_limit,
         kill_grace=declared.kill_grace,
+        limits=declared.limits,
         success_exit_codes=declared.success_exit_codes,
         submitted_by=client_identity(),
         submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -220,7 +220,7 @@ def failure(job: JobRef, outcome: Outcome, tail: Sequence[str], logs: str) -> Jo
     unexplained = outcome.state == "failed" and not outcome.reason
     hint = hint_for_job(outcome.exit_code) if unexplained and outcome.exit_code is not None else ""
     if outcome.state == "timed_out":
-        hint = "if it needs more time, raise `time_limit`"
+        hint = "if it needs more time, raise that limit"
     whole = f"see the whole log with `{logs}`" if logs else "cleanup has removed its log"
     kind = JobLost if outcome.state == "lost" else JobFailed
     return kind(

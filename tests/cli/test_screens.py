@@ -103,7 +103,7 @@ def test_a_job_out_of_time_has_one_spelling_for_people(bench, capsys):
     for command, shown in (
         (["show", *place, "Late"], r"^State +timed out: "),
         (["ls", *place, "--state", "timed out"], r"^Late/1 +timed out "),
-        (["collect", *place, "Late"], r"^Late/1 was marked as collected: ran longer than its time limit"),
+        (["collect", *place, "Late"], r"^Late/1 was marked as collected: was ended by a limit: it ran longer than 1 s"),
         (["gc", *place, "--older-than", "0s", "--dry-run"], r"^Late/1 timed out, collected "),
     ):
         assert main(command) == 0

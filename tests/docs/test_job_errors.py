@@ -80,7 +80,7 @@ def test_each_bad_end_is_an_error_with_job_and_next_step(env, folder):
     hows = {
         "it failed with exit code": "exit 3",
         "it was killed by signal": "kill -9 $$",
-        "it ran longer than its time limit and was ended": "sleep 531",
+        "it was ended by a limit": "sleep 531",
         "it was cancelled": "sleep 532",
         "it was lost": "sleep 533",
     }

@@ -100,7 +100,21 @@ def test_the_number_of_an_attempt_that_has_left_a_process_is_not_given_to_anothe
     bench.host.run("kill", *map(str, left))
     processes.wait_until(lambda: not bench.running("sleep 363"), "its end")
     bench.listing.discard([first])
-    assert bench.host.run("ls", "-A", f"{bench.folder}/jobs/Task") == "2\n"
+    assert bench.host.run("ls", "-A", f"{bench.folder}/jobs/Task") == "2\nscratch\n"
+
+
+def test_what_a_job_has_kept_for_its_next_attempt_is_removed_with_the_last_attempt(bench):
+    jobs = []
+    for _ in range(2):
+        jobs.append(bench.submit('touch "$SSHJOB_SCRATCH/state"; exit 1').job)
+        bench.monitor.wait(jobs[-1], lambda _: None)
+        bench.client.collect(jobs[-1])
+    bench.listing.discard([jobs[0]])
+    assert (
+        bench.host.run("ls", "-A", f"{bench.folder}/jobs/Task", f"{bench.folder}/jobs/Task/scratch").count("state") == 1
+    )
+    bench.listing.discard([jobs[1]])
+    assert bench.host.run("ls", "-A", f"{bench.folder}/jobs").split() == []
 
 
 @pytest.mark.parametrize("verb", ["remove", "discard"])

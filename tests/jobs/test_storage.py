@@ -9,6 +9,7 @@ import time
 import pytest
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
+from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import State
 from luigi_sshjob.jobs.monitor import JobMonitor
 from luigi_sshjob.retry import Retry
@@ -70,7 +71,7 @@ def test_a_full_disk_at_submit_is_an_error_that_says_so_and_leaves_nothing(small
     with pytest.raises(RemoteCommandFailed, match=r"No space left on device[\s\S]*Next: .*nothing was submitted"):
         small.submit("true " + "x" * 100_000)
     small.host.run("rm", f"{SMALL}/filling")
-    assert small.host.run("ls", "-A", f"{small.base}/jobs/Second").split() in ([], ["1"])
+    assert small.host.run("ls", "-A", f"{small.base}/jobs/Second").split() in ([], ["scratch"], ["1", "scratch"])
     assert small.run("echo room")[1] == b"room\n"
 
 
@@ -78,6 +79,13 @@ def test_a_full_disk_at_submit_is_an_error_that_says_so_and_leaves_nothing(small
 def test_a_disk_that_fills_up_while_the_job_runs_still_gets_its_record(small):
     outcome, _ = small.run(f"cat /dev/zero >{SMALL}/filling || exit 9")
     assert (outcome.state, outcome.exit_code) == ("failed", 9)
+
+
+@pytest.mark.needs_docker
+def test_a_limit_that_is_reached_on_a_full_disk_is_the_reason(small):
+    command = f"echo begun; cat /dev/zero >{SMALL}/filling; sleep 300"
+    outcome, _ = small.run(command, limits=Limits(idle=2), kill_grace=1)
+    assert (outcome.state, "(idle_limit)" in outcome.reason) == ("timed_out", True)
 
 
 @pytest.mark.needs_docker

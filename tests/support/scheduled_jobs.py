@@ -43,7 +43,10 @@ class ScheduledBench(Bench):
         return JobMonitor(self.client, Retry(60), poll_interval=0.3, start_timeout=3, launches=100)
 
     def submit(self, command: str, *, options=None, batch=1, time_limit=0, kill_grace=2, watch=True, **request):
-        launch = get_launcher(self.launcher).launch(LaunchOptions(options or {}, batch, time_limit, kill_grace))
+        warning = request["limits"].warning if "limits" in request else 0
+        launch = get_launcher(self.launcher).launch(
+            LaunchOptions(options or {}, batch, time_limit, kill_grace, warning)
+        )
         submission = super().submit(command, launch=launch, time_limit=time_limit, kill_grace=kill_grace, **request)
         if watch and submission.job not in self.observed:
             self.watch(submission.job)

@@ -22,6 +22,7 @@ from luigi_sshjob.cli.render import (
 )
 from luigi_sshjob.jobs.details import JobDetails
 from luigi_sshjob.jobs.host_jobs import HostJobs
+from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import JobRef, State
 from luigi_sshjob.text import format_size, printable_line
 
@@ -83,6 +84,7 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Inputs", Text("\n".join(map(strip_escapes, details.inputs)))
     yield "Outputs", Text("\n".join(map(strip_escapes, details.outputs)))
     yield "Time limit", format_age(details.time_limit)
+    yield from _limits(details.limits)
     yield "Resources", ", ".join(_resources(details))
     yield "Supervisor", _lines(details.diagnostics, _LOG_LINES)
     yield "End of log", _lines(summary.tail, _LOG_LINES)
@@ -91,6 +93,15 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
 def _parameters(details: JobDetails) -> Iterator[str]:
     for name, value in details.parameters.items():
         yield printable_line(f"{name} = {value}", _PARAMETER_WIDTH)
+
+
+def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
+    if limits.idle:
+        yield "Idle limit", format_age(int(limits.idle))
+    if limits.log:
+        yield "Log limit", f"{format_size(limits.log)}, then {limits.log_action}"
+    if limits.warning_signal:
+        yield "Warning", f"{limits.warning_signal}, {format_age(int(limits.warning))} before the end"
 
 
 def _resources(details: JobDetails) -> Iterator[str]:
@@ -156,6 +167,11 @@ def _details_dict(details: JobDetails) -> dict[str, object]:
         "inputs": list(details.inputs),
         "outputs": list(details.outputs),
         "time_limit": details.time_limit,
+        "idle_limit": details.limits.idle or None,
+        "log_limit": details.limits.log or None,
+        "log_action": details.limits.log_action if details.limits.log else "",
+        "warning_signal": details.limits.warning_signal,
+        "warning": details.limits.warning or None,
         "supervisor_said": details.diagnostics,
         "log_bytes": details.log_bytes,
         "disk_bytes": details.disk_bytes,

@@ -9,20 +9,28 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class LaunchOptions:
-    """A task's attributes that concern its launcher. Times are seconds; a `time_limit` of 0 is no limit."""
+    """A task's attributes that concern its launcher. Times are seconds; a `time_limit` of 0 is no limit.
+
+    `warning` is how long before a limit of the scheduler the job is to be told.
+    """
 
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     batch: int = 1
     time_limit: float = 0
     kill_grace: float = 10
+    warning: float = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class LaunchSpec:
-    """`lines` follow the launcher's name in the file `launch` of a job directory; `requeue` allows a second run."""
+    """`lines` follow the launcher's name in the file `launch` of a job directory; `requeue` allows a second run.
+
+    `term_waits` says that the scheduler leaves the time of the task's warning between TERM and KILL.
+    """
 
     lines: tuple[str, ...] = ()
     requeue: bool = False
+    term_waits: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,7 @@ class HTCondor(Scheduler):
 
     def launch(self, options: LaunchOptions) -> LaunchSpec:
         """Refuses commands that would change what is run or where it is found. Raises `ConfigurationError`."""
-        return self.spec(options, *description(options))
+        return dataclasses.replace(self.spec(options, *description(options)), term_waits=bool(options.warning))
 
     def submitted_id(self, answer: Answer) -> str | None:
         """Return `SCHEDD#5.0` for a single job, `SCHEDD#5` for a cluster of several."""

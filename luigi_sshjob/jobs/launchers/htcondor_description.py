@@ -79,7 +79,7 @@ def description(options: LaunchOptions) -> tuple[list[str], bool]:
         for name, operator, ours in (("requirements", "&&", _UNSTARTED), ("periodic_remove", "||", _EVICTED)):
             commands[name] = f"({commands[name]}) {operator} {ours}" if name in commands else ours
     commands |= {**_FIXED, "+SshjobRequeue": str(requeue)}
-    commands["job_max_vacate_time"] = str(math.ceil(options.kill_grace) + _MARGIN)
+    commands["job_max_vacate_time"] = str(math.ceil(options.kill_grace + options.warning) + _MARGIN)
     return [f"{name} = {value}" for name, value in commands.items()], requeue
 
 

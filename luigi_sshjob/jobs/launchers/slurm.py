@@ -83,11 +83,13 @@ class Slurm(Scheduler):
         """Disables requeuing unless the options ask for it. Raises `ConfigurationError` and `UnsafeValue`."""
         given = given_options(options.options)
         requeue = given.pop("requeue", None) is not None
-        warning = math.ceil(options.kill_grace) + _MARGIN
+        notice = math.ceil(options.kill_grace) + _MARGIN
         if options.time_limit and "time" not in given:
             # the supervisor enforces the limit to the second; Slurm's own must not come first
-            given["time"] = math.ceil((options.time_limit + warning + _EARLY) / 60)
-        words = [f"--signal=B:USR1@{warning}", "--requeue" if requeue else "--no-requeue"]
+            given["time"] = math.ceil((options.time_limit + notice + _EARLY) / 60)
+        else:
+            notice += math.ceil(options.warning)
+        words = [f"--signal=B:USR1@{notice}", "--requeue" if requeue else "--no-requeue"]
         words += [option_word(name, value) for name, value in given.items()]
         return self.spec(options, words, requeue)
 

@@ -25,3 +25,5 @@ SJ_TEMPORARY=temporary_outputs
 SJ_INPUTS=inputs
 SJ_RETURNED=outputs
 SJ_PROJECT=project
+# next to the attempts of a task
+SJ_KEPT=scratch

@@ -163,6 +163,13 @@ is_given_up() {
   case $record in *"${newline}reason: given up by "*) ;; *) return 1 ;; esac
 }
 
+has_attempts() {
+  for found in "$1"/[0-9]*; do
+    [ ! -e "$found" ] || return 0
+  done
+  return 1
+}
+
 SJ_ASIDE='' SJ_ASIDE_TASKS='' asides=0
 
 # job_discard_aside: removes the files of all attempts that were set aside. With its last attempt the task's directory is
@@ -172,7 +179,17 @@ job_discard_aside() {
   remove_tree "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
   (
     cd "$SJ_ASIDE" || exit
-    # shellcheck disable=SC2086  # keys have no blanks; a task that has another attempt keeps its directory
+    # what was kept for an attempt that was not made
+    kept=
+    for key in $SJ_ASIDE_TASKS; do
+      has_attempts "$key" || kept="$kept $key/$SJ_KEPT"
+    done
+    # shellcheck disable=SC2086  # keys have no blanks; most of it is empty
+    [ -z "$kept" ] || rmdir $kept 2>/dev/null
+    for key in $kept; do
+      [ ! -d "$key" ] || remove_tree "$key"
+    done
+    # shellcheck disable=SC2086  # a task that has another attempt keeps its directory
     rmdir $SJ_ASIDE_TASKS 2>/dev/null
     for key in $SJ_ASIDE_TASKS; do
       [ -d "$key" ] || [ ! -e ".used.$key" ] || rm -f ".used.$key"

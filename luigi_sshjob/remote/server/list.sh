@@ -123,7 +123,7 @@ show_spec() {
   project=${project_input:+$1/$SJ_PROJECT}
   working_directory=${working_directory:-$project}
   for setting in submitted_by submitted_at task_family task_parameters working_directory project time_limit setup_shell \
-    setup_modules; do
+    setup_modules idle_limit log_limit log_action warning_signal warning_time; do
     eval "value=\${$setting-}"
     part "$setting" 0
     emit "$value"

@@ -174,7 +174,9 @@ claim() {
   return 1
 }
 
-write_attempt() { mkdir -p "$jobs" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"; }
+write_attempt() {
+  mkdir -p "$jobs/$SJ_KEPT" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"
+}
 
 # write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...: with builtins, so that no secret is an argument of a
 # process.

@@ -59,7 +59,7 @@ claim_together() {
   sweep "$base"
   set --
   for many in $planned; do
-    eval "set -- \"\$@\" \"\$stage/\$plan_key_$many/1/\$SJ_SCRATCH\""
+    eval "set -- \"\$@\" \"\$stage/\$plan_key_$many/1/\$SJ_SCRATCH\" \"\$stage/\$plan_key_$many/\$SJ_KEPT\""
   done
   mkdir -p "$@" && write_together && {
     set --

@@ -27,8 +27,8 @@ apply_verdict() {
   elif [ "$verdict" = terminated ]; then
     outcome=killed
     add_reason "the supervisor received SIGTERM${scheduler_id:+ from the scheduler}, perhaps because the host shut down"
-  elif [ -n "$scheduler_id" ] && [ ! -e "$scratch/deadline" ]; then
-    add_reason "the scheduler's time limit was about to expire"
+  else
+    apply_limit
   fi
   add_reason "${strongest:+its processes received SIG$strongest}"
 }
@@ -75,7 +75,7 @@ read_reason() {
 
 # unsettled: whether the scheduler may know why the job ended, and will be asked. A scheduler ends a job with signals.
 unsettled() {
-  [ -n "$scheduler_id" ] && [ -s "$SJ_LAUNCH" ] && [ ! -e "$SJ_CANCEL" ] || return 1
+  [ -n "$scheduler_id" ] && [ -s "$SJ_LAUNCH" ] && [ ! -e "$SJ_CANCEL" ] && [ ! -e "$scratch/deadline" ] || return 1
   case $outcome in
     killed) ;;
     failed) [ "$code" -gt 128 ] || [ "$oom_kills" != "$oom_kills_before" ] ;;
@@ -169,6 +169,18 @@ publish_copies() {
   done
 }
 
+# has_entries DIR: whether there is anything in it.
+has_entries() {
+  for entry in "$1"/* "$1"/.[!.]*; do
+    [ ! -e "$entry" ] && [ ! -h "$entry" ] || return 0
+  done
+  return 1
+}
+
+# set_kept_aside: what the command has kept for the next attempt. Before the record of a success appears, as the next attempt
+# is a new start; its removal may take long.
+set_kept_aside() { ! has_entries "../$SJ_KEPT" || mv -f "../$SJ_KEPT" "$scratch/$SJ_KEPT"; }
+
 # publish_record: moves the record to its place. A task without outputs of its own has log and record as its output,
 # next to the attempts, as hard links; the record is linked last, because it implies the log.
 publish_record() {
@@ -177,6 +189,7 @@ publish_record() {
     return
   fi
   [ "$requeue" != yes ] || true >"$SJ_ENVIRONMENT"
+  [ "$outcome" != succeeded ] || set_kept_aside
   if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
     LC_ALL=C ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || publish_copies || return 1
   fi

@@ -21,13 +21,28 @@ unset SSHJOB_MACHINE SSHJOB_BOOT SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KIL
 lib=${0%/*}
 
 # Set before the process id is published: the supervisor is controlled by signals.
-verdict=
-trap 'verdict=${verdict:-terminated}' TERM USR2
+verdict='' after_warning=timed_out announced='' watchdog_pid='' warning_signal='' warning_time='' term_waits=no
+trap 'on_term' TERM USR2
 trap 'on_limit' USR1
+
+# on_term: only a scheduler that waits leaves the time for a warning.
+on_term() {
+  if [ "$term_waits" = yes ] && [ ! -e "$SJ_CANCEL" ] && announce_end; then
+    after_warning=terminated
+  else
+    verdict=${verdict:-terminated}
+  fi
+}
 
 # on_limit: of this job, by the process that keeps it, or of the scheduler.
 on_limit() {
-  if [ "$signals" = all ] && [ ! -e "$scratch/deadline" ]; then ignored=yes; else verdict=${verdict:-timed_out}; fi
+  if [ -e "$scratch/deadline" ]; then
+    verdict=${verdict:-$after_warning}
+  elif [ "$signals" = all ]; then
+    ignored=yes
+  else
+    announce_end || verdict=${verdict:-timed_out}
+  fi
 }
 
 # reset_signals: in a new process, which is not controlled by signals, but may receive those of the scheduler.
@@ -53,13 +68,17 @@ interpreter() {
 # run_command: becomes the command, in a session of its own so that no signal reaches both it and the supervisor.
 run_command() {
   reset_signals
+  # a shell cannot handle a signal that it has to ignore from its start
+  [ -z "$warning_signal" ] || trap - "$warning_signal"
   if [ -r /proc/self/stat ]; then
     # before it is the command, so that no command runs that is not known
     describe_command self && publish_command || exit 126
   fi
   SSHJOB_ID=$key/$attempt SSHJOB_DIR=$dir SSHJOB_LOG=$dir/$SJ_LOG SSHJOB_PROGRESS=$dir/$SJ_PROGRESS
-  SSHJOB_REASON=$dir/$scratch/$SJ_REASON SSHJOB_LIB=$lib
-  export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS SSHJOB_REASON SSHJOB_LIB
+  SSHJOB_REASON=$dir/$scratch/$SJ_REASON SSHJOB_LIB=$lib SSHJOB_SCRATCH=${dir%/*}/$SJ_KEPT
+  export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS SSHJOB_REASON SSHJOB_LIB SSHJOB_SCRATCH
+  # gc removes that of a task without attempts
+  [ -d "$SSHJOB_SCRATCH" ] || mkdir -p "$SSHJOB_SCRATCH" || exit 126
   each_output export_output
   umask "$user_umask"
   cd "$working_directory" || exit 126
@@ -130,14 +149,23 @@ await_command() {
 # was_ended_for_us: whether the job was ended by others because this process did not react.
 was_ended_for_us() { [ -s "$scratch/deadline" ] || { [ -e "$SJ_CANCEL" ] && [ "$code" -gt 128 ]; }; }
 
+# command_ended: not if only the timer was killed, as by a scheduler that signals all processes of a job.
+command_ended() {
+  ! process_start "$command_pid" || return
+  [ -z "$timer" ] || read_usage || { job_known='' && job_processes "$mark" none && [ -z "$job_known" ]; }
+}
+
 # end_command: kills the job, unless the command has ended at the same moment.
 end_command() {
-  if ! process_start "$command_pid"; then
+  [ "$verdict" != terminated ] || [ -e "$SJ_CANCEL" ] || [ -n "$announced" ] || [ -z "$warning_signal" ] || warn_before_term
+  if command_ended; then
     ended_itself=yes
     return
   fi
   command_group=$command_pid
-  retry_fork kill_job "$mark" "$command_pid" "$kill_grace" "$timer"
+  command_root=$command_pid
+  process_start "$command_pid" || command_root=none
+  retry_fork kill_job "$mark" "$command_root" "$kill_grace" "$timer"
   kill_status=$?
   command_group='' strongest=${group_killed_by:-$strongest}
   [ "$kill_status" -eq 0 ] || { retry_fork name_survivors && reason="processes of the job could not be killed: $survivors"; }
@@ -156,7 +184,7 @@ key=${key##*/}
 # grep a line break ends a pattern.
 mark=SSHJOB_LOG=$dir/$SJ_LOG
 mark=${mark##*"$newline"}
-requeue=no missing_input='' project_input='' setup_shell='' setup_mark=''
+requeue=no missing_input='' project_input='' setup_shell='' setup_mark='' idle_limit='' log_limit=''
 # only here, as it may be deleted later
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
@@ -191,11 +219,10 @@ if true >"$scratch/notices"; then exec 4>>"$scratch/notices"; else exec 4>/dev/n
 if [ -z "$reason" ]; then
   retry_fork start_command
   [ -r /proc/self/stat ] || retry_fork describe_child
-  deadline_pid=
-  [ -z "$time_limit" ] || retry_fork start_watchdog
+  [ -z "$time_limit$idle_limit$log_limit${scheduler_id:+$warning_signal}" ] || retry_fork start_watchdog
   await_command
   read_setup_mark
-  [ -z "$deadline_pid" ] || stop_watchdog
+  [ -z "$watchdog_pid" ] || stop_watchdog
 else
   code=126
   emit "luigi_sshjob: $reason" >&5
@@ -207,5 +234,6 @@ retry_fork decide_outcome
 count_cpu 2>/dev/null
 record_outcome || exit 1
 tell_watchers
+[ ! -d "$scratch/$SJ_KEPT" ] || remove_tree "$scratch/$SJ_KEPT"
 # for the scheduler's own records, and for jobs that depend on this one (sbatch --dependency=afterok:…)
 [ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$(scheduler_code)"

@@ -16,6 +16,7 @@ import pytest
 from luigi_sshjob import RemotePythonTask
 from luigi_sshjob.errors import RemoteCommandFailed
 from luigi_sshjob.jobs.inputs import CachedInput, HostInput
+from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import State
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.targets.content import Content
@@ -187,6 +188,27 @@ def test_a_time_limit_is_enforced_to_the_second(bench):
     job = bench.submit("sleep 60", time_limit=2).job
     outcome = bench.end(job)
     assert (outcome.state, outcome.scheduler, "limit was about to expire" in outcome.reason) == ("timed_out", "", False)
+
+
+def test_a_job_that_writes_nothing_for_too_long_is_ended(bench):
+    outcome = bench.end(bench.submit("sleep 60", limits=Limits(idle=2)).job)
+    assert (outcome.state, outcome.scheduler, "(idle_limit)" in outcome.reason) == ("timed_out", "", True)
+
+
+@pytest.mark.parametrize("time_limit", [5, 0], ids=["the task's limit", "a cancel by the scheduler"])
+def test_a_job_is_warned_before_its_end(bench, time_limit):
+    if not time_limit and not bench.engine:
+        pytest.skip("there is no scheduler")
+    command = "trap 'echo warned; exit 3' USR1\ntrap '' TERM\necho begun\nwhile :; do sleep 0.1; done"
+    limits = Limits(warning_signal="USR1", warning=3)
+    job = bench.running(command, time_limit=time_limit, limits=limits)
+    if not time_limit:
+        processes.wait_until(lambda: b"begun" in bench.log(job), "the command")
+        bench.cancel_by_hand(bench.number(job))
+    outcome = bench.end(job)
+    assert bench.log(job) == b"begun\nwarned\n"
+    # Slurm also sends TERM to time(1), which knows the exit code
+    assert outcome.exit_code == (3 if time_limit or bench.launcher != "slurm" else 143)
 
 
 def test_a_job_whose_directory_was_deleted_is_not_started_again_while_it_runs(bench):

@@ -1,0 +1,112 @@
+"""The process that keeps the limits of a job, in each shell."""
+
+from __future__ import annotations
+
+import pytest
+
+from luigi_sshjob.jobs.limits import Limits
+
+from support import processes
+
+# it handles the signal, while the shells around it do not
+SAVES = """sh -c 'trap "echo saved; exit 0" USR1; echo ready; while :; do sleep 0.1; done'"""
+
+
+def test_the_process_that_keeps_a_time_limit_ends_with_a_job_that_is_faster_than_its_start(far_side):
+    """Its signal may arrive before it has a trap; here it is ignored until then."""
+    directory = far_side.submit("true", time_limit=3597)
+    script = f"{far_side.library}/supervise.sh"
+    far_side.host.run("sed", "-i", "s/^keep_limits() {/&\\ntrap '' TERM\\nsleep 1/", script)
+    assert "trap '' TERM\nsleep 1\n" in far_side.host.run("cat", script)
+    far_side.host.run(*far_side.argv, script, directory, "0022")
+    processes.wait_until(lambda: not far_side.running("supervise.sh"), "the end of the process", 10)
+    assert not far_side.running("sleep 3597")
+    assert far_side.outcome(directory).succeeded
+
+
+def test_a_job_that_neither_writes_nor_makes_progress_is_ended(far_side):
+    outcome = far_side.supervise(far_side.submit("echo begun; sleep 311", limits=Limits(idle=2), kill_grace=1))
+    assert (outcome.state, outcome.signal) == ("timed_out", "TERM")
+    assert outcome.reason.startswith("neither its log nor its progress changed for 2 s (idle_limit)")
+    assert not far_side.running("sleep 311")
+
+
+@pytest.mark.parametrize("written", ["echo busy", 'echo 50 >"$SSHJOB_PROGRESS"'], ids=["log", "progress"])
+def test_a_job_that_writes_from_time_to_time_is_not_idle(far_side, written):
+    command = f"for turn in 1 2 3 4 5 6; do sleep 1; {written}; done"
+    assert far_side.supervise(far_side.submit(command, limits=Limits(idle=4))).succeeded
+
+
+def test_a_job_whose_log_was_deleted_is_not_taken_for_idle(far_side):
+    command = 'rm "$SSHJOB_LOG"; for turn in 1 2 3 4 5; do sleep 1; echo busy; done'
+    assert far_side.supervise(far_side.submit(command, limits=Limits(idle=3))).succeeded
+
+
+def test_a_log_that_grows_too_large_ends_its_job(far_side):
+    command = "while :; do echo 'a line of a loop that does not end'; done"
+    directory = far_side.submit(command, limits=Limits(log=20_000), kill_grace=1)
+    outcome = far_side.supervise(directory)
+    assert (outcome.state, outcome.reason.partition(";")[0]) == ("failed", "its log was larger than 20 kB (log_limit)")
+
+
+def test_a_log_may_be_shortened_while_its_job_goes_on(far_side):
+    command = 'i=0; while [ $i -lt 3000 ]; do i=$((i + 1)); echo "line $i of a long log"; done; sleep 4; echo last'
+    directory = far_side.submit(command, limits=Limits(log=30_000, log_action="truncate"))
+    outcome = far_side.supervise(directory)
+    assert outcome.succeeded
+    lines = far_side.host.run("cat", f"{directory}/log").splitlines()
+    assert lines[0].startswith("luigi_sshjob: about ")
+    assert "of log were removed here, as log_limit is 30 kB" in lines[0]
+    assert lines[-2:] == ["line 3000 of a long log", "last"]
+
+
+def test_only_those_that_handle_the_warning_get_it(far_side):
+    command = f"{SAVES}\necho went on"
+    limits = Limits(warning_signal="USR1", warning=297)
+    directory = far_side.submit(command, time_limit=300, limits=limits)
+    outcome = far_side.supervise(directory)
+    assert (outcome.state, outcome.exit_code) == ("succeeded", 0)
+    assert far_side.host.run("cat", f"{directory}/log") == "ready\nsaved\nwent on\n"
+
+
+def test_a_job_that_ignores_the_warning_reaches_its_limit(far_side):
+    limits = Limits(warning_signal="USR1", warning=2)
+    outcome = far_side.supervise(far_side.submit("exec sleep 312", time_limit=3, limits=limits, kill_grace=1))
+    assert (outcome.state, outcome.signal) == ("timed_out", "TERM")
+    assert outcome.reason.startswith("it ran longer than 3 s (time_limit)")
+
+
+def test_a_shutdown_of_the_host_comes_with_the_warning(far_side):
+    directory = far_side.submit(SAVES, time_limit=300, limits=Limits(warning_signal="USR1", warning=60))
+    far_side.start(directory)
+    processes.wait_until(lambda: "ready" in far_side.host.run("cat", f"{directory}/log"), "the command")
+    identity = dict(line.split(": ") for line in far_side.host.run("cat", f"{directory}/identity").splitlines())
+    far_side.host.run("kill", "-TERM", identity["pid"])
+    outcome = far_side.outcome(directory)
+    assert far_side.host.run("cat", f"{directory}/log") == "ready\nsaved\n"
+    assert outcome.state in ("killed", "succeeded")
+
+
+def test_a_limit_holds_without_a_supervisor(far_side):
+    directory = far_side.submit("echo begun; sleep 313", limits=Limits(idle=3), kill_grace=1)
+    far_side.start(directory)
+    processes.wait_until(lambda: far_side.running("sleep 313"), "the command")
+    identity = dict(line.split(": ") for line in far_side.host.run("cat", f"{directory}/identity").splitlines())
+    far_side.host.run("kill", "-KILL", identity["pid"])
+    processes.wait_until(lambda: not far_side.running("supervise.sh"), "the end of the job", 20)
+    assert not far_side.running("sleep 313")
+
+
+def test_what_a_command_keeps_is_there_for_the_next_attempt_and_gone_after_a_success(far_side):
+    """A directory without permissions is removed, too."""
+    command = 'ls "$SSHJOB_SCRATCH"; cd "$SSHJOB_SCRATCH"; [ -d done ] && exit 0; mkdir -m 0 done; exit 1'
+    first = far_side.submit(command)
+    assert far_side.supervise(first).exit_code == 1
+    far_side.call(("job_collect", first, "test"))
+    kept = far_side.host.run("ls", f"{far_side.base}/jobs/Task/scratch")
+    assert kept == "done\n"
+    second = far_side.submit(command, number=2)
+    assert far_side.supervise(second).succeeded
+    assert far_side.host.run("cat", f"{second}/log") == "done\n"
+    assert "scratch" not in far_side.host.run("ls", f"{far_side.base}/jobs/Task").split()
+    assert "scratch" not in far_side.host.run("ls", f"{second}/run").split()
