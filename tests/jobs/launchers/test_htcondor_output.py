@@ -277,6 +277,7 @@ class TestOptions:
 
     def test_the_grace_becomes_the_time_for_vacating(self):
         assert "job_max_vacate_time = 31" in lines(kill_grace=20.5)
+        assert "job_max_vacate_time = 91" in lines(kill_grace=20.5, warning=60)
         assert "allowed_execute_duration = 90" in lines(options={"allowed_execute_duration": timedelta(seconds=89.5)})
 
     def test_the_environment_is_named_unless_the_task_does_so(self):

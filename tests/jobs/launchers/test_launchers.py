@@ -49,6 +49,9 @@ def test_a_job_is_not_requeued_unless_the_task_says_so():
 
 def test_slurm_warns_before_its_limit_and_its_limit_is_behind_the_task_s_own():
     assert words(kill_grace=2.5)[0] == "--signal=B:USR1@13"
+    assert words(kill_grace=2.5, warning=60)[0] == "--signal=B:USR1@73"
+    # that of the task's own limit is given on the node
+    assert words(kill_grace=2.5, warning=60, time_limit=600)[0] == "--signal=B:USR1@13"
     assert words(time_limit=100, kill_grace=10)[-1] == "--time=3"
     assert words(time_limit=100, options={"time": "1-0"})[-1] == "--time=1-0"
     assert words(options={"time": timedelta(hours=2)})[-1] == "--time=120"

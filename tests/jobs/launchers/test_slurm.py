@@ -10,6 +10,7 @@ import pytest
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.cli.main import main
 from luigi_sshjob.errors import JobError
+from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import State
 
 from support.following_task import Followed
@@ -51,18 +52,20 @@ def test_a_task_has_the_event_and_the_time_of_the_queue(slurm, build, tmp_path):
     slurm.host.run("rm", "-rf", ".luigi-sshjob")
 
 
+NONE = Limits()
+WARNED = "trap 'echo warned' USR2\nwhile :; do sleep 0.2; done"
 STUBBORN = "trap '' TERM\nwhile :; do sleep 0.2; done"
 
 
 def test_every_kind_of_failure_is_distinguished(slurm):
     host, jobs = slurm.host, {}
 
-    def submit(name, command="while :; do sleep 0.2; done", node="c1", grace=2, **options):
+    def submit(name, command="while :; do sleep 0.2; done", node="c1", grace=2, limits=NONE, **options):
         slurm.key = name
-        jobs[name] = slurm.submit(command, options={"nodelist": node, **options}, kill_grace=grace).job
+        jobs[name] = slurm.submit(command, options={"nodelist": node, **options}, kill_grace=grace, limits=limits).job
 
     submit("failed", "exit 3")
-    submit("time is up", time=1)
+    submit("time is up", WARNED, limits=Limits(warning_signal="USR2", warning=3), time=1)
     submit("deadline", deadline="now+10seconds", time="0:05")
     submit("cancelled")
     submit("cancelled, and killed", STUBBORN, grace=60)
@@ -88,6 +91,7 @@ def test_every_kind_of_failure_is_distinguished(slurm):
         "preempted": ("killed", "PREEMPTED"),
         "node lost": ("lost", "NODE_FAIL"),
     }
+    assert slurm.log(jobs["time is up"]) == b"warned\n"
     assert "NODE_FAIL (NodeDown) for job" in ended["node lost"].reason
     assert ended["cancelled"].reason.partition(" for job ")[0].endswith("Slurm reports CANCELLED")
     assert ended["time is up"].reason.startswith("the scheduler's time limit was about to expire")
