@@ -54,7 +54,7 @@ def test_a_record_and_log_are_published_where_no_link_to_another_directory_can_b
     bench.client.remove(job)
     assert RemoteTarget(f"{published}/log", bench.host.alias).open().read() == "kept\n"
     assert bench.host.run("sh", "-c", f"cd {published} && ls -A . 1").split() == [
-        *(".:", "1", "exit_record", "log"),
+        *(".:", "1", "exit_record", "log", "scratch"),
         *("1:", "collected"),
     ]
 

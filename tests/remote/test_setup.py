@@ -140,7 +140,7 @@ def test_a_setup_that_a_signal_ends_is_killed(far_side):
 
 def test_a_time_limit_ends_the_setup(far_side):
     outcome, text = run(far_side, "echo never", "echo begun; sleep 421 & sleep 422", time_limit=1, kill_grace=1)
-    assert (outcome.state, outcome.reason.partition("; ")[2]) == ("timed_out", "the setup had not reached the command")
+    assert (outcome.state, outcome.reason.rpartition("; ")[2]) == ("timed_out", "the setup had not reached the command")
     assert text.startswith("begun\n")
     assert not far_side.running("sleep 42")
 

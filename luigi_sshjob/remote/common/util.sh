@@ -24,6 +24,16 @@ boot_time() {
   fi
 }
 
+# seconds_up: sets $seconds, for comparisons only.
+seconds_up() {
+  if [ -r /proc/uptime ]; then
+    read -r uptime _ </proc/uptime
+    seconds=${uptime%%.*}
+  else
+    seconds=$(date +%s)
+  fi
+}
+
 # now: sets $now to the time of this host in UTC, for people; it is never compared with that of another host.
 now() {
   if [ -r /proc/uptime ] && [ -n "$boot_time" ] && read -r uptime _ </proc/uptime; then

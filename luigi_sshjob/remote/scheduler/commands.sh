@@ -8,16 +8,6 @@ SJ_MOMENT=0
 # where this session keeps the answers; set by the first question
 SJ_ANSWERS=''
 
-# seconds_up: sets $seconds, for comparisons only.
-seconds_up() {
-  if [ -r /proc/uptime ]; then
-    read -r uptime _ </proc/uptime
-    seconds=${uptime%%.*}
-  else
-    seconds=$(date +%s)
-  fi
-}
-
 # drop_variables PATTERN...: unsets variables of the account that change what a command does.
 drop_variables() {
   # shellcheck disable=SC2013  # a name is one word

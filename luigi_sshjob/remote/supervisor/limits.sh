@@ -55,7 +55,8 @@ end_unsupervised() {
 # next one.
 await_limit() {
   while :; do
-    seconds=$(date +%s)
+    # without a process where possible: there may be none to be had, see retry.sh
+    seconds_up
     # an unknown time is not a reason to end a job
     [ -n "$seconds" ] || {
       pause
@@ -152,9 +153,12 @@ measure_log() {
   case $size in ????*) size=${size%???} ;; *) size=0 ;; esac
 }
 
-# truncate_log: leaves its last lines, at most 64 KiB, after a line that says so. The command appends to the same file.
+# truncate_log: leaves its last lines, at most 64 KiB and half of the limit, after a line that says so. The command appends to
+# the same file.
 truncate_log() {
-  { tail -c 65536 "$SJ_LOG" | sed 1d >"$scratch/tail"; } 2>/dev/null
+  kept=65536
+  [ "$log_limit" -ge 132 ] || kept=$((log_limit * 500))
+  { tail -c "$kept" "$SJ_LOG" | sed 1d >"$scratch/tail"; } 2>/dev/null
   true >"$SJ_LOG"
   emit "luigi_sshjob: about $size kB of log were removed here, as log_limit is $log_limit kB; the last lines of them follow" >>"$SJ_LOG"
   cat "$scratch/tail" >>"$SJ_LOG"
