@@ -11,7 +11,7 @@ import pytest
 from luigi_sshjob import errors
 from luigi_sshjob.error_context import error_context, translate_os_errors
 from luigi_sshjob.errors import ConfigurationError, JobFailed, LocalResourceError, SSHJobError
-from luigi_sshjob.jobs.model import Outcome
+from luigi_sshjob.jobs.outcome import Outcome
 
 
 def test_an_error_keeps_its_attributes_when_pickled_or_copied():

@@ -17,7 +17,8 @@ from luigi_sshjob.destination import Destination
 from luigi_sshjob.doctor.checks.storage import check_base_dir
 from luigi_sshjob.doctor.facts import BaseDirectory, DirectoryFacts
 from luigi_sshjob.jobs.listing import _not_removed
-from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.model import JobRef
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.tasks.log_lines import LogLines
 from luigi_sshjob.text import TerminalLog, visible
 

@@ -10,8 +10,9 @@ from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.listing import JobListing
-from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.model import JobRef
 from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.ssh.connection import Connection
 

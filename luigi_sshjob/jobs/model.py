@@ -1,4 +1,4 @@
-"""Jobs as data: paths, states, statuses and outcomes. No I/O."""
+"""Jobs as data: paths, states and statuses. No I/O."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import enum
 import hashlib
 import posixpath
 import re
-from datetime import datetime, timezone
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts
 from luigi_sshjob.remote import quoting, scripts
-from luigi_sshjob.text import one_line
 
 
 class JobPaths:
@@ -122,106 +121,6 @@ class State(enum.Enum):
     def final(self) -> bool:
         """Whether the state will not change any more."""
         return self in (State.ENDED, State.LOST)
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended: succeeded, failed, killed (by a signal), timed_out, cancelled or lost.
-
-    `exit_code` is that of a shell, 128 + number for a signal, and None for a lost job. `signal` is the name of the
-    signal that ended the command, empty for its own `exit 137`. `log_bytes` is the size of the whole log. Times are
-    UTC by the host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in
-    bytes, None if the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job,
-    such as Slurm's NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job. `queue_seconds` is the time from the
-    submission to a scheduler until the job first started, by the clock of the file system; None without a scheduler.
-    """
-
-    state: str
-    exit_code: int | None = None
-    signal: str = ""
-    reason: str = ""
-    started: str = ""
-    ended: str = ""
-    log_bytes: int | None = None
-    cpu_seconds: float | None = None
-    peak_memory: int | None = None
-    scheduler: str = ""
-    queue_seconds: int | None = None
-
-    @property
-    def run_seconds(self) -> int | None:
-        """Whole seconds from `started` to `ended`; None if one is unknown, or if the clock was set back meanwhile."""
-        started, ended = _moment(self.started), _moment(self.ended)
-        if started is None or ended is None or ended < started:
-            return None
-        return round((ended - started).total_seconds())
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the command ended with a success exit code and its outputs were published."""
-        return self.state == "succeeded"
-
-    @classmethod
-    def lost(cls, reason: str) -> Outcome:
-        """The outcome of an attempt without an exit record."""
-        return cls("lost", reason=reason)
-
-    @classmethod
-    def parse(cls, record: str) -> Outcome | None:
-        """Parse the text of an exit record; None if it is not one. Invalid numbers are ignored."""
-        fields: dict[str, str] = {}
-        for line in record.split("\n"):
-            name, _, value = line.partition(": ")
-            # only the first: a line break in a value must not add a field
-            fields.setdefault(name, value)
-        if "outcome" not in fields:
-            return None
-        return cls(
-            state=fields["outcome"],
-            exit_code=_integer(fields.get("exit_code")),
-            signal=fields.get("signal", ""),
-            reason=fields.get("reason", ""),
-            started=fields.get("started", ""),
-            ended=fields.get("ended", ""),
-            log_bytes=_integer(fields.get("log_bytes")),
-            cpu_seconds=_cpu_seconds(fields.get("cpu_time", "")),
-            peak_memory=_kibibytes(fields.get("peak_memory", "")),
-            scheduler=fields.get("scheduler", ""),
-            queue_seconds=_integer(fields.get("queue_time", "").removesuffix(" s")),
-        )
-
-    def __str__(self) -> str:
-        how = {
-            "succeeded": f"succeeded with exit code {self.exit_code}",
-            "failed": "failed" if self.exit_code is None else f"failed with exit code {self.exit_code}",
-            "killed": f"was killed by signal {self.signal} (exit code {self.exit_code})",
-            "timed_out": "was ended by a limit",
-            "cancelled": "was cancelled",
-            "lost": "was lost",
-        }.get(self.state, self.state)
-        return one_line(f"{how}: {self.reason}" if self.reason else how)
-
-
-def _integer(text: str | None) -> int | None:
-    return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
-
-
-def _kibibytes(text: str) -> int | None:
-    number = _integer(text.removesuffix(" KiB"))
-    return None if number is None else number * 1024
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    except ValueError:
-        return None
-
-
-def _cpu_seconds(times: str) -> float | None:
-    # the format of `times` in a shell: 0m1.25s 0m0.02s
-    found = re.findall(r"(\d+)m(\d+(?:\.\d+)?)s", times)
-    return round(sum(int(minutes) * 60 + float(seconds) for minutes, seconds in found), 2) if found else None
 
 
 @dataclasses.dataclass(frozen=True)

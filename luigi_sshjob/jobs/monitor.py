@@ -10,7 +10,8 @@ from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.actions import Action
 from luigi_sshjob.jobs.cancel import SLOW, Canceller
 from luigi_sshjob.jobs.client import JobClient
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.model import JobRef, JobStatus
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.tracker import LAUNCHES, JobTracker, Limits, stuck_error
 from luigi_sshjob.jobs.watcher import JobWatcher, WatchedJob
 from luigi_sshjob.retry import HostOutage, Retry, SharedRetry

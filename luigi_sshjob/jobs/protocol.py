@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State, tag_of
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State, tag_of
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts, parse_facts
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.ssh.shell.remote_shell import Response, ResponsePart

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs import protocol
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
 
 LAUNCHES = 6  # launches without a supervisor after which waiting for one more is pointless
 

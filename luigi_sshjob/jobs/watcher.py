@@ -11,7 +11,8 @@ from luigi_sshjob.error_context import translate_os_errors
 from luigi_sshjob.errors import HostUnreachable, SSHJobError
 from luigi_sshjob.jobs import protocol
 from luigi_sshjob.jobs.actions import Act, Action
-from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.model import JobRef
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
 from luigi_sshjob.jobs.tracker import JobTracker
 from luigi_sshjob.retry import HostOutage, SharedRetry

@@ -7,7 +7,8 @@ import time
 
 from luigi_sshjob.errors import FileMissing, JobError, RemoteCommandFailed, SSHJobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobPaths, JobRef, Outcome
+from luigi_sshjob.jobs.model import JobPaths, JobRef
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting
 from luigi_sshjob.retry import Retry, jitter

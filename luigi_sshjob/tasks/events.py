@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from luigi_sshjob.jobs.model import JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
 
 
 class JobEvent:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget

@@ -15,7 +15,8 @@ from luigi_sshjob import text
 from luigi_sshjob.errors import HostUnreachable, LoginNeeded, SSHJobError
 from luigi_sshjob.jobs.client import Submission
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.model import JobRef, JobStatus
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.recent import JobLocation, remember
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry

@@ -8,7 +8,8 @@ from typing import Any
 
 from luigi.rpc import RemoteScheduler
 
-from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.model import JobRef
+from luigi_sshjob.jobs.outcome import Outcome
 
 logger = logging.getLogger("luigi-interface")
 

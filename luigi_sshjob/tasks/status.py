@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import HostUnreachable, JobFailed, JobLost, LoginNeeded
 from luigi_sshjob.exit_hints import hint_for_job
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.tasks.log_lines import LogLines
 
 logger = logging.getLogger("luigi-interface")

@@ -12,7 +12,8 @@ import luigi
 from luigi.task_register import Register
 
 from luigi_sshjob.errors import ConfigurationError
-from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.model import JobRef
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.task import RemoteJobTask

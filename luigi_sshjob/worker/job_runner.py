@@ -9,7 +9,8 @@ from functools import cached_property, partial
 
 from luigi_sshjob.errors import HostUnreachable, LocalResourceError, SSHJobError
 from luigi_sshjob.jobs.actions import Action
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome
+from luigi_sshjob.jobs.model import JobRef, JobStatus
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.watcher import WatchedJob
 from luigi_sshjob.ssh.connection import Connection
 from luigi_sshjob.tasks.task import RemoteJobTask

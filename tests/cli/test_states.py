@@ -10,7 +10,8 @@ from luigi_sshjob.cli.arguments import states
 from luigi_sshjob.cli.render import format_time
 from luigi_sshjob.cli.states import STATES, sort_attempts, state_label, summary
 from luigi_sshjob.jobs.listing import JobSummary
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
 
 
 def attempt(name: str, state: str, since: float = 0, host: str = "box", **outcome: object) -> JobSummary:

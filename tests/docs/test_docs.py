@@ -29,8 +29,9 @@ from luigi_sshjob import JobEvent, RemoteContext, RemoteJobTask, config
 from luigi_sshjob.errors import ConnectionFailed
 from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.launchers.registry import SCHEDULERS, get_launcher
-from luigi_sshjob.jobs.model import Outcome, State
+from luigi_sshjob.jobs.model import State
 from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.remote import scripts
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.tasks.attributes import TaskAttributes, overridable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from luigi_sshjob.jobs.model import Outcome
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.ssh.shell.errors import NEXT_STEPS
 
 from support import error_catalogue

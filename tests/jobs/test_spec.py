@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luigi_sshjob.errors import ConfigurationError, UnsafeValue
-from luigi_sshjob.jobs.model import Outcome, job_key
+from luigi_sshjob.jobs.model import job_key
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.jobs.spec import JobSpec, Output, parse_parameters
 from luigi_sshjob.remote import quoting

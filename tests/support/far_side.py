@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from luigi_sshjob.jobs.inputs import entry_words
-from luigi_sshjob.jobs.model import Outcome
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
 

@@ -10,8 +10,9 @@ from luigi_sshjob import RemoteContext
 from luigi_sshjob.jobs.launchers.base import LaunchOptions
 from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.launchers.scheduler import Answer, Phase, SchedulerRow
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.monitor import JobMonitor
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.scheduled.facts import job_id_of, parse_facts
 from luigi_sshjob.jobs.watcher import WatchedJob
 from luigi_sshjob.retry import HostOutage, Retry, SharedRetry

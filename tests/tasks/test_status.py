@@ -6,7 +6,8 @@ import pytest
 
 from luigi_sshjob import text as text_module
 from luigi_sshjob.errors import HostUnreachable
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.tasks.status import StatusReporter, failure
 
 AGAIN = "running the task again is a new attempt"

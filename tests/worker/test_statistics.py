@@ -11,7 +11,8 @@ import luigi.scheduler
 import pytest
 
 import luigi_sshjob
-from luigi_sshjob.jobs.model import JobRef, Outcome
+from luigi_sshjob.jobs.model import JobRef
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.tasks.statistics import statistics_of
 
 from support.doc_examples import blocks

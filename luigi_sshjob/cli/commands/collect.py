@@ -8,7 +8,8 @@ from luigi_sshjob.cli.each_job import for_each_job
 from luigi_sshjob.cli.render import strip_escapes
 from luigi_sshjob.errors import JobError
 from luigi_sshjob.jobs.host_jobs import HostJobs
-from luigi_sshjob.jobs.model import JobRef, JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobRef, JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
 
 
 def collect(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from luigi_sshjob.jobs.launchers.scheduler import Scheduler, SchedulerRow
-from luigi_sshjob.jobs.model import Outcome
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts, Submission
 
 _EXIT_CODES = {"cancelled": 143, "killed": 137}

@@ -7,7 +7,8 @@ import time
 
 from luigi_sshjob.jobs.actions import Act, Action
 from luigi_sshjob.jobs.launchers.scheduler import Refusal, Scheduler
-from luigi_sshjob.jobs.model import JobStatus, Outcome, State
+from luigi_sshjob.jobs.model import JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.scheduled import records
 from luigi_sshjob.jobs.scheduled.facts import ScheduledFacts, Submission
 from luigi_sshjob.jobs.scheduled.verdict import Verdict, judged
