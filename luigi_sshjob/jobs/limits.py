@@ -12,8 +12,9 @@ from typing import Any
 from luigi_sshjob.errors import ConfigurationError
 
 LOG_ACTIONS = ("end", "truncate")
-# those of POSIX that a process can handle, and that say nothing about its own state
-_SIGNALS = ("HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM", "URG", "CONT")
+# not INT, QUIT and HUP: a background command of a shell, or one below nohup, has to ignore them
+_SIGNALS = ("USR1", "USR2", "ALRM", "TERM", "URG", "CONT")
+_MOST = 10**9  # seconds, kB: numbers end at 2 GiB in mksh
 _LONGEST_WARNING = 65536  # seconds: the most that sbatch(1) allows for --signal is 65535
 
 
@@ -63,9 +64,9 @@ class Limits:
         """The lines of the file `spec`; none for what is not limited. The size is in kB, see supervisor/limits.sh."""
         lines = []
         if self.idle:
-            lines.append(f"idle_limit={math.ceil(self.idle)}")
+            lines.append(f"idle_limit={min(math.ceil(self.idle), _MOST)}")
         if self.log:
-            lines += [f"log_limit={math.ceil(self.log / 1000)}", f"log_action={self.log_action}"]
+            lines += [f"log_limit={min(math.ceil(self.log / 1000), _MOST)}", f"log_action={self.log_action}"]
         if self.warning_signal:
             lines += [f"warning_signal={self.warning_signal}", f"warning_time={math.ceil(self.warning)}"]
         return lines

@@ -46,7 +46,7 @@ _SERVER = (
 _SUPERVISOR = (
     *_COMMON,
     "common/paths.sh",
-    *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/limits.sh"),
+    *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/signals.sh", "supervisor/limits.sh"),
     *("supervisor/inputs.sh", "supervisor/outputs.sh", "supervisor/setup.sh"),
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh", "supervisor/supervise.sh"),
 )

@@ -89,6 +89,16 @@ def test_a_limit_that_is_reached_on_a_full_disk_is_the_reason(small):
 
 
 @pytest.mark.needs_docker
+def test_a_log_that_fills_the_disk_is_shortened_and_keeps_its_last_lines(small):
+    command = "yes 'a line' | head -c 3000000; echo end of lines; sleep 12"
+    outcome, _ = small.run(command, limits=Limits(log=100_000, log_action="truncate"), time_limit=60)
+    assert outcome.succeeded
+    kept = small.host.run("cat", f"{small.base}/jobs/Task/1/log").splitlines()
+    assert kept[0].endswith("their last lines follow")
+    assert "a line" in kept
+
+
+@pytest.mark.needs_docker
 def test_a_disk_that_goes_read_only_is_reported_while_the_supervisor_waits_for_it(broken_disk, special_bench):
     bench = special_bench(volumes={str(broken_disk.path): {"bind": SMALL}})
     bench.base = f"{SMALL}/jobs"

@@ -64,9 +64,9 @@ class FarSide:
         self.host.run(*self.argv, f"{self.library}/supervise.sh", directory, "0022")
         return self.outcome(directory)
 
-    def start(self, directory: str) -> None:
+    def start(self, directory: str, *environment: str) -> None:
         """Start the supervisor in the background."""
-        start = shlex.join([*self.argv, f"{self.library}/supervise.sh", directory, "0022"])
+        start = shlex.join(["env", *environment, *self.argv, f"{self.library}/supervise.sh", directory, "0022"])
         self.host.run("sh", "-c", f"setsid {start} </dev/null >/dev/null 2>&1 &")
 
     def running(self, text: str) -> list[int]:

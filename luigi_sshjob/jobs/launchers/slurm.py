@@ -39,6 +39,7 @@ _JOBS = '$(for id in $ids; do command echo "${id%%_*}"; done | command sort -u)'
 
 # Slurm checks time limits every 30 seconds, so its signal may come up to 60 seconds early: sbatch(1), --signal
 _EARLY = 60
+_LONGEST_NOTICE = 65535  # seconds: sbatch(1), --signal
 _MARGIN = 10  # seconds for writing the exit record, after the grace
 
 _ID = re.compile("^([1-9][0-9]*)\n", re.MULTILINE)
@@ -88,7 +89,7 @@ class Slurm(Scheduler):
             # the supervisor enforces the limit to the second; Slurm's own must not come first
             given["time"] = math.ceil((options.time_limit + notice + _EARLY) / 60)
         else:
-            notice += math.ceil(options.warning)
+            notice = min(notice + math.ceil(options.warning), _LONGEST_NOTICE)
         words = [f"--signal=B:USR1@{notice}", "--requeue" if requeue else "--no-requeue"]
         words += [option_word(name, value) for name, value in given.items()]
         return self.spec(options, words, requeue)

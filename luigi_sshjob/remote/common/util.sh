@@ -91,6 +91,14 @@ has_attempt() {
   return 1
 }
 
+# has_entries DIR: whether there is anything in it.
+has_entries() {
+  for entry in "$1"/* "$1"/.[!.]*; do
+    [ ! -e "$entry" ] && [ ! -h "$entry" ] || return 0
+  done
+  return 1
+}
+
 # unwritable DIR: sets $why to the reason why no file can be written there; fails if one can. With cat, because the
 # printf of shells reports each reason as "I/O error".
 unwritable() {

@@ -176,6 +176,47 @@ SJ_ASIDE='' SJ_ASIDE_TASKS='' asides=0
 # removed, too, unless it contains an output.
 job_discard_aside() {
   [ -n "$SJ_ASIDE" ] || return 0
+  kept=
+  for key in $SJ_ASIDE_TASKS; do
+    has_attempts "$SJ_ASIDE/$key" || set_kept_aside "$SJ_ASIDE/$key"
+  done
+  remove_tree "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
+  (
+    cd "$SJ_ASIDE" || exit
+    # shellcheck disable=SC2086  # keys have no blanks; a task that has another attempt keeps its directory
+    rmdir $kept $SJ_ASIDE_TASKS 2>/dev/null
+    for key in $SJ_ASIDE_TASKS; do
+      [ -d "$key" ] || [ ! -e ".used.$key" ] || rm -f ".used.$key"
+    done
+  )
+  SJ_ASIDE='' SJ_ASIDE_TASKS=
+}
+
+# set_kept_aside TASK: what a task without attempts has kept for the next one, unless that is being made. Adds the directory
+# to $kept if it is empty.
+set_kept_aside() {
+  if [ -d "$1/$SJ_KEPT" ] && [ ! -h "$1/$SJ_KEPT" ] && ! has_entries "$1/$SJ_KEPT"; then
+    kept="$kept ${1##*/}/$SJ_KEPT"
+  elif [ -e "$1/$SJ_KEPT" ] || [ -h "$1/$SJ_KEPT" ]; then
+    asides=$((asides + 1))
+    mv "$1/$SJ_KEPT" "$aside/$asides" || return
+    ! has_attempts "$1" || mv "$aside/$asides" "$1/$SJ_KEPT"
+  fi
+}
+
+has_attempts() {
+  for found in "$1"/[0-9]*; do
+    [ ! -e "$found" ] || return 0
+  done
+  return 1
+}
+
+SJ_ASIDE='' SJ_ASIDE_TASKS='' asides=0
+
+# job_discard_aside: removes the files of all attempts that were set aside. With its last attempt the task's directory is
+# removed, too, unless it contains an output.
+job_discard_aside() {
+  [ -n "$SJ_ASIDE" ] || return 0
   remove_tree "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
   (
     cd "$SJ_ASIDE" || exit

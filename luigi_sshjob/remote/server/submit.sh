@@ -175,7 +175,10 @@ claim() {
 }
 
 write_attempt() {
-  mkdir -p "$jobs/$SJ_KEPT" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"
+  kept=$jobs/$SJ_KEPT
+  # whatever a command has put in its place
+  { [ ! -e "$kept" ] && [ ! -h "$kept" ]; } || kept=$jobs
+  mkdir -p "$kept" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"
 }
 
 # write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...: with builtins, so that no secret is an argument of a

@@ -75,10 +75,10 @@ read_reason() {
 
 # unsettled: whether the scheduler may know why the job ended, and will be asked. A scheduler ends a job with signals.
 unsettled() {
-  [ -n "$scheduler_id" ] && [ -s "$SJ_LAUNCH" ] && [ ! -e "$SJ_CANCEL" ] && [ ! -e "$scratch/deadline" ] || return 1
+  [ -n "$scheduler_id" ] && [ -s "$SJ_LAUNCH" ] && [ ! -e "$SJ_CANCEL" ] && ! has_own_limit || return 1
   case $outcome in
     killed) ;;
-    failed) [ "$code" -gt 128 ] || [ "$oom_kills" != "$oom_kills_before" ] ;;
+    failed) [ -n "$terminated" ] || [ "$code" -gt 128 ] || [ "$oom_kills" != "$oom_kills_before" ] ;;
     *) return 1 ;;
   esac
 }
@@ -169,17 +169,19 @@ publish_copies() {
   done
 }
 
-# has_entries DIR: whether there is anything in it.
-has_entries() {
-  for entry in "$1"/* "$1"/.[!.]*; do
-    [ ! -e "$entry" ] && [ ! -h "$entry" ] || return 0
-  done
-  return 1
-}
-
 # set_kept_aside: what the command has kept for the next attempt. Before the record of a success appears, as the next attempt
-# is a new start; its removal may take long.
-set_kept_aside() { ! has_entries "../$SJ_KEPT" || mv -f "../$SJ_KEPT" "$scratch/$SJ_KEPT"; }
+# is a new start; its removal may take long. After a person has given this attempt up, it may be in use by the next one.
+set_kept_aside() {
+  kept=../$SJ_KEPT
+  [ ! -e "../$((attempt + 1))" ] || return 0
+  if [ -d "$kept" ] && [ ! -h "$kept" ]; then
+    { [ -r "$kept" ] && [ -w "$kept" ] && [ -x "$kept" ]; } || chmod u+rwx "$kept"
+    has_entries "$kept" || return 0
+  elif [ ! -e "$kept" ] && [ ! -h "$kept" ]; then
+    return 0
+  fi
+  mv -f "$kept" "$scratch/$SJ_KEPT" && kept_aside=yes
+}
 
 # publish_record: moves the record to its place. A task without outputs of its own has log and record as its output,
 # next to the attempts, as hard links; the record is linked last, because it implies the log.

@@ -1,35 +1,42 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013  # -nt is in dash, bash, busybox, mksh and in POSIX since 2024
-# Enforces the limits of time, idleness and log, in a process of its own, which also gives the warning before a time limit.
+# Enforces the limits of time, idleness and log, in a process of its own.
 
 start_watchdog() {
   # of an earlier run of the same attempt, see `requeue`
-  for stale in "$scratch/over" "$scratch/deadline" "$scratch"/reached_*; do
+  for stale in "$scratch/over" "$scratch/deadline" "$scratch/warned" "$scratch"/reached_*; do
     [ ! -e "$stale" ] || rm -f "$stale"
   done
+  # it would end the process, as long as that has no trap
+  [ -z "$warning_signal" ] || trap '' USR1
   keep_limits </dev/null >/dev/null 2>&1 3<&- 4>&- 5>&- &
   watchdog_pid=$!
+  trap 'on_limit' USR1
 }
 
-# stop_watchdog: by a signal. One that arrives while the process starts is lost, so it looks for the file then.
+# stop_watchdog: by a signal. One that arrives while the process starts is lost, so it looks for the file then. It may be
+# shortening the log.
 stop_watchdog() {
   { true >"$scratch/over"; } 2>/dev/null
   kill "$watchdog_pid" 2>/dev/null
+  [ "$log_action" != truncate ] || { wait "$watchdog_pid"; } 2>/dev/null
 }
 
 # keep_limits: signals the supervisor at the first limit until it has ended, because a signal may arrive between two of
 # its instructions. Kills the job itself if the supervisor is dead, or does not react.
 keep_limits() {
+  began='' end_announced='' nap_pid=''
   reset_signals
   end_with_child
   # see announce_end
-  [ "$signals" = all ] || trap 'end_announced=yes' USR1
+  [ "$signals" = all ] || trap 'end_announced=yes && end_nap' USR1
   [ ! -e "$scratch/over" ] || exit 0
   process_start $$
   supervisor_start=$start
   [ ! -r /proc/self/stat ] || read -r own_pid _ </proc/self/stat
   describe_command "$command_pid"
-  began='' end_announced=''
   retry_fork await_limit
+  # see has_passed
+  began=
   # empty files: their names need no space on the disk
   true >"$scratch/reached_$reached"
   true >"$scratch/deadline"
@@ -55,7 +62,8 @@ end_unsupervised() {
 # next one.
 await_limit() {
   while :; do
-    # without a process where possible: there may be none to be had, see retry.sh
+    nap_pid=
+    # without a process where possible: there may be none to be had, see has_passed
     seconds_up
     # an unknown time is not a reason to end a job
     [ -n "$seconds" ] || {
@@ -65,21 +73,27 @@ await_limit() {
     [ -n "$began" ] || begin_watch
     napped=$nap nap=86400
     time_remains && is_active && log_fits || return 0
-    checked=$seconds
     sleep "$nap" &
+    nap_pid=$!
+    [ -z "$end_announced" ] || end_nap
     # it may have been killed before its end
-    wait "$!"
-    [ -z "$end_announced" ] || kill "$!" 2>/dev/null
+    wait "$nap_pid"
+    true
   done
+}
+
+end_nap() { [ -z "$nap_pid" ] || kill "$nap_pid" 2>/dev/null; }
+
+# has_passed: whether a limit has passed, with builtins only, while no process can be started.
+has_passed() {
+  [ -n "$began" ] && seconds_up && [ -n "$seconds" ] || return
+  { [ -n "$ends_at" ] && [ "$seconds" -ge "$ends_at" ]; } || ! is_active
 }
 
 begin_watch() {
   began=$seconds active=$seconds checked=$seconds nap=0 ends_at='' reached=time_limit warned='' log_size=0 log_nap=1
   measured_at=$seconds
   [ -z "$time_limit" ] || ends_at=$((began + time_limit))
-  # see is_active and log_fits
-  true >"$scratch/active"
-  true >"$scratch/measured"
 }
 
 nap_at_most() { [ "$1" -ge "$nap" ] || nap=$1; }
@@ -97,25 +111,36 @@ time_remains() {
     if [ "$left" -gt "$warning_time" ]; then
       left=$((left - warning_time))
     else
-      warned=yes
       give_warning
+      # after it, because it may be interrupted, see retry_fork
+      warned=yes
     fi
   fi
   nap_at_most "$left"
 }
 
-# is_active: whether log or progress were written within the idle limit. The file `active` is as old as the last look that
-# found that one of them was not older than itself: some shells compare whole seconds only.
+# changed_since MARK FILE: whether the file was written since the file MARK of the same name was, or that is unknown, as after
+# a change of the clock, or if the file was deleted; the mark is set to now in that case. Some shells compare whole seconds
+# only, so a file that is not older has changed.
+changed_since() {
+  if [ -e "$2" ] && [ "$scratch/$1" -nt "$2" ]; then
+    true >"$scratch/now"
+    [ "$scratch/$1" -nt "$scratch/now" ] || return 1
+  fi
+  true >"$scratch/$1"
+}
+
+# is_active: whether log or progress were written within the idle limit. Time in which this process was stopped, as with the
+# job or the machine, does not count.
 is_active() {
   [ -n "$idle_limit" ] || return 0
-  # a file that was deleted says nothing
-  if [ ! -e "$SJ_LOG" ] || [ ! "$scratch/active" -nt "$SJ_LOG" ] ||
-    { [ -e "$SJ_PROGRESS" ] && [ ! "$scratch/active" -nt "$SJ_PROGRESS" ]; }; then
-    true >"$scratch/active"
+  late=$((seconds - checked - napped))
+  [ "$late" -le 1 ] || active=$((active + late))
+  checked=$seconds napped=0
+  if changed_since active "$SJ_LOG" || { [ -e "$SJ_PROGRESS" ] && changed_since active "$SJ_PROGRESS"; } ||
+    [ "$active" -gt "$seconds" ]; then
     active=$seconds
   fi
-  # the job was suspended with this process, or the clock was set
-  [ $((seconds - checked)) -ge 0 ] && [ $((seconds - checked)) -le $((napped + 30)) ] || active=$seconds
   idle_left=$((active + idle_limit - seconds))
   [ "$idle_left" -gt 0 ] || { reached=idle_limit && return 1; }
   nap_at_most "$idle_left"
@@ -127,8 +152,7 @@ is_active() {
 # numbers end at 2 GiB in mksh.
 log_fits() {
   [ -n "$log_limit" ] || return 0
-  if [ ! "$scratch/measured" -nt "$SJ_LOG" ]; then
-    true >"$scratch/measured"
+  if [ -e "$SJ_LOG" ] && changed_since measured "$SJ_LOG"; then
     measure_log
     [ "$size" -lt "$log_limit" ] || {
       [ "$log_action" = truncate ] || { reached=log_limit && return 1; }
@@ -154,66 +178,25 @@ measure_log() {
 }
 
 # truncate_log: leaves its last lines, at most 64 KiB and half of the limit, after a line that says so. The command appends to
-# the same file.
+# the same file. They are kept in a variable, because the disk may be full. Is not to be interrupted in between.
 truncate_log() {
-  kept=65536
-  [ "$log_limit" -ge 132 ] || kept=$((log_limit * 500))
-  { tail -c "$kept" "$SJ_LOG" | sed 1d >"$scratch/tail"; } 2>/dev/null
+  trap '' TERM
+  kept_bytes=65536
+  [ "$log_limit" -ge 132 ] || kept_bytes=$((log_limit * 500))
+  # without the first line, of which only a part is left, unless there is no other
+  last_lines=$(tail -c "$kept_bytes" "$SJ_LOG" | sed '1{$!d;}')
   true >"$SJ_LOG"
-  emit "luigi_sshjob: about $size kB of log were removed here, as log_limit is $log_limit kB; the last lines of them follow" >>"$SJ_LOG"
-  cat "$scratch/tail" >>"$SJ_LOG"
-  rm -f "$scratch/tail"
+  emit "luigi_sshjob: about $size kB of log were removed here, as log_limit is $log_limit kB${last_lines:+; their last lines follow}" >>"$SJ_LOG"
+  [ -z "$last_lines" ] || emit "$last_lines" >>"$SJ_LOG"
+  last_lines=
+  end_with_child
+  [ ! -e "$scratch/over" ] || exit 0
   measure_log
 }
 
-# give_warning: sends the signal to those processes of the job that handle or block it, because others would be ended by
-# it, such as a shell that waits for its program. Where that is unknown, all get it but the timer.
-give_warning() {
-  job_known='' warning_number=1
-  until [ "$(kill -l "$warning_number")" = "$warning_signal" ]; do
-    warning_number=$((warning_number + 1))
-    [ "$warning_number" -lt 32 ] || return 0
-  done
-  job_processes "$mark" "$command_pid" || return 0
-  for known in $job_known; do
-    [ "${known%%.*}" = "${timer:+$command_pid}" ] || ! handles_signal "${known%%.*}" "$warning_number" ||
-      kill -s "$warning_signal" "${known%%.*}" 2>/dev/null
-  done
-  return 0
-}
-
-# warn_before_term: where nobody leaves more time for it, the warning takes as long as TERM is given, see `kill_grace`.
-warn_before_term() {
-  retry_fork give_warning
-  rounds=0
-  [ "$warning_time" -le "$kill_grace" ] || warning_time=$kill_grace
-  while [ "$rounds" -lt $((warning_time * 10)) ] && ! command_ended; do
-    retry_fork pause
-    rounds=$((rounds + 1))
-  done
-}
-
-# handles_signal PID NUMBER: see SigBlk and SigCgt in proc(5).
-handles_signal() {
-  [ -r /proc/self/status ] || return 0
-  handled=
-  {
-    while read -r field mask; do
-      case $field in SigBlk: | SigCgt:) handled="$handled ${mask#????????}" ;; esac
-    done <"/proc/$1/status"
-  } 2>/dev/null
-  for mask in $handled; do
-    [ $((0x$mask >> ($2 - 1) & 1)) -eq 0 ] || return 0
-  done
-  return 1
-}
-
-# announce_end: has the warning given at once, and the job ended after the time of the warning, as the scheduler is about
-# to end it. Fails if that was done before, or cannot be done.
-announce_end() {
-  [ -z "$announced" ] && [ -n "$warning_signal" ] && [ -n "$watchdog_pid" ] || return
-  announced=yes ignored=yes
-  kill -s USR1 "$watchdog_pid" 2>/dev/null
+# has_own_limit: whether a limit of the job was reached, not one of its scheduler.
+has_own_limit() {
+  [ -e "$scratch/reached_log_limit" ] || [ -e "$scratch/reached_idle_limit" ] || [ -e "$scratch/reached_time_limit" ]
 }
 
 # apply_limit: sets $outcome and $reason of a job that was ended because of a limit.

@@ -5,7 +5,7 @@
 
 # $own_pid: the process that calls retry_fork, if it is not the supervisor. $command_group: the process group of the
 # command, to be ended if it leaves no room for a process.
-own_pid=$$ command_group='' group_signalled_at='' group_killed_by=''
+own_pid=$$ command_group='' group_signalled_at='' group_killed_by='' began=''
 
 # retry_fork STEP [ARGUMENT]...: runs a step that may be repeated, and repeats it if a failed fork interrupts it. Not to
 # be nested.
@@ -28,6 +28,8 @@ retry_fork() {
 await_fork() {
   until command eval '(exit 0)' 2>/dev/null; do
     [ -z "$command_group" ] || kill_group_without_fork
+    # in the process that keeps the limits
+    ! has_passed || return 0
   done
 }
 

@@ -21,35 +21,9 @@ unset SSHJOB_MACHINE SSHJOB_BOOT SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KIL
 lib=${0%/*}
 
 # Set before the process id is published: the supervisor is controlled by signals.
-verdict='' after_warning=timed_out announced='' watchdog_pid='' warning_signal='' warning_time='' term_waits=no
+verdict='' after_warning=timed_out terminated='' announced='' watchdog_pid='' warning_signal='' warning_time='' term_waits=no
 trap 'on_term' TERM USR2
 trap 'on_limit' USR1
-
-# on_term: only a scheduler that waits leaves the time for a warning.
-on_term() {
-  if [ "$term_waits" = yes ] && [ ! -e "$SJ_CANCEL" ] && announce_end; then
-    after_warning=terminated
-  else
-    verdict=${verdict:-terminated}
-  fi
-}
-
-# on_limit: of this job, by the process that keeps it, or of the scheduler.
-on_limit() {
-  if [ -e "$scratch/deadline" ]; then
-    verdict=${verdict:-$after_warning}
-  elif [ "$signals" = all ]; then
-    ignored=yes
-  else
-    announce_end || verdict=${verdict:-timed_out}
-  fi
-}
-
-# reset_signals: in a new process, which is not controlled by signals, but may receive those of the scheduler.
-reset_signals() {
-  trap - TERM USR1 USR2
-  [ "$signals" != all ] || trap '' USR1 USR2
-}
 
 # interpreter: sets $program and $argument from the command's #! line as the kernel would. So the command also runs
 # where files must not be executed (noexec), and needs no x bit.
@@ -77,8 +51,8 @@ run_command() {
   SSHJOB_ID=$key/$attempt SSHJOB_DIR=$dir SSHJOB_LOG=$dir/$SJ_LOG SSHJOB_PROGRESS=$dir/$SJ_PROGRESS
   SSHJOB_REASON=$dir/$scratch/$SJ_REASON SSHJOB_LIB=$lib SSHJOB_SCRATCH=${dir%/*}/$SJ_KEPT
   export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS SSHJOB_REASON SSHJOB_LIB SSHJOB_SCRATCH
-  # gc removes that of a task without attempts
-  [ -d "$SSHJOB_SCRATCH" ] || mkdir -p "$SSHJOB_SCRATCH" || exit 126
+  # gc removes that of a task without attempts, and its place may be a link that leads nowhere
+  [ -e "$SSHJOB_SCRATCH" ] || { rm -f "$SSHJOB_SCRATCH" && mkdir -p "$SSHJOB_SCRATCH"; } || exit 126
   each_output export_output
   umask "$user_umask"
   cd "$working_directory" || exit 126
@@ -157,15 +131,18 @@ command_ended() {
 
 # end_command: kills the job, unless the command has ended at the same moment.
 end_command() {
-  [ "$verdict" != terminated ] || [ -e "$SJ_CANCEL" ] || [ -n "$announced" ] || [ -z "$warning_signal" ] || warn_before_term
-  if command_ended; then
+  term_grace=$kill_grace
+  if [ "$verdict" = terminated ] && [ -n "$warning_signal" ] && [ ! -e "$SJ_CANCEL" ] && [ ! -e "$scratch/warned" ]; then
+    warn_before_term
+  fi
+  if retry_fork command_ended; then
     ended_itself=yes
     return
   fi
   command_group=$command_pid
   command_root=$command_pid
   process_start "$command_pid" || command_root=none
-  retry_fork kill_job "$mark" "$command_root" "$kill_grace" "$timer"
+  retry_fork kill_job "$mark" "$command_root" "$term_grace" "$timer"
   kill_status=$?
   command_group='' strongest=${group_killed_by:-$strongest}
   [ "$kill_status" -eq 0 ] || { retry_fork name_survivors && reason="processes of the job could not be killed: $survivors"; }
@@ -184,7 +161,7 @@ key=${key##*/}
 # grep a line break ends a pattern.
 mark=SSHJOB_LOG=$dir/$SJ_LOG
 mark=${mark##*"$newline"}
-requeue=no missing_input='' project_input='' setup_shell='' setup_mark='' idle_limit='' log_limit=''
+requeue=no missing_input='' project_input='' setup_shell='' setup_mark='' idle_limit='' log_limit='' log_action='' kept_aside=''
 # only here, as it may be deleted later
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
@@ -234,6 +211,6 @@ retry_fork decide_outcome
 count_cpu 2>/dev/null
 record_outcome || exit 1
 tell_watchers
-[ ! -d "$scratch/$SJ_KEPT" ] || remove_tree "$scratch/$SJ_KEPT"
+[ -z "$kept_aside" ] || remove_tree "$scratch/$SJ_KEPT"
 # for the scheduler's own records, and for jobs that depend on this one (sbatch --dependency=afterok:…)
 [ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$(scheduler_code)"
