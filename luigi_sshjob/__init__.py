@@ -4,6 +4,7 @@ from luigi.contrib.ssh import AtomicRemoteFileWriter, RemoteCalledProcessError
 
 from luigi_sshjob import errors
 from luigi_sshjob.jobs.outcome import Outcome
+from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.filesystem import RemoteFileSystem
 from luigi_sshjob.targets.target import RemoteTarget
@@ -22,6 +23,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "Outcome",
+    "PreviousAttempt",
     "RemoteBulkComplete",
     "RemoteCalledProcessError",
     "RemoteContext",

@@ -59,7 +59,7 @@ def job_table(attempts: Sequence[JobSummary], width: int | None) -> JobTable:
     ]
     details = [
         _Column("PROGRESS", [Text(_one_line(each.status.progress)) for each in attempts]),
-        _Column("REASON OR LAST LINE", [Text(_one_line(_reason(each) or each.last_line)) for each in attempts]),
+        _Column("REASON OR LAST LINE", [Text(_one_line(_details(each))) for each in attempts]),
     ]
     if width is not None:
         details = [column for column in details if any(column.cells[1:])]
@@ -79,9 +79,10 @@ def _several(attempts: Sequence[JobSummary]) -> bool:
     return len({each.job.host for each in attempts}) > 1
 
 
-def _reason(attempt: JobSummary) -> str:
+def _details(attempt: JobSummary) -> str:
     outcome = attempt.status.outcome
-    return outcome.reason if outcome else attempt.status.reason
+    text = (outcome.reason if outcome else attempt.status.reason) or attempt.last_line
+    return f"(retry {attempt.previous.label}) {text}" if attempt.previous else text
 
 
 def _one_line(text: str) -> str:

@@ -137,6 +137,7 @@ def summary_dict(summary: JobSummary) -> dict[str, Any]:
         "job": summary.job.id,
         "task": summary.job.key,
         "attempt": summary.job.attempt,
+        "retry": summary.previous.label if summary.previous else None,
         "directory": summary.job.directory,
         "state": summary.state.value,
         "reason": summary.status.reason,

@@ -51,6 +51,10 @@ class Settings:
         "Size of a log in bytes at which the host ends the job, or shortens the log: 1000000000, 1000000000 truncate.",
         unit="bytes",
     )
+    retries: str = _setting(
+        "",
+        "How often one run of a task starts another attempt itself, by cause: lost:3 preempted:5 memory:1 timed_out:0.",
+    )
     cleanup: str = _setting(
         "never",
         "When to remove a collected job from the host. Lost jobs are kept.",

@@ -11,6 +11,7 @@ from luigi_sshjob.jobs.inputs import entry_words
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.launchers.registry import SCHEDULERS
 from luigi_sshjob.jobs.model import JobRef
+from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.jobs.scheduled.once import assert_not_scheduled
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.remote import quoting, scripts
@@ -31,7 +32,9 @@ class Claim:
     kind: str
     job: JobRef
     digests: str = ""
-    """Of an attempt that was found."""
+    """Of an attempt that was found, or that was collected since."""
+    previous: PreviousAttempt | None = None
+    """What that one is a retry of."""
     lacking: tuple[str, ...] = ()
     """Entries of the cache; then there is no attempt."""
 
@@ -56,7 +59,7 @@ class Claims:
             scripts.supervisor_hash(),
             str(known),
             " ".join(map(str, checked)),
-            spec.digests,
+            "\n".join([spec.digests, *([spec.previous.line()] if spec.previous else [])]),
             spec.spec_text(),
             spec.command,
             spec.environment_text(),
@@ -76,8 +79,9 @@ class Claims:
             if parts[0].kind == "lacking":
                 lacking = tuple(part.value for part in parts if part.kind == "lacking")
                 return Claim("lacking", JobRef(host, spec.key, 0, ""), lacking=lacking)
-            digests = quoting.decode(parts[1].content)[:-1] if parts[0].kind == "found" else ""
-            return Claim(parts[0].kind, self.ref(spec.key, parts[0]), digests)
+            found = next((quoting.decode(part.content) for part in parts if part.kind == "digests"), "")
+            digests, _, retry = found.rstrip("\n").partition("\n")
+            return Claim(parts[0].kind, self.ref(spec.key, parts[0]), digests, PreviousAttempt.parse(retry))
 
     def installed(self, verb: str, *words: str) -> Sequence[ResponsePart]:
         """The parts of the response; the supervisor's scripts are installed first if they are missing or damaged."""

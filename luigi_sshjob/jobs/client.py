@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import shlex
 import socket
@@ -12,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch
 from luigi_sshjob.jobs.actions import Action
-from luigi_sshjob.jobs.claims import Claims
+from luigi_sshjob.jobs.claims import Claim, Claims
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.model import JobRef, JobStatus, checked_base_dir
+from luigi_sshjob.jobs.previous import OtherPrevious
 from luigi_sshjob.jobs.protocol import offset_word, status_of
 from luigi_sshjob.jobs.scheduled.once import look
 from luigi_sshjob.jobs.scheduled.requests import action_request
@@ -34,10 +36,13 @@ _DOING = {
     "job_adopt": "noting its id",
     "job_relaunch": "starting it again",
     "job_remove": "removing it",
+    "job_retry": "collecting its outcome",
     "job_settle": "writing its exit record",
     "scheduler_start": "cancelling it",
     "job_tail": "reading the end of its log",
 }
+
+_RETRIED = "retried: yes"  # a line of the mark of an outcome that another attempt follows
 
 
 def client_identity() -> str:
@@ -83,9 +88,12 @@ class JobClient:
         `provide` is called: first to return the spec with its inputs, then to send entries that the host lacks.
 
         Raises `JobMismatch` if such an attempt is running with another command, environment, setup, directory or
-        outputs. One that has ended is collected, and the next one starts.
+        outputs. One that has ended is collected, and the next one starts. Raises `OtherPrevious` if such an attempt is
+        a retry of another attempt than the spec says, or no retry.
+
+        A retry is also attached to a later attempt that another client has collected meanwhile.
         """
-        known, find = 0, provide is not None
+        known, find = spec.previous.attempt if spec.previous else 0, provide is not None
         while True:
             with self._reading("job_submit"):
                 claim = self._claims.claim(spec, known, find=find)
@@ -97,13 +105,18 @@ class JobClient:
                     raise invalid(self._connection.host, "job_submit", "it lacks inputs of a job without any")
                 spec, find = provide(claim.lacking), False
             elif claim.kind == "collected":
-                if not wanted():
-                    return Submission(job, done=True)
+                if submission := self._collected(claim, spec, wanted):
+                    return submission
                 known = job.attempt
-            elif claim.digests == spec.digests:
-                return Submission(job, attached=True)
+            elif claim.previous != spec.previous or claim.digests == spec.digests:
+                return _attached(claim, spec)
             else:
                 self._collect_other(job, claim.digests, spec.digests)
+
+    def _collected(self, claim: Claim, spec: JobSpec, wanted: Callable[[], bool]) -> Submission | None:
+        if not wanted():
+            return Submission(claim.job, done=True)
+        return _attached(claim, spec) if spec.previous and self.status(claim.job).outcome else None
 
     def perform(self, job: JobRef, action: Action) -> str:
         """Do what follows from the job's status, such as launching it again.
@@ -136,6 +149,24 @@ class JobClient:
     def collect(self, job: JobRef) -> None:
         """Mark the outcome as collected; the next `submit` starts a new attempt."""
         self._check(job, "job_collect", job.directory, client_identity())
+
+    def collect_for_retry(self, job: JobRef, grace: float) -> str:
+        """Mark the outcome as collected, because another attempt follows; returns why that must not be, or nothing.
+
+        What the attempt may have left running on the host is ended first, with a grace period in seconds.
+        """
+        by = f"{client_identity()}\n{_RETRIED}"
+        parts = self._check(job, "job_retry", job.directory, by, "-").parts
+        if parts and parts[0].kind == "alive":
+            # it takes as long as the killing
+            parts = self._check(job, "job_retry", job.directory, by, str(math.ceil(grace)), own_session=True).parts
+        if not parts:
+            return ""
+        text = quoting.decode(parts[0].content).strip()
+        if parts[0].kind == "collected":
+            by, *rest = text.split("\n")
+            return "" if _RETRIED in rest else f"it was {by.replace('collected_by:', 'collected by') or 'collected'}"
+        return "it was removed" if parts[0].kind == "gone" else text or "it has not ended"
 
     def give_up(self, job: JobRef, status: JobStatus) -> None:
         """Write the exit record of a job that is lost according to a person; it may still run on another machine.
@@ -177,9 +208,9 @@ class JobClient:
     def _send(self, words: tuple[str, ...]) -> Response:
         return self._connection.request(*words)
 
-    def _check(self, job: JobRef, verb: str, *words: str) -> Response:
+    def _check(self, job: JobRef, verb: str, *words: str, own_session: bool = False) -> Response:
         with error_context(_DOING[verb], job=job.id):
-            return self._connection.request(verb, *words)
+            return self._connection.request(verb, *words, dedicated_session=own_session)
 
     def _collect_other(self, job: JobRef, running: str, submitted: str) -> None:
         """Collects an attempt with other digests. Raises `JobMismatch` while it is running."""
@@ -197,6 +228,12 @@ class JobClient:
             job=job.id,
             next_step=f"wait for it, or end it with `{self.command_line('kill', job)}` and run the task again",
         )
+
+
+def _attached(claim: Claim, spec: JobSpec) -> Submission:
+    if claim.previous != spec.previous:
+        raise OtherPrevious(claim.previous)
+    return Submission(claim.job, attached=True)
 
 
 def _short(digests: str) -> str:

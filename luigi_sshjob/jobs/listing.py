@@ -13,6 +13,7 @@ from luigi_sshjob.errors import JobError, RemoteCommandFailed
 from luigi_sshjob.jobs.details import JobDetails, details_of, number
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.names import AttemptName, parse_names, parse_times
+from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.jobs.scheduled.once import SendOne, look
 from luigi_sshjob.jobs.scheduled.schedulers import Schedulers
@@ -44,6 +45,8 @@ class JobSummary:
     since: float | None = None
     """Age of the current state: since the submission, the start or the end."""
     collected_ago: float | None = None
+    previous: PreviousAttempt | None = None
+    """What it is a retry of."""
 
     @property
     def state(self) -> State:
@@ -171,6 +174,7 @@ class JobListing:
             submitted_ago=ago("SJ_SPEC"),
             since=ago(*since.get(status.state, ("SJ_STARTED", "SJ_SPEC"))),
             collected_ago=ago("SJ_COLLECTED"),
+            previous=PreviousAttempt.parse(quoting.decode(parts["retry"].content)) if "retry" in parts else None,
         )
 
 

@@ -19,6 +19,9 @@ class Outcome:
     bytes, None if the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job,
     such as Slurm's NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job. `queue_seconds` is the time from the
     submission to a scheduler until the job first started, by the clock of the file system; None without a scheduler.
+    `out_of_memory` is "machine" if the kernel has killed processes for lack of memory on its machine meanwhile, "job"
+    if one of this job was among them for certain. `proved_dead` is whether nothing of a lost job is left for certain,
+    and nobody has cancelled it or given it up.
     """
 
     state: str
@@ -32,6 +35,8 @@ class Outcome:
     peak_memory: int | None = None
     scheduler: str = ""
     queue_seconds: int | None = None
+    out_of_memory: str = ""
+    proved_dead: bool = False
 
     @property
     def run_seconds(self) -> int | None:
@@ -47,9 +52,9 @@ class Outcome:
         return self.state == "succeeded"
 
     @classmethod
-    def lost(cls, reason: str) -> Outcome:
+    def lost(cls, reason: str, *, proved_dead: bool = False) -> Outcome:
         """The outcome of an attempt without an exit record."""
-        return cls("lost", reason=reason)
+        return cls("lost", reason=reason, proved_dead=proved_dead)
 
     @classmethod
     def parse(cls, record: str) -> Outcome | None:
@@ -73,6 +78,8 @@ class Outcome:
             peak_memory=_kibibytes(fields.get("peak_memory", "")),
             scheduler=fields.get("scheduler", ""),
             queue_seconds=_integer(fields.get("queue_time", "").removesuffix(" s")),
+            out_of_memory=fields.get("out_of_memory", ""),
+            proved_dead=fields.get("proved_dead") == "yes",
         )
 
     def __str__(self) -> str:

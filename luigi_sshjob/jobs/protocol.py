@@ -63,7 +63,7 @@ def parse_status(parts: Mapping[str, ResponsePart], offset: int | None) -> JobSt
             # the record was removed while the host read it; the next request shows what happened
             state, text = State.UNKNOWN, "its exit record could not be read"
     elif state is State.LOST:
-        outcome = Outcome.lost(text)
+        outcome = Outcome.lost(text, proved_dead="dead" in parts)
     return JobStatus(
         state=state,
         reason="" if outcome else text,

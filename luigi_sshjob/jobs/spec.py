@@ -18,6 +18,7 @@ from luigi_sshjob.jobs.inputs import Input, spec_lines
 from luigi_sshjob.jobs.launchers.base import LaunchSpec
 from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import digest, tag_of
+from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.remote import quoting
 
@@ -80,6 +81,8 @@ class JobSpec:
     """Of the task, for people; and its parameters, none of which may be a secret."""
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     launch: LaunchSpec = dataclasses.field(default_factory=LaunchSpec)
+    previous: PreviousAttempt | None = dataclasses.field(default=None, compare=False)
+    """What it is a retry of; not in the digests."""
     token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16), compare=False)
     """Part of the names of temporary outputs, so that nobody can guess them."""
 

@@ -113,6 +113,11 @@ class TaskAttributes:
         return None
 
     @overridable
+    def retries(self) -> Mapping[str, int] | str | None:
+        """How often a run starts another attempt itself, by cause: {"lost": 3, "preempted": 5, "memory": 1}."""
+        return None
+
+    @overridable
     def kill_grace(self) -> float | timedelta | None:
         """The time between TERM and KILL when a job is ended."""
         return None

@@ -83,6 +83,13 @@ class Collector:
             # the outcome matters more than the mark; the next run finds and reports it again
             logger.warning("%s was not marked as collected: %s", job.id, error)
 
+    def collect_for_retry(self, job: JobRef) -> str:
+        """Marks the outcome as collected, because another attempt follows; returns why none may, or nothing."""
+        try:
+            return self._retry.call(lambda: self._jobs.client.collect_for_retry(job, self._jobs.kill_grace))
+        except RemoteCommandFailed as error:
+            return f"it cannot be marked as collected: {error.problem}"
+
     def outputs_missing(self, job: JobRef, missing: list[str]) -> JobError:
         """The error for a success whose outputs do not exist."""
         return JobError(

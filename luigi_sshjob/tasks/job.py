@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus
 from luigi_sshjob.jobs.outcome import Outcome
@@ -17,8 +19,16 @@ _BYTES_PER_LINE = 256  # of the log that `tail` reads
 class Job:
     """The handle of one attempt. It holds no state: each method sends a request to the host."""
 
-    def __init__(self, ref: JobRef, context: RemoteContext, jobs: HostJobs, retry: Retry):
+    def __init__(
+        self,
+        ref: JobRef,
+        context: RemoteContext,
+        jobs: HostJobs,
+        retry: Retry,
+        on_cancel: Callable[[], None] = lambda: None,
+    ):
         self.ref = ref
+        self._on_cancel = on_cancel
         self._context = context
         self._jobs = jobs
         self._retry = retry
@@ -81,8 +91,10 @@ class Job:
     def cancel(self, by: str = "") -> Outcome:
         """End the job with all its processes: TERM, `kill_grace` seconds, KILL. Returns when it has ended.
 
-        The reason in the exit record says `by`, by default the account, machine and process that call this.
+        The reason in the exit record says `by`, by default the account, machine and process that call this. A run of
+        the task in this process makes no retry then.
         """
+        self._on_cancel()
         return self._jobs.cancel(self.ref, self._retry, by)
 
     def _file(self, name: str) -> RemoteTarget:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
+from luigi_sshjob.errors import SSHJobError
 from luigi_sshjob.jobs.client import client_identity
 from luigi_sshjob.tasks.job import Job
-from luigi_sshjob.tasks.status import describe_status
-from luigi_sshjob.text import format_duration, printable_line
+from luigi_sshjob.tasks.status import TaskStatus, describe_status
+from luigi_sshjob.text import escape_response, format_duration, printable_line
+
+logger = logging.getLogger("luigi-interface")
 
 SUMMARY = "status, tail N, cancel"
 """The messages in one line; the response to any other one explains them."""
@@ -26,6 +30,20 @@ _HELP = f"""\
   tail     the last {_LINES} lines of its log
   tail N   the last N of them, 1 to {_MOST_LINES}
   cancel   end the job with all its processes"""
+
+
+def answer(task: TaskStatus, message: Any, *, accepted: bool) -> None:
+    """Has the task execute one of Luigi's scheduler messages if they are accepted, and sends the response."""
+    logger.info("%s: received the scheduler message %r", task, str(message))
+    try:
+        response = str(task.on_scheduler_message(message)) if accepted else REFUSAL
+    except Exception as error:  # noqa: BLE001 - users' code; the error is the response
+        logger.warning("%s: the message %r: %s", task, str(message), error)
+        response = str(error) if isinstance(error, SSHJobError) else f"{type(error).__name__}: {error}"
+    try:
+        message.respond(escape_response(response))
+    except Exception as error:  # noqa: BLE001 - any failure of the scheduler; the job must not lose its watcher
+        logger.warning("%s: no response to the message %r was sent: %s", task, str(message), error)
 
 
 def reply_to_message(message: Any, find: Callable[[], Job]) -> str:

@@ -18,6 +18,7 @@ from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.targets.context import RemoteContext, context_to
 from luigi_sshjob.tasks.attributes import TaskAttributes, has_default
+from luigi_sshjob.tasks.retries import Retries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ class JobOptions:
     launcher: Launcher
     launch_options: LaunchOptions
     setup: Setup
+    retries: Retries
     time_limit: float
     kill_grace: float
     limits: Limits
@@ -160,6 +162,7 @@ class _Attributes:
                 warning=limits.warning,
             ),
             setup=Setup.checked(self.get("setup"), self.get("modules"), self._flag("login_shell")),
+            retries=Retries.checked(self.get("retries")),
             time_limit=time_limit,
             kill_grace=kill_grace,
             limits=limits,

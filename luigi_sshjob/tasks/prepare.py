@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from luigi_sshjob.jobs.client import client_identity
 from luigi_sshjob.jobs.model import JobPaths, job_key
+from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.tasks import options, outputs
 from luigi_sshjob.tasks.inputs import TaskInputs
@@ -14,7 +15,15 @@ from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.trace_context import trace_context
 
 
-def job_spec(task: Any, declared: JobOptions, *, fetched: bool) -> JobSpec:
+class Prepared(NamedTuple):
+    """All that a task declares of one attempt."""
+
+    options: JobOptions
+    spec: JobSpec
+    inputs: TaskInputs
+
+
+def job_spec(task: Any, declared: JobOptions, previous: PreviousAttempt | None, *, fetched: bool) -> JobSpec:
     """The spec without inputs; with local outputs only if they are to be `fetched`. Raises `ConfigurationError`."""
     key = job_key(task.task_id)
     paths = JobPaths(declared.base_dir, key)
@@ -43,6 +52,7 @@ def job_spec(task: Any, declared: JobOptions, *, fetched: bool) -> JobSpec:
         # the others may be secrets
         parameters=task.to_str_params(only_significant=True, only_public=True),
         launch=declared.launch_spec(command),
+        previous=previous,
     )
 
 

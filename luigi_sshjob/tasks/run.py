@@ -5,29 +5,28 @@ Nothing here waits for the job to end: `RemoteJobTask.run` does, and worker/job_
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from luigi_sshjob import text
-from luigi_sshjob.errors import HostUnreachable, LoginNeeded, SSHJobError
+from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginNeeded
 from luigi_sshjob.jobs.client import Submission
-from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.model import JobRef, JobStatus
 from luigi_sshjob.jobs.outcome import Outcome
+from luigi_sshjob.jobs.previous import OtherPrevious, PreviousAttempt
 from luigi_sshjob.jobs.recent import JobLocation, remember
-from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.tasks import messages
 from luigi_sshjob.tasks.collector import Collector
 from luigi_sshjob.tasks.events import AttemptEvents, JobEvent
-from luigi_sshjob.tasks.inputs import TaskInputs
 from luigi_sshjob.tasks.job import Job
-from luigi_sshjob.tasks.options import JobOptions
+from luigi_sshjob.tasks.prepare import Prepared
+from luigi_sshjob.tasks.retries import Again
 from luigi_sshjob.tasks.statistics import send_statistics, statistics_of
 from luigi_sshjob.tasks.status import StatusReporter, TaskStatus, failure
+from luigi_sshjob.tasks.submitted import SubmittedJob, cancel_attempt
 from luigi_sshjob.tasks.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
@@ -35,48 +34,61 @@ logger = logging.getLogger("luigi-interface")
 _VERBS = {False: "submitted as", True: "attached to"}
 
 
-@dataclasses.dataclass
-class SubmittedJob:
-    """The attempt of a run; `ref` is None before the host has responded to its submission."""
-
-    ref: JobRef | None = None
-
-
 class JobRun:
     """One run of a task: `submit`, `observe` until the job has ended, `finish`; starts again if that returns False.
 
-    An unchanged status is sent to the scheduler again after `repeat` seconds. Raises `ConfigurationError` for an
-    invalid tracking URL.
+    Both also raise `Again` if the run goes on with another attempt. `prepare` reads what the task declares of a retry
+    of the given attempt, None for the first one. An unchanged status is sent to the scheduler again after `repeat`
+    seconds. Raises `ConfigurationError` for an invalid tracking URL, and what `prepare` raises.
     """
 
     def __init__(
         self,
         task: TaskStatus,
-        options: JobOptions,
-        spec: JobSpec,
-        inputs: TaskInputs,
+        prepare: Callable[[PreviousAttempt | None], Prepared],
         retry: Retry | None = None,
         repeat: float = 10.0,
     ) -> None:
-        self.options = options
-        self.spec = spec
-        self._inputs = inputs
-        self.jobs = options.host_jobs()
-        self.retry = retry or self.jobs.retry()
-        self.monitor = self.jobs.monitor(self.retry)
-        self._collector = Collector(options, spec, self.jobs, self.retry)
+        self._task = task
+        self._prepare = prepare
+        self._repeat = repeat
+        self._use(prepare(None), retry)
         self.submitted = SubmittedJob()
         self.in_main_thread: Callable[[Callable[[], None]], None] = lambda call: call()
         """Calls handlers of events, and the scheduler; a worker that runs many tasks at once replaces it."""
-        self._task = task
-        self._repeat = repeat
-        pattern = options.tracking_url
-        self._tracking = TrackingUrl(pattern, options.context.host, task.task_id) if pattern else None
         self._attached = False
+        self._ended: Outcome | None = None
         self._reporter: StatusReporter | None = None
         self._events: AttemptEvents | None = None
         self._logs = ""
         self._login_needed = False
+
+    def _use(self, prepared: Prepared, retry: Retry | None) -> None:
+        self.options, self.spec, self._inputs = prepared
+        self.jobs = self.options.host_jobs()
+        self.retry = retry or self.jobs.retry()
+        self.monitor = self.jobs.monitor(self.retry)
+        self._collector = Collector(self.options, self.spec, self.jobs, self.retry)
+        pattern, host = self.options.tracking_url, self.options.context.host
+        self._tracking = TrackingUrl(pattern, host, self._task.task_id) if pattern else None
+
+    def restart(self, previous: PreviousAttempt | None) -> None:
+        """Read what the task declares of a retry of `previous`, before it is submitted. Calls users' code.
+
+        Raises `ConfigurationError` if the retry would be on another host.
+        """
+        if self._ended and self.submitted.cancelled:
+            return
+        prepared = self._prepare(previous)
+        before, now = ((each.context.destination, each.base_dir) for each in (self.options, prepared.options))
+        if now != before:
+            raise ConfigurationError(
+                f"a retry must be on the same host, in the same base_dir: {now[0]}, {now[1]}",
+                host=str(before[0]),
+                job=self._task.task_id,
+                next_step="let host and base_dir not depend on self.previous",
+            )
+        self._use(prepared, self.retry)
 
     @property
     def job(self) -> JobRef | None:
@@ -90,20 +102,27 @@ class JobRun:
 
     def submit(self) -> JobRef | None:
         """Submit the job, or attach to it; None if another run of the task has made the outputs meanwhile."""
+        if self._ended:
+            self._follow(self._ended)
         # until the response arrives the newest attempt on the host is this run's, not that of an earlier one
         self.submitted.ref = None
         remember(JobLocation.of(self.options.context.destination, self.options.base_dir))
-        submission = self.retry.call(self._submit)
+        try:
+            submission = self.retry.call(self._submit)
+        except OtherPrevious as found:
+            # another process has submitted it, perhaps an earlier run of the task: the declaration must be the same
+            raise Again(found.previous) from None
         self._inputs.forget()
         job = self.submitted.ref = submission.job
         if submission.done:
             logger.info("%s: %s on %s has made its outputs meanwhile", self._task, job.id, job.host)
             return None
-        logger.info("%s: %s %s on %s", self._task, _VERBS[submission.attached], job.id, job.host)
+        which = f" (retry {self.spec.previous.label})" if self.spec.previous else ""
+        logger.info("%s: %s %s on %s%s", self._task, _VERBS[submission.attached], job.id, job.host, which)
         self._attached = submission.attached
         self._logs = self.jobs.client.command_line("logs", job)
         self._reporter = self._reporter_of(job)
-        handle = Job(job, self.options.context, self.jobs, self.jobs.retry())
+        handle = Job(job, self.options.context, self.jobs, self.jobs.retry(), self.submitted.cancel)
         self._events = AttemptEvents(partial(self._trigger, handle), attached=submission.attached)
         url = self._tracking.of(job) if self._tracking else None
         # an earlier run of the task may have left another URL on the page, see tracking.py
@@ -136,23 +155,13 @@ class JobRun:
     def answer_messages(self) -> None:
         """Respond to the messages from luigid's page."""
         while self.has_messages():
-            message = self._messages().get()
-            logger.info("%s: received the scheduler message %r", self._task, str(message))
-            try:
-                accepted = self.options.accepts_messages
-                response = str(self._task.on_scheduler_message(message)) if accepted else messages.REFUSAL
-            except Exception as error:  # noqa: BLE001 - users' code; the error is the response
-                logger.warning("%s: the message %r: %s", self._task, str(message), error)
-                response = str(error) if isinstance(error, SSHJobError) else f"{type(error).__name__}: {error}"
-            try:
-                message.respond(text.escape_response(response))
-            except Exception as error:  # noqa: BLE001 - any failure of the scheduler; the job must not lose its watcher
-                logger.warning("%s: no response to the message %r was sent: %s", self._task, str(message), error)
+            messages.answer(self._task, self._messages().get(), accepted=self.options.accepts_messages)
 
     def finish(self, outcome: Outcome) -> bool:
         """Collect the outcome; False for an old success whose outputs were removed since, which calls for a new run.
 
-        Raises `JobFailed` or `JobLost` if the job did not succeed.
+        Raises `JobFailed` or `JobLost` if the job did not succeed, unless a retry follows: then the outcome is
+        collected after the pause, so that the next run of the task makes the retry if this process ends meanwhile.
         """
         assert self._reporter
         assert self._events
@@ -160,21 +169,59 @@ class JobRun:
         job = self.job
         self._events.end(outcome)
         self._reporter.finish()
+        again = self.retry_after(job, outcome)
+        if again:
+            self._ended = outcome
+            raise again
         missing = self._collector.collect(job, outcome)
         logger.info("%s on %s %s", job.id, job.host, outcome)
         if missing and not (self._attached and self.jobs.launcher.on_host):
             raise self._collector.outputs_missing(job, missing)
         if missing or (self._attached and outcome.succeeded and self.retry.call(self._collector.made) is False):
             self._collector.mark(job)
+            if self.spec.previous:
+                # the next attempt is the first of a new run
+                raise Again(None)
             return False
+        self._conclude(job, outcome)
+        return True
+
+    def retry_after(self, job: JobRef, outcome: Outcome) -> Again | None:
+        """The retry that follows this end of the job, which is announced; None if there is none."""
+        again = None if self.submitted.cancelled else self.options.retries.after(job, outcome, self.spec.previous)
+        if again and again.previous:
+            then = f"retry {again.previous.label} in {text.format_duration(again.pause)}"
+            logger.warning("%s on %s %s; %s", job.id, job.host, outcome, then)
+            if self._reporter:
+                self._reporter.conclude(outcome, self._logs, then)
+        return again
+
+    def _follow(self, outcome: Outcome) -> None:
+        """Collects the outcome of the attempt that a retry follows. Raises `JobFailed` if none may follow any more."""
+        assert self.job
+        job, self._ended = self.job, None
+        refusal = "it was cancelled" if self.submitted.cancelled else self._collector.collect_for_retry(job)
+        if refusal:
+            logger.warning("%s on %s: no retry follows, as %s", job.id, job.host, refusal)
+            self._collector.mark(job)
+            self._conclude(job, outcome)
+        self._collector.clean_up(job, outcome)
+        self._send_statistics(job, outcome)
+        # what is reported from here on is about the next attempt
+        self._reporter = None
+
+    def _conclude(self, job: JobRef, outcome: Outcome) -> None:
+        assert self._reporter
         logs = "" if self._collector.clean_up(job, outcome) else self._logs
         self._reporter.conclude(outcome, logs)
-        if self.options.send_messages:
-            self.in_main_thread(partial(send_statistics, self._task, statistics_of(job, outcome)))
+        self._send_statistics(job, outcome)
         if not outcome.succeeded:
             # Luigi sends the text of the error to luigid
             raise failure(job, outcome, self._reporter.tail if self.options.send_messages else (), logs)
-        return True
+
+    def _send_statistics(self, job: JobRef, outcome: Outcome) -> None:
+        if self.options.send_messages:
+            self.in_main_thread(partial(send_statistics, self._task, statistics_of(job, outcome)))
 
     def cancel(self, reason: str) -> None:
         """End the job, without waiting long for its host."""
@@ -195,13 +242,7 @@ class JobRun:
     def _reporter_of(self, job: JobRef) -> StatusReporter:
         accepted = messages.SUMMARY if self.options.accepts_messages else ""
         task = self._task if self.options.send_messages else None
-        return StatusReporter(task, job, self.options.log_lines, self._logs, self._repeat, messages=accepted)
-
-
-def cancel_attempt(jobs: HostJobs, key: str, job: JobRef | None, reason: str) -> None:
-    """End an attempt, by default the newest one, without waiting long for its host."""
-    retry = jobs.brief_retry()
-    job = job or retry.call(lambda: jobs.client.find(key))
-    if job and not retry.call(lambda: jobs.client.status(job)).state.final:
-        logger.info("%s on %s: cancelling, as %s", job.id, job.host, reason)
-        logger.info("%s on %s %s", job.id, job.host, jobs.cancel(job, retry))
+        made = StatusReporter(task, job, self.options.log_lines, self._logs, self._repeat, messages=accepted)
+        previous = self.spec.previous
+        made.note = f"retry {previous.label}: attempt {previous.attempt} {previous.outcome}" if previous else ""
+        return made

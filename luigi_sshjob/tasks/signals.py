@@ -23,12 +23,15 @@ class Terminated(BaseException):
 
 
 @contextlib.contextmanager
-def cancel_on_exit(cancel: Callable[[], Any]) -> Iterator[Callable[[], None]]:
-    """Calls `cancel` when SIGTERM, Ctrl-C or the death of Luigi's worker ends the block.
+def cancel_on_exit(cancel: Callable[[], Any], *, enabled: bool = True) -> Iterator[Callable[[], None]]:
+    """Calls `cancel`, if `enabled`, when SIGTERM, Ctrl-C or the death of Luigi's worker ends the block.
 
     Yields a function that raises `Terminated` if the worker has died: no signal reports that it was killed, so the
     block has to call it from time to time.
     """
+    if not enabled:
+        yield lambda: None
+        return
     # only the main thread may set signal handlers, and only there do they run
     in_main_thread = _in_main_thread()
     previous = signal.signal(signal.SIGTERM, _raise_terminated) if in_main_thread else None

@@ -69,6 +69,8 @@ class StatusReporter:
         messages: str = "",
     ):
         self._messages = messages
+        self.note = ""
+        """A line about the job that is part of each status."""
         self._task = task
         self._job = job
         self._logs = logs
@@ -126,12 +128,12 @@ class StatusReporter:
         """The log is complete."""
         self._log.finish()
 
-    def conclude(self, outcome: Outcome, logs: str) -> None:
-        """Report the outcome, the last message of all. `logs` is empty if the log was removed."""
+    def conclude(self, outcome: Outcome, logs: str, then: str = "") -> None:
+        """Report the outcome and what follows it, the last message of all. `logs` is empty if the log was removed."""
         self._logs = logs
         self._sent_at = -math.inf
         ran = f" after {text_module.format_duration(self._clock() - self._since)}" if self._exact else ""
-        self._report("outcome", lambda: [f"{outcome}", f"on {self._job.host}{ran}"])
+        self._report("outcome", lambda: [f"{outcome}", f"on {self._job.host}{ran}", *filter(None, [then])])
 
     def _log_queue(self, status: JobStatus) -> None:
         """Log why a job waits, each time when that changes; a warning if nothing but a person can change it."""
@@ -163,7 +165,7 @@ class StatusReporter:
         if percentage is not None and percentage != self._percentage:
             self._percentage = percentage
             self._send("set_progress_percentage", percentage)
-        text = [text_module.printable_line(line, 5 * _WIDTH) for line in head()]
+        text = [text_module.printable_line(line, 5 * _WIDTH) for line in [*head(), *filter(None, [self.note])]]
         if lines:
             quiet = now - self._grew
             show_quiet = quiet > _QUIET and kind == "status"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 import luigi
 
 from luigi_sshjob.error_context import error_context
-from luigi_sshjob.errors import CommandMissing, HostUnreachable, JobNotFound
+from luigi_sshjob.errors import CommandMissing, HostUnreachable, JobNotFound, LoginNeeded
 from luigi_sshjob.jobs.model import job_key
+from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
@@ -29,10 +27,13 @@ from luigi_sshjob.tasks import (
     typos,
 )
 from luigi_sshjob.tasks.attributes import TaskAttributes, has_default, overridable
+from luigi_sshjob.tasks.events import JobEvent
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.parameters import known_parameters
-from luigi_sshjob.tasks.run import JobRun, SubmittedJob, cancel_attempt
+from luigi_sshjob.tasks.retries import Again
+from luigi_sshjob.tasks.run import JobRun
+from luigi_sshjob.tasks.submitted import SubmittedJob, cancel_attempt
 
 
 class RemoteJobTask(TaskAttributes, luigi.Task):
@@ -49,6 +50,8 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     _submitted = cast("SubmittedJob | None", None)
     """The last run of the task in this process; without an annotation, see attributes.py."""
+
+    _previous = cast("PreviousAttempt | None", None)
 
     _text = cast("str | None", None)
 
@@ -84,6 +87,11 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
             job=self.task_id,
             next_step="return the text of a script from command()",
         )
+
+    @property
+    def previous(self) -> PreviousAttempt | None:
+        """The attempt that the one to be submitted is a retry of, see `retries`; None for a first attempt."""
+        return self._previous
 
     def inputs(self) -> Any:
         """Targets and paths for the SSHJOB_INPUT variables of the command, by default those of `requires`.
@@ -130,6 +138,12 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         """Return the text that Luigi sends to luigid and by e-mail: of an error of this package the message alone."""
         return error_text.explain(exception, narrow=True) or super().on_failure(exception)
 
+    def on_lost(self, job: Job) -> None:
+        """Override it to react to a lost attempt, as to the event `JobEvent.LOST`; a retry may follow."""
+
+    def on_login_needed(self, error: LoginNeeded) -> None:
+        """Override it to react to a host that waits for a person, as to the event `JobEvent.LOGIN_NEEDED`."""
+
     def cancel_after_timeout(self, message: str) -> None:
         """Cancel the job, because `worker_timeout` has passed and Luigi has ended the process that watched it."""
         job = self._submitted.ref if self._submitted else None
@@ -145,18 +159,20 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     def _find_job(self, *, brief: bool = False) -> Job:
         jobs = JobOptions.of(self).host_jobs()
-        ref = (self._submitted and self._submitted.ref) or jobs.client.find(job_key(self.task_id))
+        submitted = self._submitted or SubmittedJob()
+        ref = submitted.ref or jobs.client.find(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
                 "the task has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
             )
-        return Job(ref, self.remote_context, jobs, jobs.brief_retry() if brief else jobs.retry())
+        return Job(ref, self.remote_context, jobs, jobs.brief_retry() if brief else jobs.retry(), submitted.cancel)
 
     def run(self) -> None:
         """Submit the job or attach to it, wait for its end and collect the outcome."""
         tracking.keep_task_settings(self)
         run = self.prepare_run()
-        with _exit_policy(run) as check_worker:
+        cancels = run.options.on_worker_exit == "cancel"
+        with signals.cancel_on_exit(lambda: run.cancel("its worker ends"), enabled=cancels) as check_worker:
 
             def while_waiting() -> None:
                 check_worker()
@@ -168,25 +184,37 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
             run.retry.on_retry = on_retry
             while True:
-                job = run.submit()
-                if job is None or run.finish(run.monitor.wait(job, run.observe, while_waiting)):
-                    return
+                again = None
+                try:
+                    job = run.submit()
+                    if job is None or run.finish(run.monitor.wait(job, run.observe, while_waiting)):
+                        return
+                except Again as caught:
+                    # what follows may raise errors, which must not be chained to it
+                    again = caught
+                if again:
+                    again.wait(while_waiting, lambda: run.submitted.cancelled)
+                    run.restart(again.previous)
 
     def prepare_run(self, retry: Retry | None = None, repeat: float = 10.0) -> JobRun:
         """Read attributes, `command`, `inputs` and `output`; for `run`, and for workers without a process for it.
 
         Raises `ConfigurationError`. Nothing is sent to the host.
         """
+        run = JobRun(self, self._prepare, retry, repeat)
+        # not the run: it holds the environment, and cannot be pickled
+        self._submitted = run.submitted
+        return run
+
+    def _prepare(self, previous: PreviousAttempt | None) -> prepare.Prepared:
+        self._previous = previous
         with error_context("reading its attributes", host=str(self.host), job=self.task_id):
             typos.warn_of_typos(type(self), RemoteJobTask)
             declared = JobOptions.of(self)
             typos.warn_of_unused_section(declared.context.destination)
             inputs = prepare.task_inputs(self, declared, default=type(self).inputs is RemoteJobTask.inputs)
-            spec = prepare.job_spec(self, declared, fetched=self._fetches_outputs)
-            run = JobRun(self, declared, spec, inputs, retry, repeat)
-        # not the run: it holds the environment, and cannot be pickled
-        self._submitted = run.submitted
-        return run
+            spec = prepare.job_spec(self, declared, previous, fetched=self._fetches_outputs)
+            return prepare.Prepared(declared, spec, inputs)
 
     @property
     def _fetches_outputs(self) -> bool:
@@ -207,16 +235,14 @@ def has_default_output(task: RemoteJobTask) -> bool:
     return all(getattr(type(task), name) is getattr(RemoteJobTask, name) for name in names)
 
 
-def _exit_policy(run: JobRun) -> AbstractContextManager[Callable[[], None]]:
-    if run.options.on_worker_exit == "cancel":
-        return signals.cancel_on_exit(lambda: run.cancel("its worker ends"))
-    return contextlib.nullcontext(lambda: None)
-
-
 @RemoteJobTask.event_handler(luigi.Event.SUCCESS)  # type: ignore[untyped-decorator]
 def _on_success(task: RemoteJobTask) -> None:
     if type(task).run is not RemoteJobTask.run and task._submitted is None:  # noqa: SLF001
         typos.warn_of_missing_super(task)
+
+
+RemoteJobTask.event_handler(JobEvent.LOST)(lambda task, job: task.on_lost(job))
+RemoteJobTask.event_handler(JobEvent.LOGIN_NEEDED)(lambda task, error: task.on_login_needed(error))
 
 
 @RemoteJobTask.event_handler(luigi.Event.TIMEOUT)  # type: ignore[untyped-decorator]

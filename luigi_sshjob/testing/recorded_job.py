@@ -14,6 +14,7 @@ from luigi.task_register import Register
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.model import JobRef
 from luigi_sshjob.jobs.outcome import Outcome
+from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.jobs.spec import JobSpec
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.task import RemoteJobTask
@@ -47,6 +48,8 @@ class RecordedJob:
     """Those of this launcher, such as `sbatch_options`."""
     time_limit: float
     success_exit_codes: tuple[int, ...]
+    previous: PreviousAttempt | None = None
+    """What it is a retry of; None for a first attempt."""
     outcome: Outcome | None = None
     """How it ended; None for the functions that decide it."""
 
@@ -68,6 +71,7 @@ def recorded(task: RemoteJobTask, options: JobOptions, spec: JobSpec, attempt: i
         launcher_options=MappingProxyType(dict(options.launch_options.options)),
         time_limit=spec.time_limit,
         success_exit_codes=tuple(spec.success_exit_codes),
+        previous=spec.previous,
     )
 
 
@@ -78,13 +82,14 @@ class End:
     exit_code: int | Callable[[RecordedJob], int] | None = None
     """None for one that is a success."""
     log: Content = ""
-    lost: str = ""
-    """Why the jobs are lost, if they are."""
+    given: Outcome | Callable[[RecordedJob], Outcome | None] | None = None
+    """In place of one that the exit code decides."""
 
     def outcome(self, job: RecordedJob) -> Outcome:
         """As the supervisor on a host decides it."""
-        if self.lost:
-            return Outcome.lost(self.lost)
+        given = self.given(job) if callable(self.given) else self.given
+        if given:
+            return given
         code = self.exit_code(job) if callable(self.exit_code) else self.exit_code
         if code is None:
             code = min(job.success_exit_codes)

@@ -19,8 +19,10 @@ from luigi.execution_summary import LuigiRunResult
 from luigi_sshjob.destination import Destination
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.model import JobPaths, JobRef, JobStatus, State, job_key
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.tasks.events import AttemptEvents
 from luigi_sshjob.tasks.job import Job
+from luigi_sshjob.tasks.retries import Again
 from luigi_sshjob.tasks.run import JobRun
 from luigi_sshjob.tasks.status import failure
 from luigi_sshjob.tasks.task import RemoteJobTask
@@ -82,8 +84,17 @@ class Recorder:
         self._ends.append((matcher(tasks), End(exit_code, log)))
 
     def lose(self, tasks: Selector, reason: str = "the machine has been restarted", *, log: Content = "") -> None:
-        """The jobs of `tasks` end without an exit record: `JobLost`."""
-        self._ends.append((matcher(tasks), End(log=log, lost=reason)))
+        """The jobs of `tasks` end without an exit record: `JobLost`, after the retries for "lost" that they have."""
+        self.end(tasks, Outcome.lost(reason, proved_dead=True), log=log)
+
+    def end(
+        self, tasks: Selector, outcome: Outcome | Callable[[RecordedJob], Outcome | None], *, log: Content = ""
+    ) -> None:
+        """The jobs of `tasks` end with `outcome`, or what that returns for the job; None is a success.
+
+        A retry follows at once, as `retries` of the task says.
+        """
+        self._ends.append((matcher(tasks), End(log=log, given=outcome)))
 
     def write(self, tasks: Selector, content: Content | Mapping[str, Content] | Callable[[RecordedJob], Any]) -> None:
         """The jobs of `tasks` write `content` to their outputs, if they succeed.
@@ -137,6 +148,8 @@ class Recorder:
         if job.outcome.state != "lost":
             files.write(JobPaths.in_directory(ref.directory, "SJ_EXIT_CODE"), f"{job.outcome.exit_code}\n".encode())
         events.end(job.outcome)
+        if again := run.retry_after(ref, job.outcome):
+            raise Again(again.previous)
         if not job.outcome.succeeded:
             lines = log.decode("utf-8", "replace").splitlines()
             raise failure(ref, job.outcome, lines, run.jobs.client.command_line("logs", ref))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import cached_property, partial
 
@@ -13,12 +14,14 @@ from luigi_sshjob.jobs.model import JobRef, JobStatus
 from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.watcher import WatchedJob
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.tasks.retries import Again
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker.reaper import JobLease
 from luigi_sshjob.worker.threads import HostThreads, PriorityThreadPool
 
 logger = logging.getLogger("luigi-interface")
 
+_TICK = 2.0  # seconds between two looks at what may end a pause
 _REPEAT = 60.0  # seconds; one process reports the unchanged status of hundreds of jobs to the scheduler
 
 
@@ -47,7 +50,7 @@ class JobRunner:
         self._retry = threads.retry(threads.connection.settings.unreachable_timeout)
         self._retry.on_retry = self._report_unreachable
         self._run = task.prepare_run(self._retry, _REPEAT)
-        self._run.in_main_thread = in_main_thread
+        self._run.in_main_thread = self._in_main_thread = in_main_thread
         self._options = self._run.options
         self.kill_grace = self._options.kill_grace
         self.cancel_on_exit = self._options.on_worker_exit == "cancel"
@@ -122,8 +125,25 @@ class JobRunner:
                 return
             try:
                 step()
+            except Again as again:
+                self._pause(again, time.monotonic() + again.pause)
             except BaseException as error:  # noqa: BLE001 - it fails the task, not the thread
                 self._fail(error)
+
+    def _pause(self, again: Again, until: float) -> None:
+        """Begins the next attempt at that time (`time.monotonic()`), in the main thread, as it calls users' code."""
+        left = until - time.monotonic()
+        if self._over:
+            return
+        if left > 0 and not self._run.submitted.cancelled:
+            self._check_messages()
+            self._threads.watcher.call_later(min(left, _TICK), lambda: self._pause(again, until))
+        else:
+            self._in_main_thread(lambda: self._restart(again))
+
+    def _restart(self, again: Again) -> None:
+        self._run.restart(again.previous)
+        self.submit()
 
     def _submit(self) -> None:
         job = self._run.submit()

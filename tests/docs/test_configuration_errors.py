@@ -100,6 +100,7 @@ PRODUCERS: list[tuple[str, Producer]] = [
     ("warning must be a signal and seconds", declared(warning=("KILL", 60))),
     ("warning must be a signal and seconds", declared(warning=("USR1", 0))),
     ("the warning would come before the job starts", declared(warning=("USR1", 60), time_limit=60)),
+    ("retries must be numbers by cause", declared(retries={"lots": 1})),
     ("poll_interval must be greater than 0", declared(poll_interval=0)),
     ("invalid value for a task attribute", declared(cleanup="sometimes")),
     ("an output is neither on the job's host nor a local file", declared(output=lambda self: MockTarget("x"))),

@@ -78,6 +78,8 @@ NOT_FOR_USERS = frozenset(
             "TimeoutExpired",
             "BrokenPipeError",
         ),
+        # what goes on with another attempt
+        *("Again", "OtherPrevious"),
         # Luigi's and Python's interfaces: the worker, and a closed stream
         *("RuntimeError", "TaskException", "UnsupportedOperation"),
         # the interface of launchers; its text becomes a reason

@@ -8,7 +8,7 @@ import luigi
 import pytest
 
 import luigi_sshjob
-from luigi_sshjob import JobEvent, RemoteBulkComplete, RemoteContext, RemoteJobTask, RemoteTarget
+from luigi_sshjob import JobEvent, Outcome, RemoteBulkComplete, RemoteContext, RemoteJobTask, RemoteTarget
 from luigi_sshjob.errors import ConfigurationError, JobFailed, JobLost
 from luigi_sshjob.jobs.model import job_key
 from luigi_sshjob.testing import record_jobs
@@ -250,3 +250,52 @@ def test_the_recorder_leaves_no_trace(recorder):
         assert not Train().complete()
         assert other.jobs == []
     assert RemoteTarget("/data/1.csv", "store").exists()
+
+
+class Resilient(RemoteJobTask):
+    """Asks for more memory after it ran out of it."""
+
+    host = luigi.Parameter(default="gpu")
+    launcher = "slurm"
+    retries = {"memory": 2, "lost": 1}
+
+    @property
+    def sbatch_options(self):
+        return {"mem": f"{4 if self.previous else 2}G"}
+
+    def command(self):
+        return f"after {self.previous.cause}" if self.previous else "first"
+
+
+def test_retries_follow_at_once_and_see_how_the_attempt_before_has_ended(recorder, run, failures):
+    ends = {1: Outcome("killed", 137, "KILL", scheduler="OUT_OF_MEMORY"), 2: Outcome.lost("gone", proved_dead=True)}
+    recorder.end(Resilient, lambda job: ends.get(job.attempt), log="more\n")
+    assert run(Resilient()).status is luigi.LuigiStatusCode.SUCCESS
+    jobs = recorder.of(Resilient)
+    assert [(job.command, job.launcher_options["mem"]) for job in jobs] == [
+        ("first", "2G"),
+        ("after memory", "4G"),
+        ("after lost", "4G"),
+    ]
+    assert [job.previous and job.previous.label for job in jobs] == [None, "memory 1/2", "lost 1/1"]
+    # the next task has its own retries, and what is not allowed again fails
+    recorder.lose(Resilient("other"))
+    assert run(Resilient("other")).status is luigi.LuigiStatusCode.FAILED
+    assert len(recorder.of(Resilient("other"))) == 2
+    assert type(failures["Resilient"]) is JobLost
+
+
+class Wandering(Resilient):
+    """It would run somewhere else."""
+
+    @property
+    def base_dir(self):
+        return "/elsewhere" if self.previous else "/jobs"
+
+
+def test_a_retry_on_another_host_is_an_error(recorder, run, failures):
+    recorder.lose(Wandering)
+    run(Wandering())
+    assert len(recorder.jobs) == 1
+    assert isinstance(failures["Wandering"], ConfigurationError)
+    assert "a retry must be on the same host, in the same base_dir: gpu, /elsewhere" in str(failures["Wandering"])

@@ -66,6 +66,8 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Task", details.family
     yield "Parameters", Text("\n".join(_parameters(details)))
     yield "State", styled(summary.status_word, duration + status_details(summary.status))
+    previous = summary.previous
+    yield "Retry", f"{previous.label}: attempt {previous.attempt} {previous.outcome}" if previous else ""
     by = f" by {details.submitted_by}" if details.submitted_by else ""
     at = f"at {format_time(details.submitted_at)}{by}" if details.submitted_at else by
     ago = f", {format_age(summary.submitted_ago)} ago" if summary.submitted_ago is not None else ""

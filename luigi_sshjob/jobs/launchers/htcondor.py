@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luigi_sshjob.jobs.launchers.base import LaunchOptions, LaunchSpec
-from luigi_sshjob.jobs.launchers.htcondor_description import SUBMIT, description
+from luigi_sshjob.jobs.launchers.htcondor_description import EVICTED, SUBMIT, description
 from luigi_sshjob.jobs.launchers.scheduler import Answer, Phase, Refusal, Scheduler, SchedulerRow, Submitted, Unreadable
 
 _ATTRIBUTES = (
@@ -148,6 +148,9 @@ def _row(ad: Mapping[str, Any]) -> SchedulerRow:
         5: ad.get("HoldReason"),
     }.get(status)
     reason = " ".join(str(reason or "").split())
+    if (refused and status == 4) or (status == 3 and f"expression '{EVICTED}'" in reason):
+        # of a machine that was lost HTCondor says the same
+        state = state if ad.get("JobCurrentReconnectAttempt") else "EVICTED"
     outcome = "killed" if ad.get("ExitBySignal") else "lost"
     if status == 3:  # the texts are HTCondor's own; other policies are the site's
         outcome = "cancelled" if "(by user " in reason else "lost" if "PeriodicRemove" in reason else "killed"

@@ -30,7 +30,7 @@ _MARGIN = 10  # seconds for writing the exit record, after the grace
 # A job that was evicted is not started again. `periodic_remove` alone would come too late, as it is evaluated once a
 # minute. The number of starts may be out of date; then only the supervisor's claim prevents a second run.
 _UNSTARTED = "(MY.NumJobStarts =?= undefined || MY.NumJobStarts == 0)"
-_EVICTED = "(NumJobStarts >= 1 && JobStatus == 1)"
+EVICTED = "(NumJobStarts >= 1 && JobStatus == 1)"
 
 # A job has a nearly empty environment. There is no LC_* here, because the commands have LC_ALL=C.
 _DEFAULTS = {"getenv": "PATH, HOME, USER, LOGNAME, SHELL, LANG, TZ", "notification": "Never"}
@@ -76,7 +76,7 @@ def description(options: LaunchOptions) -> tuple[list[str], bool]:
     for name, value in given.items():
         commands[_name(name)] = _text(name, value)
     if not requeue:
-        for name, operator, ours in (("requirements", "&&", _UNSTARTED), ("periodic_remove", "||", _EVICTED)):
+        for name, operator, ours in (("requirements", "&&", _UNSTARTED), ("periodic_remove", "||", EVICTED)):
             commands[name] = f"({commands[name]}) {operator} {ours}" if name in commands else ours
     commands |= {**_FIXED, "+SshjobRequeue": str(requeue)}
     commands["job_max_vacate_time"] = str(math.ceil(options.kill_grace + options.warning) + _MARGIN)

@@ -18,8 +18,10 @@ def text_of(outcome: Outcome, submission: Submission | None = None) -> str:
         "signal": outcome.signal,
         "reason": outcome.reason.replace("\n", " "),
         "scheduler": outcome.scheduler,
+        "proved_dead": "yes" * outcome.proved_dead,
     }
-    return "\n".join(f"{name}: {value}" for name, value in fields.items() if name != "job" or value)
+    optional = ("job", "proved_dead")
+    return "\n".join(f"{name}: {value}" for name, value in fields.items() if name not in optional or value)
 
 
 def exit_code_of(record: str) -> str:
@@ -33,8 +35,10 @@ def settled_record(scheduler: Scheduler, job_id: str, facts: ScheduledFacts, row
     word = row.state.split(maxsplit=1)[0] if row else ""
     if facts.unsettled:
         return _completed(facts.unsettled, state, reason, word, row)
-    code = _EXIT_CODES.get(state)
-    return text_of(Outcome(state, code, "KILL" if state == "killed" else "", reason, scheduler=word), facts.submission)
+    code, signal = _EXIT_CODES.get(state), "KILL" if state == "killed" else ""
+    # it is declared lost only after the scheduler was told to end it, see doubt.py
+    outcome = Outcome(state, code, signal, reason, scheduler=word, proved_dead=state == "lost")
+    return text_of(outcome, facts.submission)
 
 
 def _end(scheduler: Scheduler, job_id: str, facts: ScheduledFacts, row: SchedulerRow | None) -> tuple[str, str]:

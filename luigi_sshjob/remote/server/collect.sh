@@ -1,10 +1,44 @@
-# shellcheck shell=sh disable=SC2154,SC2317
+# shellcheck shell=sh disable=SC2034,SC2154,SC2317
 # Marks outcomes as collected, and removes collected attempts.
 
 # job_collect DIR BY: marks the outcome as collected; the next submission is a new attempt. The client has checked the
 # outputs, see fs_missing.
 job_collect() {
   [ ! -d "$1" ] || [ -e "$1/$SJ_COLLECTED" ] || privately mark_collected "$1" "$2"
+}
+
+# job_retry DIR BY GRACE: as job_collect, for an attempt that the next one of the same run follows. Responds with a part
+# "collected" and the mark if the outcome was collected before, or "gone" if the attempt was removed. Nothing of it may run
+# on: with a GRACE of "-" it responds with a part "alive" if there may be processes on this machine, else it ends them first,
+# and responds so if that has failed.
+job_retry() {
+  if [ ! -d "$1" ]; then
+    part gone 0
+  elif [ -e "$1/$SJ_COLLECTED" ]; then
+    part collected 0
+    show "$1/$SJ_COLLECTED"
+  elif leaves_processes "$1" && { [ "$3" = - ] || [ "$job_state" != ended ] || ! end_processes "$1" "$3"; }; then
+    part alive 0
+    emit "$job_reason"
+  else
+    privately mark_collected "$1" "$2"
+  fi
+}
+
+# leaves_processes DIR: whether the attempt has not ended, or processes of it may be left on this machine.
+leaves_processes() {
+  measure "$1"
+  job_state "$1"
+  case $job_state in
+    # they were looked for
+    lost) if [ -n "$job_dead" ]; then return 1; else return 0; fi ;;
+    ended) ;;
+    *) return 0 ;;
+  esac
+  relation=other
+  [ ! -s "$1/$SJ_IDENTITY" ] || { read_identity "$1/$SJ_IDENTITY" && compare_machines; }
+  [ "$relation" = same ] || job_command=''
+  leftovers_live "$1"
 }
 
 # remove_temporary_outputs DIR: of an attempt whose supervisor was killed before it could remove them. Their names are
@@ -46,7 +80,7 @@ mark_collected() {
   esac
   case $job_state in
     ended) read_record "$1/$SJ_RECORD" ;;
-    lost) record="outcome: lost${newline}reason: $job_reason" ;;
+    lost) record="outcome: lost${newline}reason: $job_reason${job_dead:+${newline}proved_dead: yes}" ;;
   esac
   submission_note "$1"
   [ ! -e "$submission_note" ] || rm -f "$submission_note"

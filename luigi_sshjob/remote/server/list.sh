@@ -53,10 +53,20 @@ survey_job() {
     part collected "$job_index" yes
     emit "$collector"
   fi
+  # a first attempt is no retry
+  case $1 in */1) ;; *) survey_retry "$1" ;; esac
   if [ "$2" -gt 0 ] && [ -s "$1/$SJ_LOG" ]; then
     part tail "$job_index"
     tail -c "$2" "$1/$SJ_LOG"
   fi
+}
+
+survey_retry() {
+  read_digests "$1"
+  [ -z "$found_retry" ] || {
+    part retry "$job_index"
+    emit "$found_retry"
+  }
 }
 
 # write_times JOBS KEY/ATTEMPT...: the current time, and a line "TIME KEY/ATTEMPT/FILE" for each file whose time dates a

@@ -17,6 +17,7 @@ write_status() {
     ended) read_record "$job_record" && emit "$record" ;;
     *) emit "$job_reason" ;;
   esac
+  [ "$job_state$job_dead" != lostyes ] || part dead "$job_index"
   [ "$job_state" != scheduled ] || write_submission "$1"
   ! seconds_since "$job_began" || part seconds "$job_index" "$passed"
   if [ -s "$1/$SJ_PROGRESS" ]; then
@@ -48,9 +49,10 @@ job_tail() {
 }
 
 # job_state DIR: sets $job_state and $job_reason, with builtins only in the common cases. Sets $job_began to the start
-# of the supervisor if it runs on this machine, see process_start.
+# of the supervisor if it runs on this machine, see process_start; and $job_dead if a lost job is dead for certain, and was
+# not cancelled.
 job_state() {
-  job_reason='' job_began='' job_command='' command_root=none
+  job_reason='' job_began='' job_command='' command_root=none job_dead=''
   if ! is_trusted "$1"; then
     job_state=unknown job_reason=$danger
   elif ended "$1"; then
@@ -138,6 +140,7 @@ lost_unless_ended() {
     job_state=ended
   else
     job_state=lost job_reason=$2
+    [ -e "$1/$SJ_CANCEL" ] || job_dead=yes
   fi
 }
 

@@ -18,11 +18,13 @@ latest_attempt() {
 
 # job_submit BASE KEY LAUNCH HASH KNOWN CHECKED DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...: finds the attempt that
 # was not collected, or claims and launches the next one, unless an attempt after number KNOWN was collected meanwhile.
-# Responds with a part "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N",
+# Responds with a part "claimed N" or "collected N" with the directory, or with "found N" with the directory and "digests N"
+# (so also with "collected N" unless KNOWN is 0),
 # or with "uninstalled", or with a part "lacking" for each ENTRY that the cache lacks, see cache.sh, or with
 # "unchecked N MOMENT", with its directory and how it was submitted, if the directory of attempt N
 # was deleted: the client then asks the scheduler, which may still have it, and repeats the request with N in CHECKED.
-# The first line of LAUNCH names the launcher, the others are for the launcher.
+# The first line of LAUNCH names the launcher, the others are for the launcher. DIGESTS has a second line if the attempt is a
+# retry, see jobs/previous.py.
 job_submit() {
   base=$1 jobs=$1/jobs/$2 launch=$3 SJ_HASH=$4 library=$1/lib/$4 known_attempt=$5 checked=$6
   shift 6
@@ -60,6 +62,8 @@ find_or_claim() {
     if [ -n "$has_mark" ] && [ "$latest" -gt "$known_attempt" ]; then
       part collected "$latest"
       emit "$dir"
+      # only for a retry
+      [ "$known_attempt" -eq 0 ] || { measure "$dir" && read_digests "$dir" && write_digests; }
       return
     elif [ -n "$has_mark" ] || [ "$latest" -eq 0 ]; then
       ! lacks_inputs "$@" || return 0
@@ -197,15 +201,24 @@ write_files() {
 
 # found_attempt DIGESTS: launches the existing attempt again if no supervisor has claimed the run.
 found_attempt() {
-  found_digests=
-  # without the file the command is taken for the same, because only one may run
   measure "$dir"
-  bounded "$dir/$SJ_DIGESTS"
-  [ ! -s "$dir/$SJ_DIGESTS" ] || read -r found_digests <"$bounded"
-  found_digests=${found_digests:-$1}
-  [ "$found_digests" != "$1" ] || launch_again "$dir" || return 1
+  read_digests "$dir"
+  # without the file the command is taken for the same, because only one may run
+  found_digests=${found_digests:-${1%%"$newline"*}}
+  [ "$found_digests" != "${1%%"$newline"*}" ] || launch_again "$dir" || return 1
   part found "$latest"
   emit "$dir"
+  write_digests
+}
+
+# read_digests DIR: sets $found_digests, and $found_retry to the line about a retry.
+read_digests() {
+  found_digests='' found_retry=''
+  bounded "$1/$SJ_DIGESTS"
+  [ ! -s "$1/$SJ_DIGESTS" ] || { read -r found_digests && IFS= read -r found_retry; } <"$bounded" || :
+}
+
+write_digests() {
   part digests "$latest"
-  emit "$found_digests"
+  emit "$found_digests${found_retry:+$newline$found_retry}"
 }

@@ -36,7 +36,7 @@ apply_verdict() {
 # decide_outcome: sets $outcome, and commits or discards all outputs. The record is written afterwards, so that it never
 # reports success without the outputs. May be repeated, see retry_fork; $known_reason is the reason before.
 decide_outcome() {
-  outcome=failed reason=$known_reason
+  outcome=failed reason=$known_reason out_of_memory=''
   classify_exit
   if [ -n "$verdict" ]; then
     apply_verdict
@@ -59,8 +59,10 @@ decide_outcome() {
   if [ "$outcome" != succeeded ]; then
     add_reason "$doubt"
     oom_kills
-    [ "$oom_kills" = "$oom_kills_before" ] ||
+    [ "$oom_kills" = "$oom_kills_before" ] || {
+      out_of_memory=machine
       add_reason "the kernel killed processes for lack of memory on this machine meanwhile"
+    }
   fi
   [ "$restarts" -eq 0 ] || add_reason "the scheduler requeued it (restarts: $restarts)"
   discard_outputs
@@ -140,7 +142,7 @@ started: $started
 ended: $now
 log_bytes: ${log_bytes##* }
 cpu_time: $cpu_time
-peak_memory: ${peak_memory:+$peak_memory KiB}${queue_time:+${newline}queue_time: $queue_time s}
+peak_memory: ${peak_memory:+$peak_memory KiB}${queue_time:+${newline}queue_time: $queue_time s}${out_of_memory:+${newline}out_of_memory: $out_of_memory}
 machine: $machine
 submitted_by: $submitted_by
 submitted_at: $submitted_at"

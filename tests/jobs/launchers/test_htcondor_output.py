@@ -226,9 +226,9 @@ class TestHistory:
         assert "SYSTEM_PERIODIC_REMOVE" in ended("removed_site").reason
 
     def test_an_evicted_job_is_lost_without_its_record(self):
-        for name in ("evicted", "lost_machine"):
+        for name, state in (("evicted", "EVICTED"), ("lost_machine", "Removed")):
             row = ended(name)
-            assert (row.outcome, row.finished, row.reason) == ("lost", False, EVICTED)
+            assert (row.outcome, row.finished, row.state, row.reason) == ("lost", False, state, EVICTED)
 
     def test_a_second_start_that_was_allowed_has_a_record(self):
         assert ended("requeued").finished

@@ -9,6 +9,8 @@ import pytest
 from luigi_sshjob.jobs.actions import Act
 from luigi_sshjob.jobs.launchers.slurm import SLURM
 from luigi_sshjob.jobs.model import JobStatus, State
+from luigi_sshjob.jobs.outcome import Outcome
+from luigi_sshjob.jobs.previous import cause_of
 from luigi_sshjob.jobs.scheduled.facts import parse_facts
 
 from support.scheduler_story import JOB, Story, row
@@ -214,18 +216,18 @@ def test_an_unknown_scheduler_is_no_reason_to_fail(story):
 
 
 @pytest.mark.parametrize(
-    ("state", "outcome", "code"),
+    ("state", "outcome", "code", "cause"),
     [
-        ("OUT_OF_MEMORY", "killed", "137"),
-        ("PREEMPTED", "killed", "137"),
-        ("TIMEOUT", "timed_out", ""),
-        ("DEADLINE", "timed_out", ""),
-        ("BOOT_FAIL", "lost", ""),
-        ("NODE_FAIL", "lost", ""),
-        ("CANCELLED", "cancelled", "143"),
+        ("OUT_OF_MEMORY", "killed", "137", "memory"),
+        ("PREEMPTED", "killed", "137", "preempted"),
+        ("TIMEOUT", "timed_out", "", "timed_out"),
+        ("DEADLINE", "timed_out", "", "timed_out"),
+        ("BOOT_FAIL", "lost", "", "lost"),
+        ("NODE_FAIL", "lost", "", "lost"),
+        ("CANCELLED", "cancelled", "143", ""),
     ],
 )
-def test_a_missing_record_is_written_from_the_state_of_the_scheduler(story, state, outcome, code):
+def test_a_missing_record_is_written_from_the_state_of_the_scheduler(story, state, outcome, code, cause):
     story.look(started="yes", id="77")
     for _ in range(4):
         story.listing(row(state))
@@ -235,6 +237,8 @@ def test_a_missing_record_is_written_from_the_state_of_the_scheduler(story, stat
     assert f"outcome: {outcome}\nexit_code: {code}\n" in record
     assert f"\nscheduler: {state}" in record
     assert "Slurm reports " + state in record
+    # of a retry
+    assert cause_of(Outcome.parse(record)) == cause
 
 
 def test_the_accounting_says_who_cancelled_a_job(story):
