@@ -38,6 +38,7 @@ _SERVER = (
         "server/watched_job.sh",
         "server/watch.sh",
         "server/collect.sh",
+        "server/discard.sh",
         "server/files.sh",
         "server/list.sh",
     ),
