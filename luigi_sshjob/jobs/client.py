@@ -111,12 +111,15 @@ class JobClient:
             elif claim.previous != spec.previous or claim.digests == spec.digests:
                 return _attached(claim, spec)
             else:
-                self._collect_other(job, claim.digests, spec.digests)
+                self._collect_other(job, claim.digests, spec)
 
     def _collected(self, claim: Claim, spec: JobSpec, wanted: Callable[[], bool]) -> Submission | None:
         if not wanted():
             return Submission(claim.job, done=True)
-        return _attached(claim, spec) if spec.previous and self.status(claim.job).outcome else None
+        if not spec.previous or not self.status(claim.job).outcome:
+            return None
+        # a cleanup has removed what says of which attempt it is a retry
+        return _attached(claim, spec) if claim.digests else Submission(claim.job, attached=True)
 
     def perform(self, job: JobRef, action: Action) -> str:
         """Do what follows from the job's status, such as launching it again.
@@ -212,11 +215,16 @@ class JobClient:
         with error_context(_DOING[verb], job=job.id):
             return self._connection.request(verb, *words, dedicated_session=own_session)
 
-    def _collect_other(self, job: JobRef, running: str, submitted: str) -> None:
-        """Collects an attempt with other digests. Raises `JobMismatch` while it is running."""
+    def _collect_other(self, job: JobRef, running: str, spec: JobSpec) -> None:
+        """Collects an attempt with other digests. Raises `JobMismatch` while it is running.
+
+        What follows a retry of another declaration is a first attempt: then raises `OtherPrevious`.
+        """
         if not self.status(job).state.final:
-            raise self._mismatch(job, running, submitted)
+            raise self._mismatch(job, running, spec.digests)
         self.collect(job)
+        if spec.previous:
+            raise OtherPrevious(None)
 
     def _mismatch(self, job: JobRef, running: str, submitted: str) -> JobMismatch:
         with self._reading("job_submit", job):

@@ -93,7 +93,7 @@ class PreviousAttempt:
     @classmethod
     def parse(cls, line: str) -> PreviousAttempt | None:
         """The inverse of `line`; None for anything else."""
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             # NaN equals nothing, not itself either
             fields = json.loads(line, parse_constant=int)
             used = {str(cause): int(number) for cause, number in fields["used"].items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from luigi_sshjob import text
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginNeeded
@@ -30,8 +29,6 @@ from luigi_sshjob.tasks.submitted import SubmittedJob, cancel_attempt
 from luigi_sshjob.tasks.tracking import TrackingUrl
 
 logger = logging.getLogger("luigi-interface")
-
-_VERBS = {False: "submitted as", True: "attached to"}
 
 
 class JobRun:
@@ -117,8 +114,11 @@ class JobRun:
         if submission.done:
             logger.info("%s: %s on %s has made its outputs meanwhile", self._task, job.id, job.host)
             return None
+        if self.spec.previous and self.submitted.cancelled:
+            self.cancel("the task was cancelled")
         which = f" (retry {self.spec.previous.label})" if self.spec.previous else ""
-        logger.info("%s: %s %s on %s%s", self._task, _VERBS[submission.attached], job.id, job.host, which)
+        verb = "attached to" if submission.attached else "submitted as"
+        logger.info("%s: %s %s on %s%s", self._task, verb, job.id, job.host, which)
         self._attached = submission.attached
         self._logs = self.jobs.client.command_line("logs", job)
         self._reporter = self._reporter_of(job)
@@ -149,13 +149,14 @@ class JobRun:
 
     def has_messages(self) -> bool:
         """Whether messages from luigid's page wait for a response."""
-        waiting = self._messages()
+        waiting = getattr(self._task, "scheduler_messages", None)
         return waiting is not None and not waiting.empty()
 
     def answer_messages(self) -> None:
         """Respond to the messages from luigid's page."""
         while self.has_messages():
-            messages.answer(self._task, self._messages().get(), accepted=self.options.accepts_messages)
+            message = getattr(self._task, "scheduler_messages").get()  # noqa: B009 - Luigi's attribute
+            messages.answer(self._task, message, accepted=self.options.accepts_messages)
 
     def finish(self, outcome: Outcome) -> bool:
         """Collect the outcome; False for an old success whose outputs were removed since, which calls for a new run.
@@ -200,7 +201,9 @@ class JobRun:
         """Collects the outcome of the attempt that a retry follows. Raises `JobFailed` if none may follow any more."""
         assert self.job
         job, self._ended = self.job, None
-        refusal = "it was cancelled" if self.submitted.cancelled else self._collector.collect_for_retry(job)
+        refusal = "" if self.submitted.cancelled else self._collector.collect_for_retry(job)
+        # perhaps while the host was asked
+        refusal = refusal or "it was cancelled" * self.submitted.cancelled
         if refusal:
             logger.warning("%s on %s: no retry follows, as %s", job.id, job.host, refusal)
             self._collector.mark(job)
@@ -235,9 +238,6 @@ class JobRun:
 
     def _trigger(self, argument: object, event: str) -> None:
         self.in_main_thread(partial(self._task.trigger_event, event, self._task, argument))
-
-    def _messages(self) -> Any:
-        return getattr(self._task, "scheduler_messages", None)
 
     def _reporter_of(self, job: JobRef) -> StatusReporter:
         accepted = messages.SUMMARY if self.options.accepts_messages else ""

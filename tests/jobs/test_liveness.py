@@ -138,6 +138,17 @@ def test_containers_of_one_kernel_are_two_even_if_their_first_process_is_hidden(
 
 
 @pytest.mark.needs_docker
+def test_no_retry_follows_one_that_ran_on_another_machine_where_nobody_can_look(shared):
+    """It may have left processes there."""
+    first, second = shared(), shared()
+    job = first.submit("(sleep 462; sleep 462) & sleep 0.2; kill -9 $$").job
+    second.monitor.wait(job, lambda _: None)
+    assert "on another machine" in second.client.collect_for_retry(job, 1)
+    assert first.client.collect_for_retry(job, 1) == ""
+    assert not first.running("sleep 462")
+
+
+@pytest.mark.needs_docker
 def test_two_machines_of_one_name_that_share_a_directory_are_two(shared):
     first, second = shared(), shared()
     job = first.submit(first.until_released()).job

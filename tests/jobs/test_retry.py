@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+
 import pytest
 
 from luigi_sshjob.jobs.model import State
@@ -72,8 +75,34 @@ def test_a_retry_attaches_to_one_that_another_run_has_made_even_if_that_has_ende
     bench.client.collect(submitted.job)
     late = bench.client.submit(retry_of(bench, outcome))
     assert (late.job, late.attached) == (submitted.job, True)
+    # what a cleanup has removed says nothing of it any more
+    bench.client.remove(submitted.job)
+    late = bench.client.submit(retry_of(bench, outcome))
+    assert (late.job, late.attached) == (submitted.job, True)
     # an ordinary run is a new attempt
     assert bench.submit("true").job.attempt == 3
+
+
+def test_a_task_that_was_edited_after_its_retry_has_ended_is_run_again(bench):
+    outcome, _ = bench.run("exit 3")
+    retry = retry_of(bench, outcome)
+    bench.monitor.wait(bench.client.submit(retry).job, lambda _: None)
+    with pytest.raises(OtherPrevious) as found:
+        bench.client.submit(dataclasses.replace(retry, command="echo corrected"))
+    assert found.value.previous is None
+    assert bench.submit("echo corrected").job.attempt == 3
+
+
+def test_a_listing_reads_little_of_a_damaged_file(bench):
+    job = bench.submit("true").job
+    bench.monitor.wait(job, lambda _: None)
+    bench.client.collect(job)
+    second = bench.submit("true").job
+    bench.monitor.wait(second, lambda _: None)
+    bench.host.run("sh", "-c", f"head -c 20000000 /dev/zero | tr '\\0' x >>{second.directory}/digests")
+    began = time.monotonic()
+    assert len(bench.listing.attempts()) == 2
+    assert time.monotonic() - began < 5
 
 
 def test_an_attempt_that_is_another_retry_than_the_one_submitted_says_of_which(bench):

@@ -15,6 +15,7 @@ import luigi_sshjob
 from luigi_sshjob import Outcome
 from luigi_sshjob.cli.main import main
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.client import JobClient
 from luigi_sshjob.jobs.model import JobRef, job_key
 from luigi_sshjob.jobs.previous import PreviousAttempt, cause_of
 from luigi_sshjob.tasks.retries import Retries
@@ -187,6 +188,23 @@ def test_a_cause_is_what_record_and_scheduler_say_for_certain(outcome, cause):
     assert PreviousAttempt.parse(previous.line()) == previous
 
 
+@pytest.mark.parametrize("verb", ["collect_for_retry", "submit"])
+def test_no_retry_runs_that_was_cancelled_while_it_was_made(host, folder, build, monkeypatch, verb):
+    lose(host, folder, 1)
+    task, step = Unlucky(host.alias, folder), getattr(JobClient, verb)
+
+    def cancel_first(client, what, *rest):
+        if verb != "submit" or what.previous:
+            task.job.cancel()
+        return step(client, what, *rest)
+
+    monkeypatch.setattr(JobClient, verb, cancel_first)
+    assert not build(task)
+    # one that was submitted in that moment is cancelled, and may have begun
+    assert attempts(host, folder)[: 1 if verb != "submit" else 2] in (["1"], ["1", "2"])
+    assert task.job.outcome().state == ("lost" if verb != "submit" else "cancelled")
+
+
 def test_a_note_of_a_retry_is_short_whatever_the_host_has_sent():
     long = "日" * 9999
     texts = {field.name: long for field in fields(Outcome) if field.type == "str"}
@@ -196,7 +214,10 @@ def test_a_note_of_a_retry_is_short_whatever_the_host_has_sent():
     assert PreviousAttempt.parse(previous.line()) == previous
 
 
-@pytest.mark.parametrize("line", ["", "{}", "7", "[" * 9999, '{"attempt": NaN}', '{"attempt": 1, "used": 3}'])
+HUGE = '{"attempt": 1e999, "used": {}, "allowed": 1, "cause": "lost", "outcome": {}}'
+
+
+@pytest.mark.parametrize("line", ["", "{}", "7", "[" * 9999, '{"attempt": NaN}', '{"attempt": 1, "used": 3}', HUGE])
 def test_a_damaged_note_of_a_retry_is_none(line):
     assert PreviousAttempt.parse(line) is None
 

@@ -59,7 +59,7 @@ measure_listed() {
   shift
   for measured_directory; do
     shift
-    for measured_file in "$SJ_IDENTITY" "$SJ_RECORD" "$SJ_COLLECTED"; do
+    for measured_file in "$SJ_IDENTITY" "$SJ_RECORD" "$SJ_COLLECTED" "$SJ_DIGESTS"; do
       measured_file=$measured_jobs/$measured_directory/$measured_file
       [ ! -s "$measured_file" ] || set -- "$@" "$measured_file"
     done

@@ -17,7 +17,8 @@ job_retry() {
   elif [ -e "$1/$SJ_COLLECTED" ]; then
     part collected 0
     show "$1/$SJ_COLLECTED"
-  elif leaves_processes "$1" && { [ "$3" = - ] || [ "$job_state" != ended ] || ! end_processes "$1" "$3"; }; then
+  elif leaves_processes "$1" &&
+    { [ "$3" = - ] || [ "$job_state" != ended ] || [ -n "$left_elsewhere" ] || ! end_processes "$1" "$3"; }; then
     part alive 0
     emit "$job_reason"
   else
@@ -25,8 +26,10 @@ job_retry() {
   fi
 }
 
-# leaves_processes DIR: whether the attempt has not ended, or processes of it may be left on this machine.
+# leaves_processes DIR: whether the attempt has not ended, or processes of it may be left on this machine; or on another one,
+# where nobody can look for them: then sets $left_elsewhere.
 leaves_processes() {
+  left_elsewhere=
   measure "$1"
   job_state "$1"
   case $job_state in
@@ -37,6 +40,11 @@ leaves_processes() {
   esac
   relation=other
   [ ! -s "$1/$SJ_IDENTITY" ] || { read_identity "$1/$SJ_IDENTITY" && compare_machines; }
+  # a scheduler has ended all of it
+  if [ "$relation" = other ] && [ ! -s "$1/$SJ_LAUNCH" ]; then
+    left_elsewhere=yes job_reason="it ran on another machine, where processes of it may be left"
+    return 0
+  fi
   [ "$relation" = same ] || job_command=''
   leftovers_live "$1"
 }

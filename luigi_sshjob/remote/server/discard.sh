@@ -104,38 +104,3 @@ set_kept_aside() {
     ! has_attempts "$1" || mv "$aside/$asides" "$1/$SJ_KEPT"
   fi
 }
-
-has_attempts() {
-  for found in "$1"/[0-9]*; do
-    [ ! -e "$found" ] || return 0
-  done
-  return 1
-}
-
-SJ_ASIDE='' SJ_ASIDE_TASKS='' asides=0
-
-# job_discard_aside: removes the files of all attempts that were set aside. With its last attempt the task's directory is
-# removed, too, unless it contains an output.
-job_discard_aside() {
-  [ -n "$SJ_ASIDE" ] || return 0
-  remove_tree "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
-  (
-    cd "$SJ_ASIDE" || exit
-    # what was kept for an attempt that was not made
-    kept=
-    for key in $SJ_ASIDE_TASKS; do
-      has_attempts "$key" || kept="$kept $key/$SJ_KEPT"
-    done
-    # shellcheck disable=SC2086  # keys have no blanks; most of it is empty
-    [ -z "$kept" ] || rmdir $kept 2>/dev/null
-    for key in $kept; do
-      [ ! -d "$key" ] || remove_tree "$key"
-    done
-    # shellcheck disable=SC2086  # a task that has another attempt keeps its directory
-    rmdir $SJ_ASIDE_TASKS 2>/dev/null
-    for key in $SJ_ASIDE_TASKS; do
-      [ -d "$key" ] || [ ! -e ".used.$key" ] || rm -f ".used.$key"
-    done
-  )
-  SJ_ASIDE='' SJ_ASIDE_TASKS=
-}
