@@ -139,10 +139,17 @@ class ScheduledBench(Bench):
         return job
 
     def number(self, job: JobRef) -> str:
-        """The scheduler's id of the attempt that was submitted last."""
+        """The scheduler's id of the attempt that was submitted last; it may run before its submission has responded."""
         assert self.engine
-        text = self.host.run("cat", f"{job.directory}/submission")
-        return job_id_of(self.engine.scheduler, parse_facts("", text, "", 0))
+        scheduler, found = self.engine.scheduler, []
+
+        def is_known() -> bool:
+            text = self.host.run("sh", "-c", f"cat {shlex.quote(job.directory)}/submission 2>/dev/null || true")
+            found[:] = [job_id_of(scheduler, parse_facts("", text, "", 0))]
+            return bool(found[0])
+
+        processes.wait_until(is_known, f"the id of {job.id}")
+        return found[0]
 
     def rows(self) -> list[SchedulerRow]:
         """What the scheduler lists now; this is not counted as a call."""
@@ -185,9 +192,4 @@ class ScheduledBench(Bench):
     def release_job(self, job: JobRef) -> None:
         """Release a job that was submitted with the option `hold`."""
         assert self.engine
-        processes.wait_until(lambda: self.number_known(job), "its id")
         self.engine.release(self.host, self.number(job))
-
-    def number_known(self, job: JobRef) -> str:
-        text = self.host.run("sh", "-c", f"cat {shlex.quote(job.directory)}/submission 2>/dev/null || true")
-        return text and self.number(job)

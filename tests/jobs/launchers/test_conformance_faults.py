@@ -106,7 +106,6 @@ def test_cancelling_a_job_that_has_left_the_queue_delays_nobody(scheduled):
     for number in range(3):
         scheduled.key = f"Held_{number}"
         held.append(scheduled.submit("touch never", options=scheduled.engine.hold, watch=False).job)
-        processes.wait_until(lambda: scheduled.number_known(held[-1]), "its id")
     scheduled.cancel_by_hand(scheduled.number(held[1]))
     begin = time.monotonic()
     assert cancel_jobs(scheduled.client.connection, [(job, 0) for job in held], begin + 300) == []
