@@ -92,7 +92,7 @@ NOT_FOR_USERS = frozenset(
 # Their callers translate these into an SSHJobError.
 TRANSLATED = {
     ("ssh/leader/client.py", "ConnectionResetError"),
-    ("config/schema.py", "ValueError"),
+    ("config/setting.py", "ValueError"),
     ("tasks/tracking.py", "ValueError"),
     ("targets/local_copies.py", "PermissionError"),
     ("targets/local_copies.py", "_ChangedMeanwhile"),

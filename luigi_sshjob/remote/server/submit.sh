@@ -182,7 +182,9 @@ write_attempt() {
   kept=$jobs/$SJ_KEPT
   # whatever a command has put in its place
   { [ ! -e "$kept" ] && [ ! -h "$kept" ]; } || kept=$jobs
-  mkdir -p "$kept" "$stage/$latest/$SJ_SCRATCH" && is_own "$jobs" && write_files "$stage/$latest" "$@"
+  mkdir -p "$kept" "$stage/$latest/$SJ_SCRATCH"
+  # the supervisor makes the first one if that has failed
+  [ -d "$jobs" ] && [ -d "$stage/$latest/$SJ_SCRATCH" ] && is_own "$jobs" && write_files "$stage/$latest" "$@"
 }
 
 # write_files DIR DIGESTS SPEC COMMAND ENVIRONMENT SETUP [ENTRY NAME]...: with builtins, so that no secret is an argument of a

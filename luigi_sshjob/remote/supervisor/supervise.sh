@@ -52,7 +52,7 @@ run_command() {
   SSHJOB_REASON=$dir/$scratch/$SJ_REASON SSHJOB_LIB=$lib SSHJOB_SCRATCH=${dir%/*}/$SJ_KEPT
   export SSHJOB_ID SSHJOB_DIR SSHJOB_LOG SSHJOB_PROGRESS SSHJOB_REASON SSHJOB_LIB SSHJOB_SCRATCH
   # gc removes that of a task without attempts, and its place may be a link that leads nowhere
-  [ -e "$SSHJOB_SCRATCH" ] || { rm -f "$SSHJOB_SCRATCH" && mkdir -p "$SSHJOB_SCRATCH"; } || exit 126
+  [ -e "$SSHJOB_SCRATCH" ] || { rm -f "$SSHJOB_SCRATCH" && mkdir -p "$SSHJOB_SCRATCH"; }
   each_output export_output
   umask "$user_umask"
   cd "$working_directory" || exit 126
