@@ -278,8 +278,10 @@ def test_gc_removes_old_attempts_but_no_running_job_output_or_foreign_file(host,
     assert printed.err == (
         "2 removed\n2 kept, because they ended but were not collected: run their tasks, or `collect` or `forget` them\n"
     )
-    left = host.run("sh", "-c", "cd .luigi-sshjob/jobs && echo */*").split()
+    left = host.run("sh", "-c", "cd .luigi-sshjob/jobs && echo */[!s]*").split()
     assert left == ["Foreign/1", "Made/exit_record", "Made/log", "Old/2", "Running/1", "Waiting/1", "Young/1"]
+    kept = host.run("sh", "-c", "cd .luigi-sshjob/jobs && echo */scratch").split()
+    assert kept == ["Old/scratch", "Running/scratch", "Waiting/scratch", "Young/scratch"]
     assert host.run("cat", ".luigi-sshjob/jobs/Made/log") == "made\n"
     # a task without a directory can be submitted again
     run_command("collect", host.alias, "Old")

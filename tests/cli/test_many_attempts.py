@@ -87,4 +87,5 @@ def test_of_ten_thousand_attempts_each_page_takes_two_seconds_and_gc_removes_all
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == COUNT
     assert printed.err == f"{COUNT} removed\n"
-    assert attempts.host.run("sh", "-c", f"cd ~/{attempts.folder}/jobs && echo */*") == f"{running.id}\n"
+    left = attempts.host.run("sh", "-c", f"cd ~/{attempts.folder}/jobs && echo */*")
+    assert left == f"{running.id} {running.key}/scratch\n"
