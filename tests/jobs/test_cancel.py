@@ -72,11 +72,11 @@ def test_a_cancellation_without_effect_is_repeated(bench):
 
 @pytest.mark.parametrize(
     ("command", "signal", "sent"),
-    [("exec sleep 300", "TERM", "TERM"), ("trap '' TERM; sleep 300 & wait", "KILL", "KILL")],
+    [("exec sleep 307", "TERM", "TERM"), ("trap '' TERM; sleep 308 & wait", "KILL", "KILL")],
 )
 def test_the_record_of_a_cancelled_job_says_by_whom_and_by_what_signal(bench, command, signal, sent):
     job = bench.submit(command).job
-    bench.wait_until_running("sleep 300")
+    bench.wait_until_running("sleep 307" if signal == "TERM" else "sleep 308")
     outcome = bench.monitor.cancel(job, grace=1)
     assert (outcome.state, outcome.signal) == ("cancelled", signal)
     assert re.fullmatch(rf"by \S+@\S+ \(process \d+\); its processes received SIG{sent}", outcome.reason)

@@ -83,7 +83,7 @@ def test_a_disk_that_fills_up_while_the_job_runs_still_gets_its_record(small):
 
 @pytest.mark.needs_docker
 def test_a_limit_that_is_reached_on_a_full_disk_is_the_reason(small):
-    command = f"echo begun; cat /dev/zero >{SMALL}/filling; sleep 300"
+    command = f"echo begun; cat /dev/zero >{SMALL}/filling; sleep 314"
     outcome, _ = small.run(command, limits=Limits(idle=2), kill_grace=1)
     assert (outcome.state, "(idle_limit)" in outcome.reason) == ("timed_out", True)
 
