@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from luigi_sshjob.jobs.limits import Limits
+from luigi_sshjob.jobs.numbers import number
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.jobs.spec import parse_parameters
 from luigi_sshjob.remote import quoting, scripts
@@ -70,8 +71,3 @@ def details_of(parts: Sequence[ResponsePart], summary: JobSummary) -> JobDetails
         disk_bytes=None if disk is None else disk * 1024,
         processes=number(values.get("processes")) or 0,
     )
-
-
-def number(text: str | None) -> int | None:
-    """A whole number in a response; None for anything else."""
-    return int(text) if text and text.isdecimal() else None

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.numbers import number
 
 LOG_ACTIONS = ("end", "truncate")
 # not INT, QUIT and HUP: a background command of a shell, or one below nohup, has to ignore them
@@ -47,18 +48,8 @@ class Limits:
     @classmethod
     def parse(cls, spec: Mapping[str, str]) -> Limits:
         """Those of an attempt, from values of its spec."""
-
-        def number(name: str) -> int:
-            text = spec.get(name, "")
-            return int(text) if text.isdecimal() else 0
-
-        return cls(
-            number("idle_limit"),
-            number("log_limit") * 1000,
-            spec.get("log_action") or "end",
-            spec.get("warning_signal", ""),
-            number("warning_time"),
-        )
+        idle, log, warning = (number(spec.get(name)) or 0 for name in ("idle_limit", "log_limit", "warning_time"))
+        return cls(idle, log * 1000, spec.get("log_action") or "end", spec.get("warning_signal", ""), warning)
 
     def spec_lines(self) -> list[str]:
         """The lines of the file `spec`; none for what is not limited. The size is in kB, see supervisor/limits.sh."""

@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from luigi_sshjob.errors import JobError, RemoteCommandFailed
-from luigi_sshjob.jobs.details import JobDetails, details_of, number
+from luigi_sshjob.jobs.details import JobDetails, details_of
 from luigi_sshjob.jobs.model import JobRef, JobStatus, State
 from luigi_sshjob.jobs.names import AttemptName, parse_names, parse_times
+from luigi_sshjob.jobs.numbers import number
 from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.jobs.protocol import parse_status
 from luigi_sshjob.jobs.scheduled.once import SendOne, look

@@ -32,6 +32,11 @@ _HELP = f"""\
   cancel   end the job with all its processes"""
 
 
+def waiting(task: TaskStatus) -> Any:
+    """The queue of messages to the task; None unless a worker runs it that receives them."""
+    return getattr(task, "scheduler_messages", None)
+
+
 def answer(task: TaskStatus, message: Any, *, accepted: bool) -> None:
     """Has the task execute one of Luigi's scheduler messages if they are accepted, and sends the response."""
     logger.info("%s: received the scheduler message %r", task, str(message))

@@ -149,14 +149,13 @@ class JobRun:
 
     def has_messages(self) -> bool:
         """Whether messages from luigid's page wait for a response."""
-        waiting = getattr(self._task, "scheduler_messages", None)
+        waiting = messages.waiting(self._task)
         return waiting is not None and not waiting.empty()
 
     def answer_messages(self) -> None:
         """Respond to the messages from luigid's page."""
         while self.has_messages():
-            message = getattr(self._task, "scheduler_messages").get()  # noqa: B009 - Luigi's attribute
-            messages.answer(self._task, message, accepted=self.options.accepts_messages)
+            messages.answer(self._task, messages.waiting(self._task).get(), accepted=self.options.accepts_messages)
 
     def finish(self, outcome: Outcome) -> bool:
         """Collect the outcome; False for an old success whose outputs were removed since, which calls for a new run.

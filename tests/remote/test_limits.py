@@ -139,16 +139,19 @@ def test_a_job_that_saves_its_state_when_its_scheduler_ends_it_is_left_to_that(f
 def start_and_terminate(far_side, directory, *environment):
     far_side.start(directory, *environment)
     processes.wait_until(lambda: "ready" in far_side.host.run("cat", f"{directory}/log"), "the command")
+    signal_supervisor(far_side, directory, "TERM")
+
+
+def signal_supervisor(far_side, directory, signal):
     identity = dict(line.split(": ") for line in far_side.host.run("cat", f"{directory}/identity").splitlines())
-    far_side.host.run("kill", "-TERM", identity["pid"])
+    far_side.host.run("kill", f"-{signal}", identity["pid"])
 
 
 def test_a_limit_holds_without_a_supervisor(far_side):
     directory = far_side.submit("echo begun; sleep 313", limits=Limits(idle=3), kill_grace=1)
     far_side.start(directory)
     processes.wait_until(lambda: far_side.running("sleep 313"), "the command")
-    identity = dict(line.split(": ") for line in far_side.host.run("cat", f"{directory}/identity").splitlines())
-    far_side.host.run("kill", "-KILL", identity["pid"])
+    signal_supervisor(far_side, directory, "KILL")
     processes.wait_until(lambda: not far_side.running("supervise.sh"), "the end of the job", 20)
     assert not far_side.running("sleep 313")
 

@@ -79,7 +79,7 @@ job_discard_aside() {
   [ -n "$SJ_ASIDE" ] || return 0
   kept=
   for key in $SJ_ASIDE_TASKS; do
-    has_attempts "$SJ_ASIDE/$key" || set_kept_aside "$SJ_ASIDE/$key"
+    has_attempts "$SJ_ASIDE/$key" || set_leftovers_aside "$SJ_ASIDE/$key"
   done
   remove_tree "${SJ_ASIDE%/jobs}/lib/.stage.$SJ_SELF" || return
   (
@@ -93,9 +93,9 @@ job_discard_aside() {
   SJ_ASIDE='' SJ_ASIDE_TASKS=
 }
 
-# set_kept_aside TASK: what a task without attempts has kept for the next one, unless that is being made. Adds the directory
+# set_leftovers_aside TASK: what a task without attempts has kept for the next one, unless that is being made. Adds the directory
 # to $kept if it is empty.
-set_kept_aside() {
+set_leftovers_aside() {
   if [ -d "$1/$SJ_KEPT" ] && [ ! -h "$1/$SJ_KEPT" ] && ! has_entries "$1/$SJ_KEPT"; then
     kept="$kept ${1##*/}/$SJ_KEPT"
   elif [ -e "$1/$SJ_KEPT" ] || [ -h "$1/$SJ_KEPT" ]; then

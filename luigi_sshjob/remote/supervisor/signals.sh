@@ -4,17 +4,13 @@
 # on_term: only a scheduler that waits leaves the time for a warning.
 on_term() {
   [ -e "$SJ_CANCEL" ] || terminated=yes
-  if [ "$term_waits" = yes ] && [ -n "$terminated" ] && announce_end; then
-    after_warning=terminated
-  else
-    verdict=${verdict:-terminated}
-  fi
+  { [ "$term_waits" = yes ] && [ -n "$terminated" ] && announce_end; } || verdict=${verdict:-terminated}
 }
 
 # on_limit: of this job, by the process that keeps it, or of the scheduler.
 on_limit() {
   if [ -e "$scratch/deadline" ]; then
-    verdict=${verdict:-$after_warning}
+    if [ -n "$terminated" ]; then verdict=${verdict:-terminated}; else verdict=${verdict:-timed_out}; fi
   elif [ "$signals" = all ]; then
     ignored=yes
   else

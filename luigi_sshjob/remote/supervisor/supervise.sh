@@ -21,7 +21,7 @@ unset SSHJOB_MACHINE SSHJOB_BOOT SSHJOB_BOOT_TIME SSHJOB_HARDWARE SSHJOB_OOM_KIL
 lib=${0%/*}
 
 # Set before the process id is published: the supervisor is controlled by signals.
-verdict='' after_warning=timed_out terminated='' announced='' watchdog_pid='' warning_signal='' warning_time='' term_waits=no
+verdict='' terminated='' announced='' watchdog_pid='' warning_signal='' warning_time='' term_waits=no
 trap 'on_term' TERM USR2
 trap 'on_limit' USR1
 
