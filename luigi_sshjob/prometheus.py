@@ -31,7 +31,7 @@ class JobMetricsCollector(PrometheusMetricsCollector):
             "log_bytes": self._counter("log_bytes_total", "size of the logs of ended jobs in bytes"),
         }
         self._histograms = {
-            "queue_seconds": self._histogram("queue_seconds", "time in the queue of a scheduler in seconds", _SECONDS),
+            "queue_seconds": self._histogram("queue_seconds", "time in the queue in seconds", _SECONDS),
             "run_seconds": self._histogram("run_seconds", "run time of ended jobs in seconds", _SECONDS),
             "peak_memory_bytes": self._histogram(
                 "peak_memory_bytes", "memory of the largest process of ended jobs in bytes", _BYTES

@@ -60,6 +60,7 @@ EXAMPLES = {
     ],
     "gc": ["luigi-sshjob gc gpu1 --dry-run", "luigi-sshjob gc gpu1 --older-than 4w"],
     "doctor": ["luigi-sshjob doctor gpu1", "luigi-sshjob doctor user@cluster.example.org:2222 --json"],
+    "slots": ["luigi-sshjob slots gpu1", "luigi-sshjob slots gpu1 --json | jq .resources"],
     "login": ["luigi-sshjob login cluster --keep 3d"],
     "logout": ["luigi-sshjob logout cluster"],
     "connections": ["luigi-sshjob connections"],

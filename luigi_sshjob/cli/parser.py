@@ -20,7 +20,7 @@ from luigi_sshjob.cli.arguments import (
     duration,
     states,
 )
-from luigi_sshjob.cli.commands import collect, completion, connections, doctor, gc, kill, logs, ls, show
+from luigi_sshjob.cli.commands import collect, completion, connections, doctor, gc, kill, logs, ls, show, slots
 from luigi_sshjob.cli.help_text import EXAMPLES, EXIT_STATUS, EXIT_STATUS_OF_ALL, HOST, HOST_AND_JOB, LUIGI
 from luigi_sshjob.cli.states import SORTS, STATES
 
@@ -74,6 +74,10 @@ def create_parser() -> argparse.ArgumentParser:
     add_host(doctor_parser)
     add_connection_options(doctor_parser)
     add_json_option(doctor_parser, "an object")
+    slots_parser = command("slots", slots.run, "show who has the slots of a host, and who waits for them", of_host)
+    add_host(slots_parser)
+    add_connection_options(slots_parser)
+    add_json_option(slots_parser, "an object")
     _add_login(command("login", connections.login, "open the shared connection to a host, with prompts here", of_host))
     logout = command(
         "logout", connections.logout, "close the shared connection to a host; its jobs keep running", of_host

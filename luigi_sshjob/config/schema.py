@@ -90,9 +90,11 @@ class Settings:
     )
     queue_timeout: float = _seconds(
         0.0,
-        "How long a task waits for a job that its scheduler does not start; then it fails, and the job stays in the "
-        "queue. 0 means no limit.",
+        "How long a task waits for a job that its scheduler does not start, or that waits for slots; then it fails, "
+        "and the job stays in the queue. 0 means no limit.",
     )
+    slots: str = _setting("", "What jobs with slots share: gpu:4 cpu:32. The host is asked about GPUs and processors.")
+    slots_dir: str = _setting("", "Local directory on the host for its slots; empty: below base_dir, for one account.")
     unreachable_timeout: float = _seconds(
         3600.0, "How long a running task waits for an unreachable host; its job continues meanwhile."
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.numbers import number
 from luigi_sshjob.jobs.setup import Setup
+from luigi_sshjob.jobs.slots import Slots
 from luigi_sshjob.jobs.spec import parse_parameters
 from luigi_sshjob.remote import quoting, scripts
 from luigi_sshjob.ssh.shell.remote_shell import ResponsePart
@@ -26,6 +27,7 @@ class JobDetails:
     diagnostics: str = ""
     """What the supervisor wrote on stderr."""
     setup: Setup = Setup()  # noqa: RUF009 - immutable
+    slots: Slots = Slots()  # noqa: RUF009 - immutable
     working_directory: str = ""
     project: str = ""
     time_limit: int | None = None
@@ -57,6 +59,7 @@ def details_of(parts: Sequence[ResponsePart], summary: JobSummary) -> JobDetails
         command=found.get(layout["SJ_COMMAND"], ""),
         diagnostics=found.get(layout["SJ_DIAGNOSTICS"], ""),
         setup=Setup.parse(found.get(layout["SJ_SETUP"], ""), found),
+        slots=Slots.parse(found.get("slots", "")),
         working_directory=found.get("working_directory", ""),
         project=found.get("project", ""),
         time_limit=number(found.get("time_limit")),

@@ -109,7 +109,7 @@ class State(enum.Enum):
     """The state of an attempt as its host sees it."""
 
     CLAIMED = "claimed"  # submitted, the supervisor has not started yet
-    QUEUED = "queued"  # in the queue of a scheduler
+    QUEUED = "queued"  # in the queue of a scheduler, or for slots
     RUNNING = "running"
     UNSUPERVISED = "unsupervised"  # the supervisor died, the command is still running
     ENDED = "ended"  # there is an exit record
@@ -144,6 +144,6 @@ class JobStatus:
     scheduled: ScheduledFacts | None = None
     """What the host knows about a job of a scheduler that has no exit record."""
     queue_reason: str = ""
-    """Why the scheduler lets it wait, in the scheduler's words."""
+    """Why it waits: in the scheduler's words, or for which slots."""
     hopeless: bool = False
     """Whether it waits for something that will not happen unless a person acts."""

@@ -18,7 +18,7 @@ class Outcome:
     UTC by the host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in
     bytes, None if the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job,
     such as Slurm's NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job. `queue_seconds` is the time from the
-    submission to a scheduler until the job first started, by the clock of the file system; None without a scheduler.
+    submission to a scheduler until the job first started, or that of the wait for slots; None for other jobs.
     `out_of_memory` is "machine" if the kernel has killed processes for lack of memory on its machine meanwhile, "job"
     if one of this job was among them for certain. `proved_dead` is whether nothing of a lost job is left for certain,
     and nobody has cancelled it or given it up.

@@ -67,6 +67,8 @@ def parse_status(parts: Mapping[str, ResponsePart], offset: int | None) -> JobSt
     return JobStatus(
         state=state,
         reason="" if outcome else text,
+        # of a scheduler's job it is known when it is judged
+        queue_reason=text if state is State.QUEUED else "",
         outcome=outcome,
         progress=parts["progress"].content.decode("utf-8", "replace").rstrip("\n") if "progress" in parts else "",
         log=parts["log"].content[overlap(offset or 0) :] if "log" in parts else b"",

@@ -20,6 +20,7 @@ from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import digest, tag_of
 from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.jobs.setup import Setup
+from luigi_sshjob.jobs.slots import Slots
 from luigi_sshjob.remote import quoting
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -70,6 +71,8 @@ class JobSpec:
     """Not in the digests: a job that runs is attached to, also if one of them has changed since."""
     project: str = dataclasses.field(default="", compare=False)
     """The archive of the project in the cache of the host, or ""; not in the digests, for the same reason."""
+    slots: Slots = dataclasses.field(default=Slots(), compare=False)
+    """Not in the digests, like the options of a scheduler."""
     publish: bool = False
     time_limit: float = 0
     kill_grace: float = 10
@@ -90,6 +93,7 @@ class JobSpec:
         _check_command(self.command)
         for name, value in self._variables.items():
             _check_variable(name, value)
+        self.slots.check_environment(self.environment)
         if not (0 <= self.time_limit < math.inf and 0 <= self.kill_grace < math.inf):
             raise ConfigurationError(
                 f"time_limit and kill_grace must be finite and not negative: {self.time_limit} and {self.kill_grace}",
@@ -147,6 +151,7 @@ class JobSpec:
             *self.setup.spec_lines(),
             *self.limits.spec_lines(),
             *["term_waits=yes"] * self.launch.term_waits,
+            *self.slots.spec_lines(),
         ]
         for number, output in enumerate(self.outputs):
             path = quoting.below_home(output.path.rstrip("/") or "/")

@@ -17,6 +17,7 @@ _COMMON = (
     "common/identity.sh",
     "common/hardware.sh",
     "common/processes.sh",
+    "common/slots.sh",
 )
 
 # In the order in which they are loaded.
@@ -41,6 +42,7 @@ _SERVER = (
         "server/discard.sh",
         "server/files.sh",
         "server/list.sh",
+        "server/slots.sh",
     ),
 )
 # The main program comes last.
@@ -49,6 +51,7 @@ _SUPERVISOR = (
     "common/paths.sh",
     *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/signals.sh", "supervisor/limits.sh"),
     *("supervisor/inputs.sh", "supervisor/outputs.sh", "supervisor/setup.sh"),
+    *("supervisor/slot_queue.sh", "supervisor/slots.sh"),
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh", "supervisor/supervise.sh"),
 )
 _STREAM = ("common/start.sh", "common/identity.sh", "common/paths.sh", "stream.sh")

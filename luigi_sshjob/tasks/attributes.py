@@ -178,8 +178,13 @@ class TaskAttributes:
         return {}
 
     @overridable
+    def slots(self) -> Mapping[str, int]:
+        """What the job needs of a host without a scheduler for itself, like {"gpu": 1, "cpu": 4}; it waits for them."""
+        return {}
+
+    @overridable
     def queue_timeout(self) -> float | timedelta | None:
-        """How long the task waits for a job that its scheduler does not start."""
+        """How long the task waits for a job that is in the queue of a scheduler, or waits for slots."""
         return None
 
     @overridable

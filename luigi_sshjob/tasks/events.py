@@ -20,7 +20,7 @@ class JobEvent:
     ATTACHED = "event.luigi_sshjob.attached"
     """This run has found an attempt that is running, or whose outcome was not collected."""
     QUEUED = "event.luigi_sshjob.queued"
-    """A scheduler has the job in its queue."""
+    """The job is in the queue of a scheduler, or waits for slots."""
     STARTED = "event.luigi_sshjob.started"
     """The job is running, or has run if it ended before that was seen."""
     LOST = "event.luigi_sshjob.lost"

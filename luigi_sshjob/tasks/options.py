@@ -16,6 +16,7 @@ from luigi_sshjob.jobs.launchers.registry import get_launcher
 from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.jobs.setup import Setup
+from luigi_sshjob.jobs.slots import Slots
 from luigi_sshjob.targets.context import RemoteContext, context_to
 from luigi_sshjob.tasks.attributes import TaskAttributes, has_default
 from luigi_sshjob.tasks.retries import Retries
@@ -34,6 +35,7 @@ class JobOptions:
     launch_options: LaunchOptions
     setup: Setup
     retries: Retries
+    slots: Slots
     time_limit: float
     kill_grace: float
     limits: Limits
@@ -161,6 +163,7 @@ class _Attributes:
                 kill_grace=kill_grace,
                 warning=limits.warning,
             ),
+            slots=Slots.checked(self._task.slots, self._settings.slots, self._settings.slots_dir, launcher),
             setup=Setup.checked(self.get("setup"), self.get("modules"), self._flag("login_shell")),
             retries=Retries.checked(self.get("retries")),
             time_limit=time_limit,

@@ -58,6 +58,9 @@ def test_the_documented_keys_are_those_of_the_output(bench, ended, capsys):
     assert set(listed["outcome"]) == documented("``outcome``")
     shown = output("show", *place, listed["job"])
     assert set(shown) == set(listed) | documented("``show --json``")
+    slots = output("slots", *place)
+    assert set(slots) == documented("``slots --json``")
+    assert set(slots["resources"][0]) == documented("each of ``resources``")
     assert set(output("connections")[0]) == documented("``connections --json``")
     assert output("gc", *place, "--older-than", "0s") == [listed["job"]]
 

@@ -302,7 +302,7 @@ def test_the_tables_of_names_are_complete():
     assert all(str(Outcome(name, 1)) != name for name in first_column("job.rst", "outcome"))
     far_side = "".join(path.read_text() for path in (ROOT / "luigi_sshjob" / "remote").rglob("*.sh"))
     for variable in first_column("tasks.rst", "variable"):
-        assert variable.startswith(("SSHJOB_INPUT", "SSHJOB_OUTPUT")) or f"{variable}=" in far_side
+        assert variable.startswith(("SSHJOB_INPUT", "SSHJOB_OUTPUT", "SSHJOB_SLOT")) or f"{variable}=" in far_side
     named = re.findall(r"^``(\w+)``$", text("configuration.rst"), re.MULTILINE)
     assert named
     assert set(named) <= {name for name, _ in config.sshjob.get_params()}

@@ -36,29 +36,22 @@ class FarSide:
         assert response.count("\ntoken end ") == len(calls), response
         return response
 
-    def submit(self, command: str, before: tuple[str, ...] = ("true",), number: int = 1, **options) -> str:
-        request = JobSpec(key="Task", command=command, **options)
+    def submit(self, command: str, before: tuple[str, ...] = ("true",), number=1, key="Task", **options) -> str:
+        request = JobSpec(key=key, command=command, **options)
         files = [word for item in scripts.supervisor().items() for word in item]
         response = self.call(
             tuple(map(quoting.Word, before)),
             (quoting.Word("install_supervisor"), self.base, scripts.supervisor_hash(), *files),
             (
-                *(
-                    quoting.Word("job_submit"),
-                    self.base,
-                    "Task",
-                    "nohup",
-                    scripts.supervisor_hash(),
-                    str(number - 1),
-                    "",
-                ),
+                *(quoting.Word("job_submit"), self.base, key, "nohup", scripts.supervisor_hash()),
+                *(str(number - 1), ""),
                 *(request.digests, request.spec_text(), request.command, request.environment_text()),
                 request.setup.lines or "\n" if request.setup else "",
                 *entry_words(request.inputs, request.project),
             ),
         )
-        assert f"token part claimed {number} \n{self.base}/jobs/Task/{number}\n" in response
-        return f"{self.base}/jobs/Task/{number}"
+        assert f"token part claimed {number} \n{self.base}/jobs/{key}/{number}\n" in response
+        return f"{self.base}/jobs/{key}/{number}"
 
     def supervise(self, directory: str) -> Outcome:
         self.host.run(*self.argv, f"{self.library}/supervise.sh", directory, "0022")

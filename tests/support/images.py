@@ -87,7 +87,7 @@ MACHINES = {
         "busybox for shell and every tool, no GNU program",
         stage="busybox",
         lacks=frozenset(
-            {"bash", "modules", "python", "tar that keeps the times of directories", "programs found by PATH"}
+            {"bash", "flock", "modules", "python", "tar that keeps the times of directories", "programs found by PATH"}
         ),
     ),
     "dash": _shell("/bin/dash"),

@@ -128,6 +128,44 @@ class Restlessness(luigi.WrapperTask):
         return [Restless(self.host, self.folder, number, pieces) for number, pieces in self.numbers]
 
 
+class Sharing(RemoteJobTask):
+    """A job that notes in a ledger which GPUs it has, the number of its ticket, and three times.
+
+    Those are when it came, as its supervisor has reserved space for its record then, when it starts, and when it ends.
+    """
+
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    number = luigi.IntParameter()
+    gpus = luigi.IntParameter()
+    # of an attempt that was lost, by a supervisor that was killed
+    retry_count = 1000
+
+    @property
+    def slots(self):
+        return {"gpu": self.gpus}
+
+    def command(self):
+        return f"""
+            exec >>{self.folder}/ledger
+            grant=$(readlink /proc/self/fd/8)
+            came=$(date -r "$SSHJOB_DIR"/run/exit_record.* +%s.%N)
+            echo "start $SSHJOB_ID $$ $(basename "$grant" .grant) $CUDA_VISIBLE_DEVICES $came $(date +%s.%N)"
+            sleep 0.{self.number % 10}
+            echo "end $SSHJOB_ID $$"
+        """
+
+
+class SharingAll(luigi.WrapperTask):
+    host = luigi.Parameter()
+    folder = luigi.Parameter()
+    numbers = luigi.ListParameter()
+    """Pairs of a number and how many GPUs that job needs."""
+
+    def requires(self):
+        return [Sharing(self.host, self.folder, number, gpus) for number, gpus in self.numbers]
+
+
 class Numbered:
     """The parameters of one of many tasks."""
 

@@ -72,7 +72,7 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     at = f"at {format_time(details.submitted_at)}{by}" if details.submitted_at else by
     ago = f", {format_age(summary.submitted_ago)} ago" if summary.submitted_ago is not None else ""
     yield "Submitted", Text(strip_escapes((at + ago).removeprefix(", ").strip()))
-    if outcome and outcome.ended:
+    if outcome and outcome.started and outcome.ended:
         ran = f"from {format_time(outcome.started)} to {format_time(outcome.ended)}"
         yield "Ran", ran + (f", {since} ago" if since else "")
     yield "Collected", Text(f"by {strip_escapes(summary.collected)}" if summary.collected else "no" if outcome else "")
@@ -81,6 +81,7 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Login shell", "yes" if details.setup.login_shell else ""
     yield "Modules", Text(strip_escapes(" ".join(details.setup.modules)))
     yield "Setup", _lines(details.setup.lines, _COMMAND_LINES, first=True)
+    yield "Slots", str(details.slots)
     yield "Working dir", Text(strip_escapes(details.working_directory))
     yield "Project", Text(strip_escapes(details.project))
     yield "Inputs", Text("\n".join(map(strip_escapes, details.inputs)))
@@ -133,6 +134,8 @@ def _next_steps(host: HostJobs, job: JobRef, details: JobDetails) -> Iterator[st
         return host.client.command_line(verb, job)
 
     summary = details.summary
+    if summary.state is State.QUEUED and details.slots:
+        yield f"see what it waits for: luigi-sshjob slots {shlex.quote(job.host)}"
     if not summary.state.final:
         yield {
             State.CLAIMED: "no supervisor has started yet; the task that waits for the job starts one again",
@@ -164,6 +167,7 @@ def _details_dict(details: JobDetails) -> dict[str, object]:
         "setup": details.setup.lines,
         "modules": list(details.setup.modules),
         "login_shell": details.setup.login_shell,
+        "slots": dict(details.slots.needed),
         "working_directory": details.working_directory,
         "project": details.project,
         "inputs": list(details.inputs),

@@ -103,7 +103,8 @@ has_entries() {
 # printf of shells reports each reason as "I/O error".
 unwritable() {
   probe=$1/.probe.$$
-  why=$({ emit probe | cat >"$probe"; } 2>&1)
+  # no link of another account is followed
+  why=$({ set -C && emit probe | cat >"$probe"; } 2>&1)
   rm -f "$probe" 2>/dev/null
   why=${why##*: }
   [ -n "$why" ]

@@ -12,7 +12,7 @@ cancel_job() {
   case $cancelling in
     scheduled) cancel_scheduled "$1" "$3" ;;
     claimed) cancel_unstarted "$1" "$3" ;;
-    running) cancel_running "$1" "$2" "$3" ;;
+    running | queued) cancel_running "$1" "$2" "$3" ;;
     unsupervised) cancel_unsupervised "$1" "$2" "$3" ;;
   esac
   if [ "$cancelling" = ended ] && [ -s "$1/$SJ_LAUNCH" ] && [ -s "$1/$SJ_STARTED" ]; then

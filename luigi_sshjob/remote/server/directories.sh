@@ -93,7 +93,7 @@ assert_safe() {
     SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_UNWRITTEN=$newline SJ_APPROVED_UNTIL=$((seconds + 60))
   case $1 in
     job_relaunch) assert_private "$2" && assert_trusted "$4" ;;
-    install_supervisor | job_submit | cache_* | scheduler_answers | scheduler_call) assert_private "$2" ;;
+    install_supervisor | job_submit | cache_* | slots_show | scheduler_answers | scheduler_call) assert_private "$2" ;;
     job_survey | job_find | job_published | job_status | job_cancel) ;;
     job_remove | job_discard) ! base_of "$2" || assert_private "$job_base" ;;
     job_*) assert_trusted "$2" ;;

@@ -5,7 +5,7 @@
 # read_identity FILE: sets the variables job_* to the fields of an identity, or to nothing.
 read_identity() {
   job_pid='' job_start='' job_machine='' job_boot='' job_booted='' job_hardware='' job_oom_kills='' job_scheduled=''
-  job_command=''
+  job_command='' job_waits=''
   bounded "$1"
   while read -r field value; do
     case $field in
@@ -18,6 +18,7 @@ read_identity() {
       oom_kills:) job_oom_kills=$value ;;
       scheduler_id:) job_scheduled=$value ;;
       command:) job_command=$value ;;
+      waits:) job_waits=$value ;;
     esac
   done <"$bounded"
 }
@@ -80,6 +81,13 @@ identity_state() {
 # supervisor_state DIR: of an attempt whose supervisor lives.
 supervisor_state() {
   job_state=running job_began=$job_start
+  if [ -n "$job_waits" ]; then
+    if [ -z "$job_command" ]; then
+      job_state=queued job_reason="waits for $job_waits"
+      return
+    fi
+    job_began=${job_command##* }
+  fi
   [ -n "$job_command" ] && ! command_exists && privately unwritable "$1" || return 0
   job_state=unknown job_reason="the command has ended, but no exit record can be written to $1: $why"
   ! ended "$1" || job_state=ended
@@ -106,7 +114,7 @@ process_state() {
 attempt_lives() {
   job_state=
   if [ -s "$1/$SJ_IDENTITY" ]; then identity_state "$1" "$1/$SJ_IDENTITY"; else process_state "$1"; fi
-  case $job_state in running | unsupervised | unknown) ;; *) return 1 ;; esac
+  case $job_state in running | queued | unsupervised | unknown) ;; *) return 1 ;; esac
 }
 
 # leftovers_live DIR: whether processes of the attempt are left; succeeds also if that cannot be determined. They are

@@ -155,7 +155,7 @@ poll_job() {
     case $attended$again in -) ;; *) attention=$SJ_BRIEFLY ;; esac
     used_series='' attended=-
     learn_unsteady
-    if [ "$subscribed" = yes ] && [ "$job_state" = running ] && is_supervised "$watched"; then learn_steady; fi
+    if [ "$subscribed" = yes ] && may_be_steady && is_supervised "$watched"; then learn_steady; fi
   fi
   if [ "$attention" -gt 1 ]; then
     series=recent
@@ -169,6 +169,8 @@ poll_job() {
   fi
   [ "$series" = "$used_series" ] || save_job
 }
+
+may_be_steady() { [ "$job_state" = running ] || [ "$job_state" = queued ]; }
 
 # set_since: sets $since to the stamp of the last poll that has looked at the job.
 set_since() {

@@ -22,10 +22,10 @@ save_job() {
 $start_known $command $was $measured'"
 }
 
-# watched_state DIR: as job_state, but for a running job, or one that waits for its scheduler, it checks only whether that
-# has changed.
+# watched_state DIR: as job_state, but for a running job, or one that waits for slots or its scheduler, it checks only
+# whether that has changed.
 watched_state() {
-  if is_supervised "$1"; then
+  if is_supervised "$1" && { [ "$was" != queued ] || [ -s "$1/$SJ_ENVIRONMENT" ]; }; then
     eval "job_state=\$was job_reason=\${why_$number-} job_began=\$start_known"
     return
   fi
@@ -42,13 +42,15 @@ watched_state() {
   [ "$why" = "$job_reason" ] || eval "why_$number=\$job_reason"
   [ -z "$version" ] || eval "version_$number=\${cacheable:+\$version}"
   # unknown: the supervisor cannot write its record
-  case $job_state in running | unknown) ;; *) return ;; esac
+  case $job_state in running | queued | unknown) ;; *) return ;; esac
   [ ! -e /proc/self/stat ] || [ -z "$job_began" ] || keep_processes
 }
 
-# keep_processes: of the running job. They are in a file that it may have damaged.
+# keep_processes: of the running job. They are in a file that it may have damaged. One that waits for slots has no command
+# yet; its environment is emptied just before it has one.
 keep_processes() {
-  pid=$job_pid start_known=$job_start command=${job_command%% *}
+  pid=$job_pid start_known=$job_began command=${job_command%% *}
+  [ "$job_state" != queued ] || command=$pid
   case $pid$start_known in *[!0-9]*) pid=- start_known=- ;; esac
   case $command in '' | *[!0-9]*) command=- ;; esac
 }
@@ -64,6 +66,7 @@ is_supervised() {
 # knows the job costs a fifth of one that loads it. It sets three of the loaded fields.
 learn_steady() {
   tests="is_supervised \"\$watched\""
+  [ "$was" != queued ] || tests="$tests && [ -s \"\$watched/$SJ_ENVIRONMENT\" ]"
   add_tests "$SJ_LOG" "$new_log" log "$seen_log"
   add_tests "$SJ_PROGRESS" "$new_progress" progress "$seen_progress"
   eval "is_steady_$number() { watched=\$dir_$number pid=$pid command=$command; $tests; }"

@@ -18,6 +18,9 @@ boot: $boot
 oom_kills: $oom_kills"
   [ -z "$scheduler_id" ] || identity="$identity
 scheduler_id: $scheduler_id"
+  # until the command is published it waits for them, see supervisor_state
+  [ -z "$slots" ] || identity="$identity
+waits: $slots"
   identity="$identity
 booted: $boot_time
 hardware: $hardware"

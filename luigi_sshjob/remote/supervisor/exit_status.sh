@@ -19,7 +19,10 @@ read_usage() {
 # status of `wait` 137 may be a signal or an exit code.
 classify_exit() {
   signal='' doubt=''
-  if [ -n "$timer" ] && read_usage; then
+  if [ -z "$command_pid" ]; then
+    # a signal has ended the wait for slots
+    [ -z "$verdict" ] || signal=TERM
+  elif [ -n "$timer" ] && read_usage; then
     # some timers exit with the number of the signal
     [ -z "$signal_number" ] || { code=$((128 + signal_number)) && name_signal; }
   elif [ "$code" -gt 128 ]; then

@@ -8,7 +8,8 @@ start_watchdog() {
   done
   # it would end the process, as long as that has no trap
   [ -z "$warning_signal" ] || trap '' USR1
-  keep_limits </dev/null >/dev/null 2>&1 3<&- 4>&- 5>&- &
+  # by exec, because in dash a redirection of a function keeps a copy: it would hold the slots of the job
+  { exec 9<&- && keep_limits; } </dev/null >/dev/null 2>&1 3<&- 4>&- 5>&- &
   watchdog_pid=$!
   trap 'on_limit' USR1
 }

@@ -71,6 +71,8 @@ run_command() {
   [ "$requeue" = yes ] || true >"$dir/$SJ_ENVIRONMENT"
   unset secret
   eval "$secrets"
+  # the last that holds the slots, see slots.sh; a shell may not pass on what its own exec has opened
+  [ -z "$grant" ] || exec "$@" 8<&9 9<&-
   exec "$@"
 }
 
@@ -162,6 +164,7 @@ key=${key##*/}
 mark=SSHJOB_LOG=$dir/$SJ_LOG
 mark=${mark##*"$newline"}
 requeue=no missing_input='' project_input='' setup_shell='' setup_mark='' idle_limit='' log_limit='' log_action='' kept_aside=''
+slots='' command_pid=''
 # only here, as it may be deleted later
 # shellcheck source=/dev/null
 . "./$SJ_SPEC"
@@ -173,15 +176,16 @@ if ! claim_run; then
 fi
 # kept open, see restore_log and find_supervisor
 if true >>"$SJ_LOG"; then exec 5>>"$SJ_LOG"; fi
-now
-started=$now
 retry_fork measure_queue
-reason='' code='' peak_memory=''
-retry_fork link_trees
+reason='' code='' peak_memory='' started=''
+retry_fork take_slots
+now
+[ -n "$reason" ] || started=$now
+[ -n "$reason" ] || retry_fork link_trees
 [ -n "$reason" ] || retry_fork unpack_project
 [ -n "$reason" ] || [ -d "$working_directory" ] || reason="the working directory $working_directory does not exist"
 [ -z "$missing_input" ] || reason="the input $missing_input was deleted before the command started"
-retry_fork each_output prepare_output
+[ -n "$reason" ] || retry_fork each_output prepare_output
 retry_fork prepare_setup
 interpreter
 read -r timer <"$lib/timer"
@@ -202,9 +206,11 @@ if [ -z "$reason" ]; then
   [ -z "$watchdog_pid" ] || stop_watchdog
 else
   code=126
+  [ -z "$verdict" ] || code=143
   emit "luigi_sshjob: $reason" >&5
 fi
 
+retry_fork release_slots
 known_reason=$reason
 retry_fork restore_directory
 retry_fork decide_outcome

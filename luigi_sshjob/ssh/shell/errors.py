@@ -11,6 +11,7 @@ _OWN = "make it a directory that the account owns and can write, or change base_
 
 NEXT_STEPS = {
     "attempt-still-running": "end it with `luigi-sshjob kill`, then run the task again",
+    "bad-supply": "ask the administrator of the host to correct the file",
     "checksum-mismatch": "copy it again; if that does not help, check the disks and memory of both machines",
     "directory-not-checked": "check that `find` works on the host, then try again",
     "directory-not-created": _OWN,
@@ -25,6 +26,7 @@ NEXT_STEPS = {
     "link-in-base": "set base_dir to the directory itself, or replace the link by a directory of the account",
     "mark-not-written": "free disk space on the host, then run the task again",
     "no-checksum-program": "install one on the host, or omit checksum",
+    "no-flock": "install util-linux or busybox on the host, or run tasks without slots",
     "no-log": "none: the log was removed, by cleanup or by a person",
     "no-parent": "create it first, or set parents",
     "no-such-file": "correct the path, or create the file first",
