@@ -26,6 +26,7 @@ import pytest
 import luigi_sshjob
 from luigi_sshjob import RemoteContext, RemoteFileSystem
 from luigi_sshjob.ssh.connection import close_shells
+from luigi_sshjob.tasks import retries
 
 from support import processes
 from support.control_master import end_masters
@@ -303,6 +304,12 @@ def build(remote_jobs: int | None) -> Callable[..., Any]:
         return luigi_sshjob.build(tasks, local_scheduler=True, remote_jobs=remote_jobs, **options)
 
     return build
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses before retries of a moment, in place of ten seconds."""
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.2)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from luigi_sshjob.tasks.attributes import overridable
 
 # What a number means; a setting whose name says nothing that is known here cannot be documented.
 _UNITS = (
+    (r"^cpu_limit$", "cores"),
+    (r"^nice$", ""),
     (r"_(interval|timeout|limit|grace|persist|delay|age)$", "seconds"),
     (r"_sessions$", "sessions"),
     (r"_jobs$", "jobs"),

@@ -52,6 +52,14 @@ class Settings:
         "",
         "How often one run of a task starts another attempt itself, by cause: lost:3 preempted:5 memory:1 timed_out:0.",
     )
+    nice: int = _setting(0, "How much lower the CPU priority of jobs is, from 0 to 19, as of nice(1).")
+    ionice: str = _setting("", "The I/O priority of jobs: idle, or best-effort:0 to best-effort:7, as of ionice(1).")
+    memory_limit: str = _setting(
+        "", "The memory that a job may use, such as 8G; empty means no limit. Not with a scheduler, which has its own."
+    )
+    cpu_limit: float = _setting(
+        0.0, "The number of cores whose time a job may use, such as 2 or 0.5; 0 means no limit. Not with a scheduler."
+    )
     cleanup: str = _setting(
         "never",
         "When to remove a collected job from the host. Lost jobs are kept.",

@@ -114,7 +114,6 @@ class Account:
     measures_memory: bool | None
     """Whether time(1) reports peak memory."""
     missing: tuple[str, ...]
-    """Names of missing tools."""
     scope: str
     """systemd's unit of this login, if its login manager knows the login."""
     kill_user_processes: bool | None
@@ -124,6 +123,10 @@ class Account:
     excluded: bool
     """Whether KillExcludeUsers names the account."""
     lingering: bool
+    limiter: str = ""
+    """What keeps the limits of a job: "systemd scope", "cgroup", "ulimit -v" or nothing."""
+    controllers: tuple[str, ...] = ()
+    """Those of the control groups that jobs may have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +187,8 @@ def parse_account(parts: Iterable[ResponsePart]) -> Account:
         idle_limit=_idle_limit(facts.get("idle", "")),
         excluded=f'"{user}"' in facts.get("spared", ""),
         lingering=facts.get("linger") == "yes",
+        limiter=facts.get("limiter", ""),
+        controllers=tuple(facts.get("controllers", "").split()),
     )
 
 
@@ -209,9 +214,7 @@ def parse_slurm(parts: Iterable[ResponsePart]) -> Slurm | None:
     facts = _values(parts)
     if "slurm" not in facts:
         return None
-    return Slurm(
-        facts["slurm"] or "Slurm", "answers" in facts, facts.get("silent", ""), accounting="unaccounted" not in facts
-    )
+    return Slurm(facts["slurm"] or "Slurm", "answers" in facts, facts.get("silent", ""), "unaccounted" not in facts)
 
 
 def first_value(parts: Iterable[ResponsePart], kind: str) -> str:

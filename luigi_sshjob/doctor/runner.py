@@ -220,6 +220,7 @@ def _check(facts: Facts, transport: DiagnosableTransport, base_dir: str) -> Iter
     if facts.survival:
         yield system.check_logout(facts.survival, account)
     yield from system.check_idle_limit(account)
+    yield system.check_limits(account)
     yield system.check_slurm(facts.slurm, settings.launcher)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from luigi_sshjob.jobs.gentle import Gentle
 from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.numbers import number
 from luigi_sshjob.jobs.setup import Setup
@@ -32,6 +33,7 @@ class JobDetails:
     project: str = ""
     time_limit: int | None = None
     limits: Limits = Limits()  # noqa: RUF009 - immutable
+    gentle: Gentle = Gentle()  # noqa: RUF009 - immutable
     submitted_by: str = ""
     submitted_at: str = ""
     family: str = ""
@@ -64,6 +66,7 @@ def details_of(parts: Sequence[ResponsePart], summary: JobSummary) -> JobDetails
         project=found.get("project", ""),
         time_limit=number(found.get("time_limit")),
         limits=Limits.parse(found),
+        gentle=Gentle.parse(found),
         submitted_by=found.get("submitted_by", ""),
         submitted_at=found.get("submitted_at", ""),
         family=found.get("task_family", ""),

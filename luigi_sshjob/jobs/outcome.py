@@ -14,14 +14,17 @@ class Outcome:
     """How an attempt ended: succeeded, failed, killed (by a signal), timed_out, cancelled or lost.
 
     `exit_code` is that of a shell, 128 + number for a signal, and None for a lost job. `signal` is the name of the
-    signal that ended the command, empty for its own `exit 137`. `log_bytes` is the size of the whole log. Times are
-    UTC by the host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in
-    bytes, None if the host has no time(1) that reports it. `scheduler` is the scheduler's reason if it ended the job,
-    such as Slurm's NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job. `queue_seconds` is the time from the
-    submission to a scheduler until the job first started, or that of the wait for slots; None for other jobs.
-    `out_of_memory` is "machine" if the kernel has killed processes for lack of memory on its machine meanwhile, "job"
-    if one of this job was among them for certain. `proved_dead` is whether nothing of a lost job is left for certain,
-    and nobody has cancelled it or given it up.
+    signal that ended the command, empty for its own `exit 137`. `log_bytes` is the size of the whole log. Times are UTC
+    by the host's clock. `cpu_seconds` is user and system time. `peak_memory` is that of the largest process in bytes;
+    without a time(1) that reports it, or if that was killed, too, it is that of the whole job with its page cache, if
+    the job had a control group; else None. `scheduler` is the scheduler's reason if it ended the job, such as Slurm's
+    NODE_FAIL or PREEMPTED, and REFUSED if it rejected the job. `queue_seconds` is the time from the submission to a
+    scheduler until the job first started, or that of the wait for slots; None for other jobs. `out_of_memory` is
+    "machine" if the kernel has killed processes for lack of memory on its machine meanwhile, "job" if it has killed one
+    because the job had reached its `memory_limit`; only a control group can tell. `proved_dead` is whether nothing of a
+    lost job is left for certain, and nobody has cancelled it or given it up. `limited_by` is how the host has kept
+    `memory_limit` and `cpu_limit`: "systemd scope", "cgroup", "ulimit -v" or two of them; `not_applied` are the
+    attributes that it could not apply.
     """
 
     state: str
@@ -37,6 +40,8 @@ class Outcome:
     queue_seconds: int | None = None
     out_of_memory: str = ""
     proved_dead: bool = False
+    limited_by: str = ""
+    not_applied: tuple[str, ...] = ()
 
     @property
     def run_seconds(self) -> int | None:
@@ -75,11 +80,13 @@ class Outcome:
             ended=fields.get("ended", ""),
             log_bytes=_integer(fields.get("log_bytes")),
             cpu_seconds=_cpu_seconds(fields.get("cpu_time", "")),
-            peak_memory=_kibibytes(fields.get("peak_memory", "")),
+            peak_memory=_size(fields.get("peak_memory", "")) or _size(fields.get("cgroup_peak", "")),
             scheduler=fields.get("scheduler", ""),
             queue_seconds=_integer(fields.get("queue_time", "").removesuffix(" s")),
             out_of_memory=fields.get("out_of_memory", ""),
             proved_dead=fields.get("proved_dead") == "yes",
+            limited_by=fields.get("limited_by", ""),
+            not_applied=tuple(fields.get("not_applied", "").split()),
         )
 
     def __str__(self) -> str:
@@ -98,9 +105,10 @@ def _integer(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
 
 
-def _kibibytes(text: str) -> int | None:
-    number = _integer(text.removesuffix(" KiB"))
-    return None if number is None else number * 1024
+def _size(text: str) -> int | None:
+    number, _, unit = text.partition(" ")
+    amount, factor = _integer(number), {"KiB": 1024, "B": 1}.get(unit)
+    return None if amount is None or factor is None else amount * factor
 
 
 def _moment(text: str) -> datetime | None:

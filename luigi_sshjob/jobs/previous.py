@@ -20,7 +20,12 @@ _NO_MEMORY = "OUT_OF_MEMORY"
 _LONGEST_REASON = 500  # characters
 _LONGEST_TEXT = 100
 
-_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "float | None": (int, float)}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "float | None": (int, float),
+    "tuple[str, ...]": (list,),
+}
 
 
 def cause_of(outcome: Outcome) -> str:
@@ -39,7 +44,7 @@ def cause_of(outcome: Outcome) -> str:
         return "lost"
     # of a script whose program was killed, the shell makes exit code 137
     killed = outcome.signal == "KILL" or outcome.exit_code == 137
-    if outcome.scheduler == _NO_MEMORY or (outcome.out_of_memory and killed):
+    if outcome.scheduler == _NO_MEMORY or outcome.out_of_memory == "job" or (outcome.out_of_memory and killed):
         return "memory"
     return ""
 
@@ -118,5 +123,5 @@ def _outcome(fields: Mapping[str, Any]) -> Outcome:
         # the types of fields are text here
         kinds = _KINDS.get(str(field.type), (int,))
         if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
-            known[field.name] = value
+            known[field.name] = tuple(map(str, value)) if isinstance(value, list) else value
     return Outcome(**known)

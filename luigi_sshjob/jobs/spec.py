@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
+from luigi_sshjob.jobs.gentle import Gentle
 from luigi_sshjob.jobs.inputs import Input, spec_lines
 from luigi_sshjob.jobs.launchers.base import LaunchSpec
 from luigi_sshjob.jobs.limits import Limits
@@ -77,6 +78,7 @@ class JobSpec:
     time_limit: float = 0
     kill_grace: float = 10
     limits: Limits = Limits()  # noqa: RUF009 - immutable
+    gentle: Gentle = Gentle()  # noqa: RUF009 - immutable
     success_exit_codes: Sequence[int] = (0,)
     submitted_by: str = ""
     submitted_at: str = ""
@@ -152,6 +154,7 @@ class JobSpec:
             *self.limits.spec_lines(),
             *["term_waits=yes"] * self.launch.term_waits,
             *self.slots.spec_lines(),
+            *self.gentle.spec_lines(),
         ]
         for number, output in enumerate(self.outputs):
             path = quoting.below_home(output.path.rstrip("/") or "/")

@@ -18,6 +18,7 @@ _COMMON = (
     "common/hardware.sh",
     "common/processes.sh",
     "common/slots.sh",
+    "common/cgroup.sh",
 )
 
 # In the order in which they are loaded.
@@ -51,7 +52,7 @@ _SUPERVISOR = (
     "common/paths.sh",
     *("supervisor/retry.sh", "supervisor/claim.sh", "supervisor/signals.sh", "supervisor/limits.sh"),
     *("supervisor/inputs.sh", "supervisor/outputs.sh", "supervisor/setup.sh"),
-    *("supervisor/slot_queue.sh", "supervisor/slots.sh"),
+    *("supervisor/slot_queue.sh", "supervisor/slots.sh", "supervisor/gentle.sh"),
     *("supervisor/exit_status.sh", "supervisor/exit_record.sh", "supervisor/supervise.sh"),
 )
 _STREAM = ("common/start.sh", "common/identity.sh", "common/paths.sh", "stream.sh")

@@ -138,6 +138,26 @@ class TaskAttributes:
         return None
 
     @overridable
+    def nice(self) -> int | None:
+        """How much lower the CPU priority of the job is, from 0 to 19."""
+        return None
+
+    @overridable
+    def ionice(self) -> str | None:
+        """The I/O priority of the job: "idle", or "best-effort:0" to "best-effort:7"."""
+        return None
+
+    @overridable
+    def memory_limit(self) -> int | str | None:
+        """The memory that the job may use: bytes, or a text such as "8G"; 0 is no limit."""
+        return None
+
+    @overridable
+    def cpu_limit(self) -> float | None:
+        """The number of cores whose time the job may use; a fraction is a part of the time of one; 0 is no limit."""
+        return None
+
+    @overridable
     def cleanup(self) -> str | None:
         """When an attempt is removed from the host: "never", "on_success" or "always"."""
         return None

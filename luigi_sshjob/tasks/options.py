@@ -10,6 +10,7 @@ from typing import Any
 from luigi_sshjob import config
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import ConfigurationError, SSHJobError
+from luigi_sshjob.jobs.gentle import Gentle
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
 from luigi_sshjob.jobs.launchers.registry import get_launcher
@@ -39,6 +40,7 @@ class JobOptions:
     time_limit: float
     kill_grace: float
     limits: Limits
+    gentle: Gentle
     queue_timeout: float
     poll_interval: float
     cleanup: str
@@ -169,6 +171,9 @@ class _Attributes:
             time_limit=time_limit,
             kill_grace=kill_grace,
             limits=limits,
+            gentle=Gentle.checked(
+                self.get("nice"), self.get("ionice"), self.get("memory_limit"), self.get("cpu_limit"), launcher
+            ),
             queue_timeout=self._seconds("queue_timeout"),
             poll_interval=self._poll_interval(),
             cleanup=self._choice("cleanup", config.CLEANUP_POLICIES),

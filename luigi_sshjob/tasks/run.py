@@ -175,6 +175,8 @@ class JobRun:
             raise again
         missing = self._collector.collect(job, outcome)
         logger.info("%s on %s %s", job.id, job.host, outcome)
+        if outcome.not_applied:
+            logger.warning("%s: %s could not apply %s", job.id, job.host, " and ".join(outcome.not_applied))
         if missing and not (self._attached and self.jobs.launcher.on_host):
             raise self._collector.outputs_missing(job, missing)
         if missing or (self._attached and outcome.succeeded and self.retry.call(self._collector.made) is False):

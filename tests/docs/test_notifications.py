@@ -8,7 +8,6 @@ import luigi
 import pytest
 
 from luigi_sshjob.errors import LoginNeeded
-from luigi_sshjob.tasks import retries
 
 from support.doc_examples import blocks
 from support.retried_tasks import DIE
@@ -40,14 +39,13 @@ def recipe() -> type:
 
 # of Luigi, about its own defaults
 @pytest.mark.filterwarnings("ignore:Parameter")
-def test_many_jobs_that_a_host_loses_are_one_mail(luigi_cfg, host, text_folder, build, recipe, mails, monkeypatch):
+def test_many_jobs_that_a_host_loses_are_one_mail(luigi_cfg, host, text_folder, build, recipe, mails, short_pauses):
     class LostOnce(recipe):
         number = luigi.IntParameter()
 
         def command(self):
             return f'echo {self.number} >>{text_folder}/ledger; [ "${{SSHJOB_ID##*/}}" = 2 ] || {{ {DIE}; }}'
 
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.2)
     tasks = [LostOnce(host.alias, number) for number in range(COUNT)]
     assert build(*tasks, workers=4)
     assert len(host.run("cat", f"{text_folder}/ledger").split()) == 2 * COUNT

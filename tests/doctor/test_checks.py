@@ -10,7 +10,7 @@ import pytest
 
 from luigi_sshjob.cli.commands.doctor import print_report
 from luigi_sshjob.doctor.checks.session import check_clock, check_sessions
-from luigi_sshjob.doctor.checks.system import check_idle_limit, check_logout
+from luigi_sshjob.doctor.checks.system import check_idle_limit, check_limits, check_logout
 from luigi_sshjob.doctor.facts import (
     Account,
     BaseDirectory,
@@ -200,3 +200,22 @@ def test_a_verbose_login_reports_the_same_error_as_any_other():
         f"{LOGIN_LOG}Warning: Permanently added 'gpu01'\nAuthenticated to gpu01 using \"publickey\".\n", 1.0
     )
     assert arrived == LoginInfo(1.0, "publickey", "ssh-rsa SHA256:abc", "unchecked", "OpenSSH_9.9")
+
+
+@pytest.mark.parametrize(
+    ("limiter", "lingering", "text", "remedy"),
+    [
+        ("systemd scope", True, "memory_limit and cpu_limit of jobs are kept by a systemd scope", ""),
+        ("cgroup", True, "memory_limit of jobs is kept by a cgroup, which the host allows to limit nothing else", ""),
+        ("ulimit -v", False, "memory_limit is kept by ulimit -v, for each process of a job", "loginctl enable-linger"),
+        ("ulimit -v", True, "memory_limit is kept by ulimit -v, for each process of a job", ""),
+        ("", True, "neither memory_limit nor cpu_limit of jobs is kept", ""),
+    ],
+)
+def test_what_keeps_the_limits_of_jobs_is_said(limiter, lingering, text, remedy):
+    controllers = ("cpu", "io", "memory") if limiter == "systemd scope" else ("memory", "pids")
+    result = check_limits(dataclasses.replace(ACCOUNT, limiter=limiter, lingering=lingering, controllers=controllers))
+    assert result.status is (Status.NOTE if remedy else Status.OK)
+    assert result.text.startswith(text)
+    assert result.remedy.startswith(remedy)
+    assert bool(result.remedy) is bool(remedy)

@@ -174,6 +174,8 @@ def test_of_two_workers_that_see_a_loss_one_makes_the_retry_and_the_other_attach
         # of a script whose program was killed
         (Outcome("failed", 137, out_of_memory="machine"), "memory"),
         (Outcome("failed", 1, out_of_memory="machine"), ""),
+        # its limit is its own, whatever it made of the end of one of its processes
+        (Outcome("failed", 1, out_of_memory="job", not_applied=("nice", "ionice")), "memory"),
         (Outcome("killed", 137, "KILL"), ""),
         (Outcome("failed", 1), ""),
         (Outcome("timed_out", 143, "TERM"), "timed_out"),

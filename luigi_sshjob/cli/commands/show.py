@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Iterator
 
@@ -21,9 +22,11 @@ from luigi_sshjob.cli.render import (
     summary_dict,
 )
 from luigi_sshjob.jobs.details import JobDetails
+from luigi_sshjob.jobs.gentle import Gentle
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import JobRef, State
+from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.text import format_size, printable_line
 
 _LOG_LINES = 10
@@ -88,6 +91,7 @@ def _rows(details: JobDetails) -> Iterator[tuple[str, Text | str]]:
     yield "Outputs", Text("\n".join(map(strip_escapes, details.outputs)))
     yield "Time limit", format_age(details.time_limit)
     yield from _limits(details.limits)
+    yield from _gentle(details.gentle, details.summary.status.outcome)
     yield "Resources", ", ".join(_resources(details))
     yield "Supervisor", _lines(details.diagnostics, _LOG_LINES)
     yield "End of log", _lines(summary.tail, _LOG_LINES)
@@ -105,6 +109,21 @@ def _limits(limits: Limits) -> Iterator[tuple[str, str]]:
         yield "Log limit", f"{format_size(limits.log)}, then {limits.log_action}"
     if limits.warning_signal:
         yield "Warning", f"{limits.warning_signal}, {format_age(int(limits.warning))} before the end"
+
+
+def _gentle(gentle: Gentle, outcome: Outcome | None) -> Iterator[tuple[str, str]]:
+    if gentle.memory_limit:
+        yield "Memory limit", format_size(gentle.memory_limit)
+    if gentle.cpu_limit:
+        yield "CPU limit", f"{gentle.cpu_limit:g} cores"
+    if outcome and outcome.limited_by:
+        yield "Limited by", outcome.limited_by
+    if gentle.nice:
+        yield "Niceness", str(gentle.nice)
+    if gentle.ionice:
+        yield "I/O priority", gentle.ionice
+    if outcome and outcome.not_applied:
+        yield "Not applied", " ".join(outcome.not_applied)
 
 
 def _resources(details: JobDetails) -> Iterator[str]:
@@ -178,6 +197,7 @@ def _details_dict(details: JobDetails) -> dict[str, object]:
         "log_action": details.limits.log_action if details.limits.log else "",
         "warning_signal": details.limits.warning_signal,
         "warning": details.limits.warning or None,
+        **dataclasses.asdict(details.gentle),
         "supervisor_said": details.diagnostics,
         "log_bytes": details.log_bytes,
         "disk_bytes": details.disk_bytes,

@@ -113,6 +113,26 @@ def check_idle_limit(account: Account) -> Iterator[CheckResult]:
         )
 
 
+def check_limits(account: Account) -> CheckResult:
+    """Say what keeps the memory_limit and cpu_limit of jobs."""
+    measured = {"limited_by": account.limiter or None}
+    if account.limiter in ("systemd scope", "cgroup"):
+        kept = [f"{name}_limit" for name in ("memory", "cpu") if name in account.controllers]
+        text = f"{' and '.join(kept)} of jobs {'are' if kept[1:] else 'is'} kept by a {account.limiter}"
+        if not kept[1:]:
+            text += ", which the host allows to limit nothing else"
+        return CheckResult("limits", Status.OK, text, measured=measured)
+    if account.limiter:
+        text = f"memory_limit is kept by {account.limiter}, for each process of a job; cpu_limit is not kept"
+    else:
+        text = "neither memory_limit nor cpu_limit of jobs is kept: a job with a memory_limit is refused"
+    if account.scope and not account.lingering:
+        # only then scopes of systemd outlive the logins of the account
+        remedy = "loginctl enable-linger, so that systemd limits whole jobs"
+        return CheckResult("limits", Status.NOTE, text, remedy, measured)
+    return CheckResult("limits", Status.OK, text, measured=measured)
+
+
 def check_slurm(slurm: Slurm | None, launcher: str) -> CheckResult:
     """Check whether jobs can be submitted to Slurm, and whether they should be."""
     wanted = launcher == "slurm"

@@ -44,6 +44,8 @@ class Launcher:
     """The task's attribute with its options, if it has any."""
     launches: float = 6
     """How many launches are tried."""
+    limit_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The options of its scheduler that limit a job, by the task's attributes that would be second limits."""
     on_host: bool = True
     """Whether the jobs run on the host itself, and so see the same files."""
 

@@ -92,6 +92,7 @@ HTCONDOR = HTCondor(
     name="htcondor",
     title="HTCondor",
     options_attribute="condor_options",
+    limit_options={"memory_limit": "request_memory of condor_options", "cpu_limit": "request_cpus of condor_options"},
     submit=SUBMIT,
     start_timeout=30.0,
     listing=_QUEUE.replace("WHICH", "-constraint 'SshjobName =!= undefined'"),

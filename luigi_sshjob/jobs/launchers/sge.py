@@ -137,6 +137,7 @@ class GridEngine(Scheduler):
 SGE = GridEngine(
     name="sge",
     options_attribute="sge_options",
+    limit_options={"memory_limit": "h_vmem (l of sge_options)", "cpu_limit": "pe of sge_options"},
     start_timeout=30.0,
     title="Grid Engine",
     directive=r"#\$",

@@ -155,6 +155,7 @@ SLURM = Slurm(
     # sbatch itself retries for a while; after that unreachable_timeout limits how long a task waits for the cluster
     start_timeout=30.0,
     options_attribute="sbatch_options",
+    limit_options={"memory_limit": "mem of sbatch_options", "cpu_limit": "cpus-per-task of sbatch_options"},
     title="Slurm",
     directive="#SBATCH",
     submit=_SUBMIT + _NOT_ELSEWHERE,

@@ -22,6 +22,7 @@ SJ_SUBMISSION=submission
 SJ_SUBMITTING=submitting
 SJ_UNSETTLED=unsettled_record
 SJ_TEMPORARY=temporary_outputs
+SJ_CGROUP=cgroup
 SJ_INPUTS=inputs
 SJ_RETURNED=outputs
 SJ_PROJECT=project

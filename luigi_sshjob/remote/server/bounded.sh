@@ -4,7 +4,7 @@
 # it is looked at once, for many files together.
 
 SJ_OVERSIZED=$newline
-SJ_SMALL_FILES="$SJ_IDENTITY $SJ_RECORD $SJ_COLLECTED $SJ_CANCEL $SJ_SUBMISSION $SJ_DIAGNOSTICS $SJ_UNSETTLED $SJ_DIGESTS"
+SJ_SMALL_FILES="$SJ_IDENTITY $SJ_RECORD $SJ_COLLECTED $SJ_CANCEL $SJ_SUBMISSION $SJ_DIAGNOSTICS $SJ_UNSETTLED $SJ_DIGESTS $SJ_CGROUP"
 
 # bounded FILE: sets $bounded to the file, or to a copy of its first 8 KiB if it is known to be larger.
 bounded() {

@@ -49,9 +49,20 @@ leaves_processes() {
   leftovers_live "$1"
 }
 
+# remove_cgroup DIR: the control group of an attempt, which its supervisor has not removed if it was killed.
+remove_cgroup() {
+  [ -s "$1/$SJ_CGROUP" ] || return 0
+  measure "$1"
+  bounded "$1/$SJ_CGROUP"
+  read -r group <"$bounded"
+  # a job may have written to the file
+  case $group in *..*) ;; /sys/fs/cgroup/sshjob-*) remove_group "$group" ;; esac
+}
+
 # remove_temporary_outputs DIR: of an attempt whose supervisor was killed before it could remove them. Their names are
 # in the spec; it is refused to remove that as long as they exist.
 remove_temporary_outputs() {
+  remove_cgroup "$1"
   [ -s "$1/$SJ_TEMPORARY" ] && [ -s "$1/$SJ_SPEC" ] || return 0
   within 10 remove_outputs_of "$1" || refuse outputs-not-removed "temporary outputs of a job cannot be removed: $1"
 }
@@ -83,6 +94,7 @@ mark_collected() {
   # in the background, because their file system may not respond; what is left is removed with the attempt
   case $job_state in
     ended | lost)
+      remove_cgroup "$1"
       if [ -s "$1/$SJ_TEMPORARY" ]; then { trap - EXIT && remove_outputs_of "$1"; } </dev/null >/dev/null 2>&1 & fi
       ;;
   esac

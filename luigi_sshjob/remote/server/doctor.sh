@@ -31,6 +31,10 @@ doctor_facts() {
   doctor_directory "$1"
   doctor_tools
   doctor_logind
+  find_limiter
+  [ -n "$limiter" ] || ! limits_address_space || limiter='ulimit -v'
+  fact limiter "$limiter"
+  fact controllers "${cgroup_controllers-}"
 }
 
 # doctor_clock: a request of its own, for a short round trip.

@@ -127,13 +127,13 @@ show_spec() {
   own_tree() { own_input "$@"; }
   # shellcheck disable=SC2317
   returned_output() { output "$1" "$shown_directory/$SJ_RETURNED/$2/$3"; }
-  project_input='' slots=''
+  project_input='' slots='' nice='' ionice='' memory_kib='' cpu_quota=''
   # shellcheck source=/dev/null
   . "$1/$SJ_SPEC"
   project=${project_input:+$1/$SJ_PROJECT}
   working_directory=${working_directory:-$project}
   for setting in submitted_by submitted_at task_family task_parameters working_directory project time_limit setup_shell \
-    setup_modules slots idle_limit log_limit log_action warning_signal warning_time; do
+    setup_modules slots idle_limit log_limit log_action warning_signal warning_time nice ionice memory_kib cpu_quota; do
     eval "value=\${$setting-}"
     part "$setting" 0
     emit "$value"

@@ -26,12 +26,14 @@ apply_verdict() {
     add_reason "by $by"
   elif [ "$verdict" = terminated ]; then
     outcome=killed
-    add_reason "the supervisor received SIGTERM${scheduler_id:+ from the scheduler}, perhaps because the host shut down"
+    name_term
   else
     apply_limit
   fi
   add_reason "${strongest:+its processes received SIG$strongest}"
 }
+
+name_term() { add_reason "the supervisor received SIGTERM${scheduler_id:+ from the scheduler}, perhaps because the host shut down"; }
 
 # decide_outcome: sets $outcome, and commits or discards all outputs. The record is written afterwards, so that it never
 # reports success without the outputs. May be repeated, see retry_fork; $known_reason is the reason before.
@@ -53,16 +55,22 @@ decide_outcome() {
         ;;
       *)
         if [ -n "$signal" ]; then outcome=killed; else read_reason; fi
+        # its processes, too
+        [ -z "$terminated" ] || name_term
         ;;
     esac
   fi
   if [ "$outcome" != succeeded ]; then
     add_reason "$doubt"
     oom_kills
-    [ "$oom_kills" = "$oom_kills_before" ] || {
+    if [ -n "$memory_exceeded" ]; then
+      out_of_memory=job
+      name_memory_limit
+      add_reason "it used more than its memory limit of $memory_limit, and the kernel killed a process of it"
+    elif [ "$oom_kills" != "$oom_kills_before" ] && [ -z "$spared" ]; then
       out_of_memory=machine
       add_reason "the kernel killed processes for lack of memory on this machine meanwhile"
-    }
+    fi
   fi
   [ "$restarts" -eq 0 ] || add_reason "the scheduler requeued it (restarts: $restarts)"
   discard_outputs
@@ -130,6 +138,7 @@ write_record() {
   restore_directory && restore_log || return 1
   [ "$recorded" != yes ] || [ ! -s "$scratch/$SJ_RECORD" ] || [ ! -s "$scratch/$SJ_EXIT_CODE" ] || return 0
   now
+  describe_limits
   log_bytes=0
   [ ! -s "$SJ_LOG" ] || log_bytes=$(wc -c <"$SJ_LOG")
   # wc may pad with blanks
@@ -142,7 +151,7 @@ started: $started
 ended: $now
 log_bytes: ${log_bytes##* }
 cpu_time: $cpu_time
-peak_memory: ${peak_memory:+$peak_memory KiB}${queue_time:+${newline}queue_time: $queue_time s}${out_of_memory:+${newline}out_of_memory: $out_of_memory}
+peak_memory: ${peak_memory:+$peak_memory KiB}${queue_time:+${newline}queue_time: $queue_time s}${out_of_memory:+${newline}out_of_memory: $out_of_memory}$limit_lines
 machine: $machine
 submitted_by: $submitted_by
 submitted_at: $submitted_at"
@@ -192,7 +201,8 @@ publish_record() {
     mv -f "$scratch/$SJ_EXIT_CODE" ./ && mv -f "$scratch/$SJ_RECORD" "$SJ_UNSETTLED"
     return
   fi
-  [ "$requeue" != yes ] || true >"$SJ_ENVIRONMENT"
+  # also of a command that was killed before it was emptied
+  [ ! -s "$SJ_ENVIRONMENT" ] || true >"$SJ_ENVIRONMENT"
   [ "$outcome" != succeeded ] || set_kept_aside
   if [ "$outcome" = succeeded ] && [ "$publish" = yes ]; then
     LC_ALL=C ln -f "$SJ_LOG" "$scratch/$SJ_RECORD" ../ || publish_copies || return 1

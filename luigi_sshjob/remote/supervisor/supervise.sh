@@ -62,7 +62,12 @@ run_command() {
     set -- "$setup_program" ${setup_option:+"$setup_option"} "$@"
   fi
   [ -z "$timer" ] || set -- "$timer" -f %M -o "$dir/$scratch/usage" "$@"
+  # shellcheck disable=SC2086  # options
+  [ -z "$ionice_program" ] || set -- "$ionice_program" $ionice_options "$@"
+  [ -z "$nice_program" ] || set -- "$nice_program" -n "$nice" "$@"
+  [ -z "$autogroup" ] || [ -z "$setsid" ] || set -- /bin/sh -c "$autogroup_nice" "$nice" "$@"
   [ -z "$setsid" ] || set -- "$setsid" "$@"
+  enter_limits
   # deleted from the disk before any of it takes effect, PATH for example
   secrets=
   while IFS= read -r secret || [ -n "$secret" ]; do
@@ -196,12 +201,14 @@ true >"$scratch/usage"
 # of an earlier run of the same attempt, see `requeue`
 [ ! -e "$scratch/$SJ_REASON" ] || rm -rf "${scratch:?}/$SJ_REASON"
 if true >"$scratch/notices"; then exec 4>>"$scratch/notices"; else exec 4>/dev/null; fi
+[ -n "$reason" ] || [ -z "$nice$ionice$memory_kib$cpu_quota" ] || retry_fork prepare_gentle
 
 if [ -z "$reason" ]; then
   retry_fork start_command
   [ -r /proc/self/stat ] || retry_fork describe_child
   [ -z "$time_limit$idle_limit$log_limit${scheduler_id:+$warning_signal}" ] || retry_fork start_watchdog
   await_command
+  read_cgroup
   read_setup_mark
   [ -z "$watchdog_pid" ] || stop_watchdog
 else
@@ -218,5 +225,6 @@ count_cpu 2>/dev/null
 record_outcome || exit 1
 tell_watchers
 [ -z "$kept_aside" ] || remove_tree "$scratch/$SJ_KEPT"
+[ -z "$cgroup" ] || retry_fork end_cgroup
 # for the scheduler's own records, and for jobs that depend on this one (sbatch --dependency=afterok:…)
 [ -z "$scheduler_id" ] || [ "$outcome" = succeeded ] || exit "$(scheduler_code)"

@@ -7,7 +7,6 @@ import pytest
 
 from luigi_sshjob import RemoteJobTask
 from luigi_sshjob.jobs.model import State
-from luigi_sshjob.tasks import retries
 
 from support import processes
 
@@ -43,11 +42,6 @@ class Patient(Hungry):
 
     def command(self):
         return 'echo "$SSHJOB_ID" >>~/retries-ledger; [ "${SSHJOB_ID##*/}" = 2 ] || while :; do sleep 0.2; done'
-
-
-@pytest.fixture
-def short_pauses(monkeypatch):
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.2)
 
 
 @pytest.fixture
