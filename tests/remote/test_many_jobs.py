@@ -40,9 +40,10 @@ def subscription(directory: str, known: str, number: int = 7) -> tuple[str, ...]
 @pytest.fixture
 def held(far_side) -> str:
     """The directory of a job that runs until it has a file `go`."""
-    directory = far_side.submit('while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
+    directory = far_side.submit('touch "$SSHJOB_DIR/began"; while ! [ -e "$SSHJOB_DIR/go" ]; do sleep 0.1; done')
     far_side.start(directory)
-    far_side.host.run("sh", "-c", f"while ! [ -s {directory}/identity ]; do sleep 0.1; done")
+    # with all of its processes
+    far_side.host.run("sh", "-c", f"while ! [ -e {directory}/began ]; do sleep 0.1; done")
     yield directory
     far_side.host.run("touch", f"{directory}/go")
     # before the directory is removed
@@ -172,10 +173,11 @@ def test_a_poll_of_all_jobs_does_not_load_a_job_without_news(far_side, held, tex
 
 def test_a_process_with_a_number_that_is_used_again_is_not_taken_for_the_job(far_side, held):
     own = " ".join(map(str, far_side.running(held)))
+    ended = f"for each in {own}; do while kill -0 $each; do sleep 0.1; done; done 2>/dev/null"
     other = "sleep 453 5</dev/null & load_job 7; pid=$! command=$!; save_job; learn_steady"
     response = far_side.call(
         *(*watched(held), POLL_ALL, shell("part reused 0"), shell(other)),
-        shell(f"kill -s KILL {own}; sleep 0.3"),
+        shell(f"kill -s KILL {own}; {ended}"),
         *(POLL_ALL, POLL_ALL, shell("kill $!")),
     )
     assert "token part state 7 lost\n" in response.partition("token part reused 0 \n")[2]
