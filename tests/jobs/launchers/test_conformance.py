@@ -201,7 +201,8 @@ def test_a_job_is_warned_before_its_end(bench, time_limit):
         pytest.skip("there is no scheduler")
     command = "trap 'echo warned; exit 3' USR1\ntrap '' TERM\necho begun\nwhile :; do sleep 0.1; done"
     limits = Limits(warning_signal="USR1", warning=3)
-    job = bench.running(command, time_limit=time_limit, limits=limits)
+    # the warning gets half of that; the Slurm of the tests ends all after three seconds
+    job = bench.running(command, time_limit=time_limit, kill_grace=4, limits=limits)
     if not time_limit:
         processes.wait_until(lambda: b"begun" in bench.log(job), "the command")
         bench.cancel_by_hand(bench.number(job))
