@@ -7,25 +7,23 @@ true reason, and that no process is left.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from luigi.configuration import add_config_path
 
 from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
-from support.any_host import any_host, remove
+from support.any_host import remove, start_any_host
+from support.chaos_program import run_program
 from support.control_master import exit_masters
 from support.hosts import DockerHost
 from support.luigi_command import Luigi
@@ -46,16 +44,11 @@ class Chaos:
     def __init__(self, seed: int, jobs: int):
         self.random = random.Random(seed)
         self.jobs = jobs
-        # short, because the path of a control socket is limited to 104 bytes
-        self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
-        self.host = any_host(
-            self.root / "host",
+        self.root, self.host, self.folder = start_any_host(
             tmpfs={SMALL: "size=1g,uid=1000,mode=700"},
             cap_add=["SYS_ADMIN"],
             security_opt=["apparmor=unconfined"],
         )
-        self.host.start()
-        self.folder = self.host.run("mktemp", "-d").strip()
         self.base = f"{SMALL if isinstance(self.host, DockerHost) else self.folder}/base"
         self.runtime_dir = self.root / "r"
         self.configuration = self.root / "luigi.cfg"
@@ -282,6 +275,12 @@ class Chaos:
         close_shells()
         remove(self.host, self.root, self.folder)
 
+    def report(self) -> list[str]:
+        """The faults and their number."""
+        counts = [f"  {count:5d} x {fault}" for fault, count in sorted(self.faults.items())]
+        faults, logins = sum(self.faults.values()), self.host.accepted_logins()
+        return [*counts, f"chaos: {self.started} jobs, {faults} faults, {logins} logins"]
+
 
 def _sigkill(pid: int) -> bool:
     try:
@@ -291,28 +290,5 @@ def _sigkill(pid: int) -> bool:
     return True
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60, help="how long faults are injected")
-    parser.add_argument("--jobs", type=int, default=50, help="jobs that run at the same time")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    arguments = parser.parse_args()
-    print(f"chaos: seed {arguments.seed}, {arguments.seconds:g} s, {arguments.jobs} jobs a round", flush=True)
-    chaos = Chaos(arguments.seed, arguments.jobs)
-    # remove the host also after SIGTERM
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        chaos.run(arguments.seconds)
-        logins = chaos.host.accepted_logins()
-    finally:
-        chaos.close()
-    for fault, count in sorted(chaos.faults.items()):
-        print(f"  {count:5d} x {fault}")
-    print(f"chaos: {chaos.started} jobs, {sum(chaos.faults.values())} faults, {logins} logins")
-    for finding in chaos.findings:
-        print(f"chaos: {finding}")
-    return 1 if chaos.findings else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program("chaos", str(__doc__), Chaos, jobs=50))

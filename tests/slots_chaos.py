@@ -7,16 +7,12 @@ end all slots must be free and no process left. On a host without a container th
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import signal
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 from luigi.configuration import add_config_path
 
@@ -25,7 +21,8 @@ from luigi_sshjob.jobs.slot_table import read_slot_table
 from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
-from support.any_host import any_host, remove
+from support.any_host import remove, start_any_host
+from support.chaos_program import run_program
 from support.hosts import DockerHost
 from support.luigi_command import Luigi
 from support.second_account import add_account
@@ -39,14 +36,10 @@ class SlotsChaos:
     def __init__(self, seed: int, jobs: int):
         self.random = random.Random(seed)
         self.jobs = jobs
-        # short, because the path of a control socket is limited to 104 bytes
-        self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
-        self.host = any_host(self.root / "host")
-        self.host.start()
+        self.root, self.host, self.folder = start_any_host()
         self.aliases = [self.host.alias]
         if isinstance(self.host, DockerHost):
             self.aliases.append(add_account(self.host))
-        self.folder = self.host.run("mktemp", "-d").strip()
         # without the sticky bit, in which no account may append to a file of another one
         make = "chmod 777 . && mkdir slots && chmod 1777 slots && umask 0 && : >ledger"
         self.host.run("sh", "-c", f"cd {self.folder} && {make}")
@@ -164,28 +157,11 @@ class SlotsChaos:
         close_shells()
         remove(self.host, self.root, self.folder, f"{self.host.home}/slots-chaos")
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60, help="how long rounds of jobs are started")
-    parser.add_argument("--jobs", type=int, default=100, help="jobs of a round")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    arguments = parser.parse_args()
-    print(f"slots: seed {arguments.seed}, {arguments.seconds:g} s, {arguments.jobs} jobs a round", flush=True)
-    chaos = SlotsChaos(arguments.seed, arguments.jobs)
-    # remove the host also after SIGTERM
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        chaos.run(arguments.seconds)
-    finally:
-        chaos.close()
-    for kind, count in sorted(chaos.kills.items()):
-        print(f"  {count:5d} x kill a process of {kind}")
-    print(f"slots: {chaos.started} jobs of {len(chaos.aliases)} accounts, {chaos.starts} commands")
-    for finding in chaos.findings:
-        print(f"slots: {finding}")
-    return 1 if chaos.findings else 0
+    def report(self) -> list[str]:
+        """The kills, and how many commands have started."""
+        counts = [f"  {count:5d} x kill a process of {kind}" for kind, count in sorted(self.kills.items())]
+        return [*counts, f"slots: {self.started} jobs of {len(self.aliases)} accounts, {self.starts} commands"]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program("slots", str(__doc__), SlotsChaos, jobs=100))

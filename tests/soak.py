@@ -13,7 +13,6 @@ import logging
 import os
 import random
 import sys
-import tempfile
 import threading
 import time
 import tracemalloc
@@ -27,7 +26,7 @@ import luigi_sshjob
 from luigi_sshjob.ssh.connection import close_shells
 
 from support import processes
-from support.any_host import any_host, remove
+from support.any_host import remove, start_any_host
 
 PACKAGE = f"{Path(luigi_sshjob.__file__).parent}/*"
 BYTES_PER_JOB = 200.0  # of the package; more is a leak
@@ -68,11 +67,7 @@ class Soak:
     def __init__(self, seed: int, jobs: int):
         self.random = random.Random(seed)
         self.jobs = jobs
-        # short, because the path of a control socket is limited to 104 bytes
-        self.root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
-        self.host = any_host(self.root / "host")
-        self.host.start()
-        self.folder = self.host.run("mktemp", "-d").strip()
+        self.root, self.host, self.folder = start_any_host()
         self.runtime_dir = self.root / "r"
         configuration = self.root / "luigi.cfg"
         configuration.write_text(

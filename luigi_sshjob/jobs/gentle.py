@@ -10,6 +10,7 @@ from typing import Any
 
 from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.launchers.base import Launcher
+from luigi_sshjob.jobs.numbers import number
 from luigi_sshjob.remote import quoting
 
 _PERIOD = 100_000  # microseconds in which the kernel counts CPU time, see cpu.max in the kernel's cgroup-v2.rst
@@ -45,7 +46,7 @@ class Gentle:
     @classmethod
     def parse(cls, spec: Mapping[str, str]) -> Gentle:
         """That of an attempt, from values of its spec; what is damaged is left out."""
-        nice, kibibytes, quota = (_whole(spec.get(name, "")) for name in ("nice", "memory_kib", "cpu_quota"))
+        nice, kibibytes, quota = (number(spec.get(name)) or 0 for name in ("nice", "memory_kib", "cpu_quota"))
         return cls(nice, spec.get("ionice", ""), kibibytes * 1024, quota / _PERIOD)
 
     def spec_lines(self) -> list[str]:
@@ -61,12 +62,12 @@ class Gentle:
 
 
 def _niceness(value: Any) -> int:
-    number = _number(value)
-    if number is None or number not in range(20):
+    niceness = _number(value)
+    if niceness is None or niceness not in range(20):
         raise ConfigurationError(
             f"nice must be a whole number from 0 to 19: {value!r}", next_step="use 19 for the least priority"
         )
-    return int(number)
+    return int(niceness)
 
 
 def _io_class(value: Any) -> str:
@@ -93,13 +94,13 @@ def _bytes(value: Any) -> int:
 
 
 def _cores(value: Any) -> float:
-    number = _number(value)
-    if number is None or not (number == 0 or _LEAST_CPU <= number <= _MOST_CPU):
+    cores = _number(value)
+    if cores is None or not (cores == 0 or _LEAST_CPU <= cores <= _MOST_CPU):
         raise ConfigurationError(
             f"cpu_limit must be a number of cores, at least {_LEAST_CPU}: {value!r}",
             next_step="use a number such as 2, or 0.5 for half of the time of one",
         )
-    return number
+    return cores
 
 
 def _number(value: Any) -> float | None:
@@ -107,11 +108,7 @@ def _number(value: Any) -> float | None:
     if value in (None, ""):
         return 0
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        amount = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
-
-
-def _whole(text: str) -> int:
-    return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0
+    return amount if math.isfinite(amount) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ def any_host(folder: Path, **container: Any) -> Host:
         return DockerHost(folder, client=docker_engine.connect(), **container)
     except docker_engine.NoEngine:
         return LoopbackHost(folder)
+
+
+def start_any_host(**container: Any) -> tuple[Path, Host, str]:
+    """Start one, and return a new directory here, the host, and a new directory there; `remove` removes them."""
+    # short, because the path of a control socket is limited to 104 bytes
+    root = Path(tempfile.mkdtemp(prefix="sj-", dir="/tmp"))
+    host = any_host(root / "host", **container)
+    host.start()
+    return root, host, host.run("mktemp", "-d").strip()
 
 
 def remove(host: Host, root: Path, *folders: str) -> None:

@@ -51,11 +51,11 @@ exec "$@"'
 
 # limit_address_space: the fallback for memory. It counts each process on its own, with what it only reserves.
 limit_address_space() {
-  address_space=$memory_kib
-  case $(ulimit -S -v) in
+  address_space=$memory_kib soft_limit=$(ulimit -S -v)
+  case $soft_limit in
     # a number that is too large for a shell is no lower limit, either
     '' | *[!0-9]* | ??????????*) ;;
-    *) [ "$(ulimit -S -v)" -ge "$memory_kib" ] || address_space=$(ulimit -S -v) ;;
+    *) [ "$soft_limit" -ge "$memory_kib" ] || address_space=$soft_limit ;;
   esac
   # a lower limit of the account cannot be raised
   { (ulimit -v "$address_space"); } 2>/dev/null || address_space=$(ulimit -H -v)
