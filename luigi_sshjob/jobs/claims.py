@@ -39,6 +39,15 @@ class Claim:
     """Entries of the cache; then there is no attempt."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Submission:
+    """The attempt of a submission; `attached` if it existed, `done` if another client has even collected it."""
+
+    job: JobRef
+    attached: bool = False
+    done: bool = False
+
+
 class Claims:
     """Sends claims to one host below one base directory."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import shlex
@@ -13,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from luigi_sshjob.error_context import error_context
 from luigi_sshjob.errors import JobMismatch
 from luigi_sshjob.jobs.actions import Action
-from luigi_sshjob.jobs.claims import Claim, Claims
+from luigi_sshjob.jobs.claims import Claim, Claims, Submission
 from luigi_sshjob.jobs.launchers.base import Launcher
 from luigi_sshjob.jobs.model import JobRef, JobStatus, checked_base_dir
+from luigi_sshjob.jobs.pool import Superseded
 from luigi_sshjob.jobs.previous import OtherPrevious
 from luigi_sshjob.jobs.protocol import offset_word, status_of
 from luigi_sshjob.jobs.scheduled.once import look
@@ -50,15 +50,6 @@ def client_identity() -> str:
     return f"{local_username()}@{socket.gethostname()} (process {os.getpid()})"
 
 
-@dataclasses.dataclass(frozen=True)
-class Submission:
-    """The attempt of a submission; `attached` if it existed, `done` if another client has even collected it."""
-
-    job: JobRef
-    attached: bool = False
-    done: bool = False
-
-
 class JobClient:
     """Sends requests on the jobs of one host below one base directory. All state is on the host."""
 
@@ -79,6 +70,7 @@ class JobClient:
         spec: JobSpec,
         wanted: Callable[[], bool] = lambda: True,
         provide: Callable[[Sequence[str]], JobSpec] | None = None,
+        after: int | None = None,
     ) -> Submission:
         """Start the job, or attach to the attempt of this task that was not collected.
 
@@ -92,8 +84,10 @@ class JobClient:
         a retry of another attempt than the spec says, or no retry.
 
         A retry is also attached to a later attempt that another client has collected meanwhile.
+
+        With `after` only the attempt that follows this number is claimed. Raises `Superseded` if it was collected.
         """
-        known, find = spec.previous.attempt if spec.previous else 0, provide is not None
+        known, find = spec.previous.attempt if spec.previous else after or 0, provide is not None
         while True:
             with self._reading("job_submit"):
                 claim = self._claims.claim(spec, known, find=find)
@@ -105,7 +99,7 @@ class JobClient:
                     raise invalid(self._connection.host, "job_submit", "it lacks inputs of a job without any")
                 spec, find = provide(claim.lacking), False
             elif claim.kind == "collected":
-                if submission := self._collected(claim, spec, wanted):
+                if submission := self._collected(claim, spec, wanted, after):
                     return submission
                 known = job.attempt
             elif claim.previous != spec.previous or claim.digests == spec.digests:
@@ -113,13 +107,17 @@ class JobClient:
             else:
                 self._collect_other(job, claim.digests, spec)
 
-    def _collected(self, claim: Claim, spec: JobSpec, wanted: Callable[[], bool]) -> Submission | None:
+    def _collected(
+        self, claim: Claim, spec: JobSpec, wanted: Callable[[], bool], after: int | None
+    ) -> Submission | None:
         if not wanted():
             return Submission(claim.job, done=True)
-        if not spec.previous or not self.status(claim.job).outcome:
-            return None
-        # a cleanup has removed what says of which attempt it is a retry
-        return _attached(claim, spec) if claim.digests else Submission(claim.job, attached=True)
+        if spec.previous and self.status(claim.job).outcome:
+            # a cleanup has removed what says of which attempt it is a retry
+            return _attached(claim, spec) if claim.digests else Submission(claim.job, attached=True)
+        if after is not None:
+            raise Superseded(claim.job.attempt)
+        return None
 
     def perform(self, job: JobRef, action: Action) -> str:
         """Do what follows from the job's status, such as launching it again.

@@ -63,11 +63,16 @@ def recent_locations() -> list[JobLocation]:
     return []
 
 
-def _file() -> Path:
+def state_directory() -> Path:
+    """Where this account keeps what should outlast its processes."""
     # XDG Base Directory Specification: relative paths must be ignored
     state = os.environ.get("XDG_STATE_HOME", "")
     home = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
-    return home / "luigi-sshjob" / "hosts.json"
+    return home / "luigi-sshjob"
+
+
+def _file() -> Path:
+    return state_directory() / "hosts.json"
 
 
 def _read() -> dict[JobLocation, float]:

@@ -44,6 +44,7 @@ _SERVER = (
         "server/files.sh",
         "server/list.sh",
         "server/slots.sh",
+        "server/pool.sh",
     ),
 )
 # The main program comes last.

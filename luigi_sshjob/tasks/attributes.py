@@ -58,8 +58,8 @@ class TaskAttributes:
     task_family: str
 
     @overridable
-    def host(self) -> str | None:
-        """The host: an alias of ssh's configuration, or user@host:port."""
+    def host(self) -> str | list[str] | tuple[str, ...] | None:
+        """The host: an alias of ssh's configuration, or user@host:port. Of a list one is chosen when the task runs."""
         return None
 
     @overridable

@@ -32,7 +32,19 @@ _HELP = f"""\
   cancel   end the job with all its processes"""
 
 
-def waiting(task: TaskStatus) -> Any:
+def has_messages(task: TaskStatus) -> bool:
+    """Whether messages to the task wait for a response."""
+    waiting = _waiting(task)
+    return waiting is not None and not waiting.empty()
+
+
+def answer_all(task: TaskStatus, *, accepted: bool) -> None:
+    """Responds to them, see `answer`."""
+    while has_messages(task):
+        answer(task, _waiting(task).get(), accepted=accepted)
+
+
+def _waiting(task: TaskStatus) -> Any:
     """The queue of messages to the task; None unless a worker runs it that receives them."""
     return getattr(task, "scheduler_messages", None)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from luigi_sshjob import config
 from luigi_sshjob.error_context import error_context
-from luigi_sshjob.errors import ConfigurationError, SSHJobError
+from luigi_sshjob.errors import ConfigurationError
 from luigi_sshjob.jobs.gentle import Gentle
 from luigi_sshjob.jobs.host_jobs import HostJobs
 from luigi_sshjob.jobs.launchers.base import Launcher, LaunchOptions, LaunchSpec
@@ -18,7 +18,8 @@ from luigi_sshjob.jobs.limits import Limits
 from luigi_sshjob.jobs.model import JobPaths, job_key
 from luigi_sshjob.jobs.setup import Setup
 from luigi_sshjob.jobs.slots import Slots
-from luigi_sshjob.targets.context import RemoteContext, context_to
+from luigi_sshjob.targets.context import RemoteContext
+from luigi_sshjob.tasks import hosts, pool
 from luigi_sshjob.tasks.attributes import TaskAttributes, has_default
 from luigi_sshjob.tasks.retries import Retries
 
@@ -76,33 +77,15 @@ class JobOptions:
 
 
 def remote_context(task: TaskAttributes) -> RemoteContext:
-    """How the task's host is reached."""
-    host, ssh_options = task.host, task.ssh_options
-    if not host:
-        raise ConfigurationError(
-            f"the task has no host: {task.task_family}", job=task.task_id, next_step="set its attribute `host`"
-        )
-    try:
-        options = {str(name): value for name, value in dict(ssh_options or {}).items()}
-        if task.transport:
-            options["transport"] = task.transport
-        with error_context(job=task.task_id):
-            return context_to(host, options)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, SSHJobError):
-            raise
-        raise ConfigurationError(
-            f"ssh_options must be a dict, not {type(ssh_options).__name__}",
-            host=str(host),
-            job=task.task_id,
-            next_step="use the keywords of luigi.contrib.ssh.RemoteContext",
-        ) from None
+    """How the task's host is reached. Asks the hosts of a pool, unless the task is bound to one of them."""
+    return hosts.context_on(task, pool.host_of(task))
 
 
 def accepts_messages(task: TaskAttributes) -> bool:
-    """The setting for the task's host; an error in the settings is left to the run of the task."""
+    """The setting for the task's host, of a pool the first one; errors in settings are left to the run of the task."""
     try:
-        return config.get_settings(remote_context(task).destination).accepts_messages == "true"
+        context = hosts.context_on(task, hosts.bound_host(task) or hosts.first_host(task))
+        return config.get_settings(context.destination).accepts_messages == "true"
     except Exception:  # noqa: BLE001 - users' code; here an error would end Luigi's worker
         return True
 

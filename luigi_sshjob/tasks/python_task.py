@@ -8,7 +8,7 @@ from typing import Any
 
 from luigi_sshjob.errors import CommandMissing, ConfigurationError, RemoteCommandFailed
 from luigi_sshjob.targets.target import RemoteTarget
-from luigi_sshjob.tasks import options, plain
+from luigi_sshjob.tasks import hosts, options, plain
 from luigi_sshjob.tasks.attributes import overridable
 from luigi_sshjob.tasks.python_command import python_command
 from luigi_sshjob.tasks.shipping import shipped
@@ -46,7 +46,7 @@ class RemotePythonTask(RemoteJobTask):
         """Return a value, or write the outputs; runs on the host."""
         raise CommandMissing(
             f"a task must override work(): {type(self).__name__} does not",
-            host=str(self.host),
+            host=hosts.label(self),
             job=self.task_id,
             next_step="define work() in the class",
         )
@@ -70,7 +70,7 @@ class RemotePythonTask(RemoteJobTask):
         except Exception as error:  # noqa: BLE001 - damaged or hostile data may cause any
             raise RemoteCommandFailed(
                 f"the result of work() cannot be read: {target.path}: {type(error).__name__}: {error}",
-                host=str(self.host),
+                host=hosts.label(self),
                 job=self.task_id,
                 next_step="remove the file, and run the task again",
             ) from None

@@ -11,16 +11,17 @@ from functools import partial
 
 from luigi_sshjob import text
 from luigi_sshjob.errors import ConfigurationError, HostUnreachable, LoginNeeded
-from luigi_sshjob.jobs.client import Submission
+from luigi_sshjob.jobs.claims import Submission
 from luigi_sshjob.jobs.model import JobRef, JobStatus
 from luigi_sshjob.jobs.outcome import Outcome
 from luigi_sshjob.jobs.previous import OtherPrevious, PreviousAttempt
 from luigi_sshjob.jobs.recent import JobLocation, remember
 from luigi_sshjob.retry import Retry
-from luigi_sshjob.tasks import messages
+from luigi_sshjob.tasks import hosts, messages
 from luigi_sshjob.tasks.collector import Collector
 from luigi_sshjob.tasks.events import AttemptEvents, JobEvent
 from luigi_sshjob.tasks.job import Job
+from luigi_sshjob.tasks.placements import record_failure
 from luigi_sshjob.tasks.prepare import Prepared
 from luigi_sshjob.tasks.retries import Again
 from luigi_sshjob.tasks.statistics import send_statistics, statistics_of
@@ -34,9 +35,10 @@ logger = logging.getLogger("luigi-interface")
 class JobRun:
     """One run of a task: `submit`, `observe` until the job has ended, `finish`; starts again if that returns False.
 
-    Both also raise `Again` if the run goes on with another attempt. `prepare` reads what the task declares of a retry
-    of the given attempt, None for the first one. An unchanged status is sent to the scheduler again after `repeat`
-    seconds. Raises `ConfigurationError` for an invalid tracking URL, and what `prepare` raises.
+    Both also raise `Again` if the run goes on with another attempt, and `submit` raises `Superseded` if a host has to
+    be chosen again. `prepare` reads what the task declares of a retry of the given attempt, None for the first one. An
+    unchanged status is sent to the scheduler again after `repeat` seconds. Raises `ConfigurationError` for an invalid
+    tracking URL, and what `prepare` raises.
     """
 
     def __init__(
@@ -147,15 +149,9 @@ class JobRun:
             self._login_needed = True
             self._trigger(error, JobEvent.LOGIN_NEEDED)
 
-    def has_messages(self) -> bool:
-        """Whether messages from luigid's page wait for a response."""
-        waiting = messages.waiting(self._task)
-        return waiting is not None and not waiting.empty()
-
     def answer_messages(self) -> None:
         """Respond to the messages from luigid's page."""
-        while self.has_messages():
-            messages.answer(self._task, messages.waiting(self._task).get(), accepted=self.options.accepts_messages)
+        messages.answer_all(self._task, accepted=self.options.accepts_messages)
 
     def finish(self, outcome: Outcome) -> bool:
         """Collect the outcome; False for an old success whose outputs were removed since, which calls for a new run.
@@ -220,6 +216,7 @@ class JobRun:
         self._reporter.conclude(outcome, logs)
         self._send_statistics(job, outcome)
         if not outcome.succeeded:
+            record_failure(self._task, self.options.base_dir, job.attempt)
             # Luigi sends the text of the error to luigid
             raise failure(job, outcome, self._reporter.tail if self.options.send_messages else (), logs)
 
@@ -235,7 +232,8 @@ class JobRun:
         # a new one for each try, which begins with looking for an attempt
         provide = self._inputs.provider(self.spec)
         spec = self.spec if provide else self._inputs.add_to(self.spec)
-        return self.jobs.client.submit(spec, lambda: not self._collector.made(), provide)
+        after = hosts.claim_after(self._task)
+        return self.jobs.client.submit(spec, lambda: not self._collector.made(), provide, after)
 
     def _trigger(self, argument: object, event: str) -> None:
         self.in_main_thread(partial(self._task.trigger_event, event, self._task, argument))

@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING, Any, cast
 import luigi
 
 from luigi_sshjob.error_context import error_context
-from luigi_sshjob.errors import CommandMissing, HostUnreachable, JobNotFound, LoginNeeded
+from luigi_sshjob.errors import CommandMissing, JobNotFound, LoginNeeded
 from luigi_sshjob.jobs.model import job_key
 from luigi_sshjob.jobs.previous import PreviousAttempt
 from luigi_sshjob.retry import Retry
 from luigi_sshjob.targets.context import RemoteContext
 from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks import (
+    attended,
     completion,
     error_text,
+    hosts,
     messages,
     options,
     outputs,
+    pool,
     prepare,
     resources,
     returned,
-    signals,
-    tracking,
     typos,
 )
 from luigi_sshjob.tasks.attributes import TaskAttributes, has_default, overridable
@@ -31,7 +32,6 @@ from luigi_sshjob.tasks.events import JobEvent
 from luigi_sshjob.tasks.job import Job
 from luigi_sshjob.tasks.options import JobOptions
 from luigi_sshjob.tasks.parameters import known_parameters
-from luigi_sshjob.tasks.retries import Again
 from luigi_sshjob.tasks.run import JobRun
 from luigi_sshjob.tasks.submitted import SubmittedJob, cancel_attempt
 
@@ -52,6 +52,8 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
     """The last run of the task in this process; without an annotation, see attributes.py."""
 
     _previous = cast("PreviousAttempt | None", None)
+
+    _bound = cast("hosts.Binding | None", None)
 
     _text = cast("str | None", None)
 
@@ -83,7 +85,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         """Return the text of a script, for /bin/sh or for the interpreter of its #! line."""
         raise CommandMissing(
             f"a task must override command(): {type(self).__name__} does not",
-            host=str(self.host),
+            host=hosts.label(self),
             job=self.task_id,
             next_step="return the text of a script from command()",
         )
@@ -114,11 +116,14 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         typos.warn_of_typos(type(self), RemoteJobTask)
         if has_default_output(self):
             return completion.is_complete(self)
-        return bool(super().complete()) and not (self._fetches_outputs and returned.awaits_fetch(self))
+        outputs_exist = super().complete
+        return pool.is_complete(
+            self, lambda: bool(outputs_exist()) and not (self._fetches_outputs and returned.awaits_fetch(self))
+        )
 
     @property
     def remote_context(self) -> RemoteContext:
-        """How the host is reached. Raises `ConfigurationError`."""
+        """How the host is reached, of a pool the one where the job or its outputs are. Raises `ConfigurationError`."""
         return options.remote_context(self)
 
     def remote_target(self, path: str, format: Any = None) -> RemoteTarget:  # noqa: A002 - Luigi's word
@@ -163,38 +168,13 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
         ref = submitted.ref or jobs.client.find(job_key(self.task_id))
         if ref is None:
             raise JobNotFound(
-                "the task has not been submitted", host=str(self.host), job=self.task_id, next_step="run the task"
+                "the task has not been submitted", host=hosts.label(self), job=self.task_id, next_step="run the task"
             )
         return Job(ref, self.remote_context, jobs, jobs.brief_retry() if brief else jobs.retry(), submitted.cancel)
 
     def run(self) -> None:
         """Submit the job or attach to it, wait for its end and collect the outcome."""
-        tracking.keep_task_settings(self)
-        run = self.prepare_run()
-        cancels = run.options.on_worker_exit == "cancel"
-        with signals.cancel_on_exit(lambda: run.cancel("its worker ends"), enabled=cancels) as check_worker:
-
-            def while_waiting() -> None:
-                check_worker()
-                run.answer_messages()
-
-            def on_retry(error: HostUnreachable) -> None:
-                run.report_unreachable(error)
-                while_waiting()
-
-            run.retry.on_retry = on_retry
-            while True:
-                again = None
-                try:
-                    job = run.submit()
-                    if job is None or run.finish(run.monitor.wait(job, run.observe, while_waiting)):
-                        return
-                except Again as caught:
-                    # what follows may raise errors, which must not be chained to it
-                    again = caught
-                if again:
-                    again.wait(while_waiting, lambda: run.submitted.cancelled)
-                    run.restart(again.previous)
+        attended.run(self)
 
     def prepare_run(self, retry: Retry | None = None, repeat: float = 10.0) -> JobRun:
         """Read attributes, `command`, `inputs` and `output`; for `run`, and for workers without a process for it.
@@ -208,7 +188,7 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
 
     def _prepare(self, previous: PreviousAttempt | None) -> prepare.Prepared:
         self._previous = previous
-        with error_context("reading its attributes", host=str(self.host), job=self.task_id):
+        with error_context("reading its attributes", host=hosts.label(self), job=self.task_id):
             typos.warn_of_typos(type(self), RemoteJobTask)
             declared = JobOptions.of(self)
             typos.warn_of_unused_section(declared.context.destination)
@@ -224,6 +204,9 @@ class RemoteJobTask(TaskAttributes, luigi.Task):
     def process_resources(self) -> dict[str, Any]:
         """Luigi's `resources`, and those that limit the jobs of the host, see ``max_jobs`` in :doc:`configuration`."""
         try:
+            if hosts.pool_of(self):
+                # none was chosen when Luigi reads them
+                return self.resources
             return {**resources.host_resources(self.remote_context.destination), **self.resources}
         except Exception:  # noqa: BLE001 - users' code; here an error would end Luigi's worker, but the run reports it
             return self.resources

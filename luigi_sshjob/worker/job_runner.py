@@ -12,8 +12,10 @@ from luigi_sshjob.errors import HostUnreachable, LocalResourceError, SSHJobError
 from luigi_sshjob.jobs.actions import Action
 from luigi_sshjob.jobs.model import JobRef, JobStatus
 from luigi_sshjob.jobs.outcome import Outcome
+from luigi_sshjob.jobs.pool import Superseded
 from luigi_sshjob.jobs.watcher import WatchedJob
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.tasks.messages import has_messages
 from luigi_sshjob.tasks.retries import Again
 from luigi_sshjob.tasks.task import RemoteJobTask
 from luigi_sshjob.worker.reaper import JobLease
@@ -27,6 +29,8 @@ _REPEAT = 60.0  # seconds; one process reports the unchanged status of hundreds 
 
 class JobRunner:
     """Calls either `on_success` or `on_failure` once after `submit`, unless the job is detached before.
+
+    In place of both, `on_superseded` is called with the latest attempt if a host of a pool has to be chosen again.
 
     `verify` is called after the outcome was collected, and its result is passed to `on_success`. All three are called
     by threads of the host, which use `in_main_thread` for handlers of events and for the scheduler. Raises
@@ -42,11 +46,14 @@ class JobRunner:
         verify: Callable[[], bool],
         on_success: Callable[[bool], None],
         on_failure: Callable[[BaseException], None],
+        on_superseded: Callable[[int], None],
     ) -> None:
+        self._task = task
         self._threads = threads
         self._verify = verify
         self._on_success = on_success
         self._on_failure = on_failure
+        self._on_superseded = on_superseded
         self._retry = threads.retry(threads.connection.settings.unreachable_timeout)
         self._retry.on_retry = self._report_unreachable
         self._run = task.prepare_run(self._retry, _REPEAT)
@@ -127,6 +134,8 @@ class JobRunner:
                 step()
             except Again as again:
                 self._pause(again, time.monotonic() + again.pause)
+            except Superseded as found:
+                self._on_superseded(found.attempt)
             except BaseException as error:  # noqa: BLE001 - it fails the task, not the thread
                 self._fail(error)
 
@@ -180,7 +189,7 @@ class JobRunner:
 
     def _check_messages(self) -> None:
         # a thread of the pool responds, because this may take long
-        if self._run.has_messages() and not self._answering:
+        if has_messages(self._task) and not self._answering:
             self._answering = True
             self._enqueue(self._answer_messages)
 

@@ -18,10 +18,12 @@ from luigi.task import flatten
 from luigi.task_status import DONE, FAILED
 
 from luigi_sshjob.ssh.connection import Connection
+from luigi_sshjob.tasks import hosts
 from luigi_sshjob.tasks.task import RemoteJobTask
-from luigi_sshjob.tasks.tracking import report_running
+from luigi_sshjob.worker.host_choice import HostChoice
 from luigi_sshjob.worker.job_runner import JobRunner
 from luigi_sshjob.worker.main_thread import MainThreadQueue
+from luigi_sshjob.worker.queued_status import QueuedStatusReporter
 from luigi_sshjob.worker.reaper import Reaper
 from luigi_sshjob.worker.threads import HostThreads, PriorityThreadPool
 
@@ -45,30 +47,6 @@ class WorkerServices(Protocol):
 
     def begin_cancellation(self, task_id: str) -> Callable[[], None]:
         """Records that the job of the task is being cancelled; returns a function that any thread calls at its end."""
-
-
-class QueuedStatusReporter(luigi.worker.TaskStatusReporter):
-    """Sends the messages of a task from the main thread. A message that has to wait is replaced by a later one."""
-
-    def __init__(self, main_thread: MainThreadQueue, task: luigi.Task, *args: Any):
-        super().__init__(*args)
-        self._main_thread = main_thread
-        self._task = task
-
-    def update_tracking_url(self, tracking_url: str | None) -> None:
-        """Sends the task's settings, too, see `report_running`."""
-        self._queue("tracking URL", partial(report_running, self, self._task, tracking_url))
-
-    def update_status_message(self, message: str) -> None:
-        """Sends the status."""
-        self._queue("status", partial(super().update_status_message, message))
-
-    def update_progress_percentage(self, percentage: int) -> None:
-        """Sends the progress."""
-        self._queue("progress", partial(super().update_progress_percentage, percentage))
-
-    def _queue(self, kind: str, send: Callable[[], None]) -> None:
-        self._main_thread.call_latest(self._task.task_id, kind, send)
 
 
 class JobTaskProcess:
@@ -98,6 +76,7 @@ class JobTaskProcess:
             queue.Queue(),
         )
         self.runner: JobRunner | None = None
+        self._choice: HostChoice | None = None
         self._started_at = 0.0
         self._missing: list[str] = []
         self._contexts = ExitStack()
@@ -123,6 +102,8 @@ class JobTaskProcess:
         self._over = True
         self._close_contexts()
         self._worker.main_thread.discard(self.task.task_id)
+        if self._choice:
+            self._choice.abandon()
         if self.runner:
             self.runner.detach()
 
@@ -169,6 +150,26 @@ class JobTaskProcess:
         self.task.trigger_event(luigi.Event.START, self.task)
         self._started_at = time.time()
         self._contexts.enter_context(self._process._forward_attributes())  # noqa: SLF001 - Luigi's
+        self._contexts.enter_context(hosts.until_end(self.task))
+        self._choose_host({})
+
+    def _choose_host(self, superseded: dict[str, int]) -> None:
+        self._choice = HostChoice(
+            self.task,
+            superseded,
+            partial(self._hold, superseded),
+            in_main_thread=self._run_in_main_thread,
+            threads=lambda: self._worker.check_pool((hosts.label(self.task),)),
+        )
+        self._choice.begin()
+
+    def _choose_again(self, superseded: dict[str, int], attempt: int) -> None:
+        assert self.runner
+        self.runner.detach()
+        self._release_lease()
+        self._choose_host({**superseded, str(hosts.bound_host(self.task)): attempt})
+
+    def _hold(self, superseded: dict[str, int]) -> None:
         self.runner = JobRunner(
             self.task,
             self._worker.host_threads(self.task.remote_context.connection),
@@ -176,6 +177,7 @@ class JobTaskProcess:
             verify=lambda: not self._process.check_complete_on_run or self._process.check_complete(self.task),
             on_success=lambda complete: self._run_in_main_thread(partial(self._succeed, complete)),
             on_failure=lambda error: self._run_in_main_thread(partial(self._fail, error)),
+            on_superseded=lambda attempt: self._run_in_main_thread(partial(self._choose_again, superseded, attempt)),
         )
         if self.runner.cancel_on_exit:
             self._worker.reaper.watch(self.runner.lease)

@@ -79,7 +79,7 @@ NOT_FOR_USERS = frozenset(
             "BrokenPipeError",
         ),
         # what goes on with another attempt
-        *("Again", "OtherPrevious"),
+        *("Again", "OtherPrevious", "Superseded"),
         # Luigi's and Python's interfaces: the worker, and a closed stream
         *("RuntimeError", "TaskException", "UnsupportedOperation"),
         # the interface of launchers; its text becomes a reason

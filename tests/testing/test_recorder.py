@@ -191,6 +191,19 @@ def test_each_host_has_its_own_files_and_no_path_leaves_their_directory(recorder
     assert Prepare.bulk_complete([1]) == []
 
 
+def test_a_job_of_a_pool_is_recorded_for_its_first_host(recorder):
+    class Pooled(RemoteJobTask):
+        host = ["gpu01", "gpu02"]
+
+        def command(self):
+            return "true"
+
+    assert not Pooled().complete()
+    assert recorder.run(Pooled()).scheduling_succeeded
+    assert Pooled().complete()
+    assert [job.host for job in recorder.jobs] == ["gpu01"]
+
+
 def test_it_refuses_what_needs_a_host(recorder):
     recorder.run(Prepare(1))
     for name, call in {

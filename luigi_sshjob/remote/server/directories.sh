@@ -17,11 +17,11 @@ is_private() {
   writable=''
   if ! is_approved "$1"; then
     [ -e "$1" ] || [ -h "$1" ] || return 0
-    list_writable "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs" "$1/cache" ||
+    list_writable "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs" "$1/cache" "$1/pools" ||
       distrust directory-not-checked "the permissions of a directory cannot be checked: $1: $writable" || return
   fi
   # owners after the modes: what is in a directory that only this account can write stays as it is
-  for private in "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs" "$1/cache"; do
+  for private in "$1" "$1/lib" "$1/lib/$SJ_LIBRARY" "$1/jobs" "$1/cache" "$1/pools"; do
     is_own "$private" || return
     case $newline$writable$newline in
       *"$newline$private$newline"*)
@@ -93,7 +93,7 @@ assert_safe() {
     SJ_APPROVED=$newline SJ_VERIFIED=$newline SJ_UNWRITTEN=$newline SJ_APPROVED_UNTIL=$((seconds + 60))
   case $1 in
     job_relaunch) assert_private "$2" && assert_trusted "$4" ;;
-    install_supervisor | job_submit | cache_* | slots_show | scheduler_answers | scheduler_call) assert_private "$2" ;;
+    install_supervisor | job_submit | cache_* | slots_show | pool_* | scheduler_answers | scheduler_call) assert_private "$2" ;;
     job_survey | job_find | job_published | job_status | job_cancel) ;;
     job_remove | job_discard) ! base_of "$2" || assert_private "$job_base" ;;
     job_*) assert_trusted "$2" ;;

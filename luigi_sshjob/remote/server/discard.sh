@@ -22,6 +22,10 @@ job_set_aside() {
     job_remove "$1"
     return
   fi
+  privately keep_number "$1" || {
+    job_remove "$1"
+    return
+  }
   remove_temporary_outputs "$1" || return
   sweep "${jobs_above%/jobs}"
   aside=${jobs_above%/jobs}/lib/.stage.$SJ_SELF
@@ -31,6 +35,27 @@ job_set_aside() {
   mv "$1" "$aside/$asides" || return
   task_directory=${1%/*}
   case " $SJ_ASIDE_TASKS " in *" ${task_directory##*/} "*) ;; *) SJ_ASIDE_TASKS="$SJ_ASIDE_TASKS ${task_directory##*/}" ;; esac
+}
+
+# attempts_removed BASE KEY: sets $attempts_removed to the highest number of those of a task with a pool, or to 0.
+attempts_removed() {
+  attempts_removed=''
+  [ ! -s "$1/pools/$2/removed" ] || read -r attempts_removed <"$1/pools/$2/removed"
+  case $attempts_removed in '' | *[!0-9]* | ??????????*) attempts_removed=0 ;; esac
+}
+
+# keep_number DIR: before an attempt of a task with a pool is removed. The number is not used again, because a client that was
+# delayed may still claim the attempt after the one that its placement names.
+keep_number() {
+  pool_key=${1%/*}
+  pool_key=${pool_key##*/} pool_base=${1%/jobs/*}
+  [ -d "$pool_base/pools/$pool_key" ] || return 0
+  attempts_removed "$pool_base" "$pool_key"
+  [ "${1##*/}" -gt "$attempts_removed" ] || return 0
+  pool_place=$pool_base/pools/$pool_key/removed
+  { emit "${1##*/}" >"$pool_place.$SJ_SELF" && mv -f "$pool_place.$SJ_SELF" "$pool_place"; } 2>/dev/null && return
+  rm -f "$pool_place.$SJ_SELF"
+  return 1
 }
 
 # logs_in_use: sets $logs_in_use to lines with the logs that the processes of jobs have in their environment; to nothing

@@ -52,6 +52,12 @@ find_or_claim() {
   while :; do
     latest_attempt "$jobs"
     dir=$jobs/$latest
+    attempts_removed "$base" "${jobs##*/}"
+    if [ "$attempts_removed" -gt "$latest" ] && [ "$attempts_removed" -gt "$known_attempt" ]; then
+      part collected "$attempts_removed"
+      emit "$jobs/$attempts_removed"
+      return
+    fi
     # attaching to what another account has put there would make its outcome ours
     assert_trusted "$dir" || return 1
     # Each is looked at once, because another worker may collect the attempt at any moment. The mark comes last: the
@@ -94,6 +100,7 @@ next_number() {
     [ -e "$earlier" ] || continue
     is_recorded "$earlier" || ! attempt_lives "$earlier" || refuse_running "$earlier" || return 1
   done
+  [ "$latest" -ge "$attempts_removed" ] || latest=$attempts_removed
   latest=$((latest + 1))
   used=''
   note=$base/jobs/.used.${jobs##*/}
