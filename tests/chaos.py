@@ -26,7 +26,7 @@ from support.any_host import remove, start_any_host
 from support.chaos_program import run_program
 from support.control_master import exit_masters
 from support.hosts import DockerHost
-from support.luigi_command import Luigi
+from support.luigi_command import RETURN_CODES, Luigi
 from support.sample_tasks import Restless
 
 SMALL = "/small"  # a file system for the jobs
@@ -113,8 +113,7 @@ class Chaos:
             self.root / f"luigi-{time.monotonic_ns()}.log",
             *("Restlessness", "--local-scheduler", "--workers", str(WORKERS)),
             *("--host", self.host.alias, "--folder", self.folder, "--numbers", json.dumps(numbers)),
-            *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
-            *("--retcode-unhandled-exception", "4"),
+            *RETURN_CODES,
             # Luigi's worker, or the worker of this package
             remote_jobs=self.random.choice((None, self.jobs)),
         )

@@ -225,7 +225,7 @@ def proxy(host: Host, luigi_cfg: LuigiConfiguration, tmp_path: Path) -> Iterator
         pytest.skip("there is no network in between")
     proxy = Proxy((host.hostname, host.port))
     ssh_config = tmp_path / "ssh_config_of_the_proxy"
-    ssh_config.write_text(through(proxy, host.ssh_config, host.port))
+    ssh_config.write_text(through(proxy, host))
     configure(ssh_config=ssh_config)
     yield proxy
     proxy.restore()

@@ -19,7 +19,7 @@ from pathlib import Path
 from support import docker_engine, processes
 from support.chaos_program import run_program
 from support.hosts import DockerHost
-from support.luigi_command import Luigi
+from support.luigi_command import RETURN_CODES, Luigi
 from support.network_proxy import Proxy, through
 
 HOSTS = ("gpu01", "gpu02", "gpu03")
@@ -56,7 +56,7 @@ class PoolsChaos:
         texts = []
         for name, host in self.hosts.items():
             proxy = self.proxies[machine, name] = Proxy((host.hostname, host.port))
-            texts.append(through(proxy, host.ssh_config, host.port).replace(f"Host {host.alias}\n", f"Host {name}\n"))
+            texts.append(through(proxy, host, name))
         (directory / "ssh_config").write_text("".join(texts))
         (directory / "luigi.cfg").write_text(
             f"[sshjob]\nssh_config={directory}/ssh_config\nruntime_dir={directory}/r\npoll_interval=1\n"
@@ -99,8 +99,7 @@ class PoolsChaos:
             directory / f"luigi-{time.monotonic_ns()}.log",
             *("--module", "support.pool_tasks", "Briefly", "--local-scheduler", "--workers", "4"),
             *("--host", json.dumps(HOSTS), "--folder", self.folder, "--numbers", json.dumps(numbers)),
-            *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
-            *("--retcode-unhandled-exception", "4"),
+            *RETURN_CODES,
             # Luigi's worker, or the worker of this package
             remote_jobs=self.random.choice((None, self.jobs)),
         )

@@ -24,7 +24,7 @@ from support import processes
 from support.any_host import remove, start_any_host
 from support.chaos_program import run_program
 from support.hosts import DockerHost
-from support.luigi_command import Luigi
+from support.luigi_command import RETURN_CODES, Luigi
 from support.second_account import add_account
 
 GPUS = 4
@@ -83,8 +83,7 @@ class SlotsChaos:
             self.root / f"luigi-{alias}-{self.started}.log",
             *("SharingAll", "--local-scheduler", "--host", alias, "--folder", self.folder),
             *("--numbers", json.dumps(numbers)),
-            *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
-            *("--retcode-unhandled-exception", "4"),
+            *RETURN_CODES,
             remote_jobs=self.jobs,
         )
 

@@ -89,14 +89,17 @@ def _read() -> dict[JobLocation, float]:
 
 
 def _write(entries: list[tuple[JobLocation, float]]) -> None:
-    path = _file()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    places = [{"place": dataclasses.asdict(location), "at": at} for location, at in entries]
     # if two processes write at once, one location is lost until it is used again
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    replace_text(_file(), json.dumps(places, indent=1))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file of the state at once, in a directory that is created private. Raises `OSError`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_name(f".{secrets.token_hex(8)}")
     try:
-        aside.write_text(
-            json.dumps([{"place": dataclasses.asdict(location), "at": at} for location, at in entries], indent=1)
-        )
+        aside.write_text(text, encoding="utf-8")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from luigi_sshjob.targets.context import RemoteContext, context_to
 
 _BRIEFLY = 5.0  # seconds
 _NEXT_STEP = 'use different names of hosts, such as host = ["gpu01", "gpu02"]'
-REMOVE_HOST = "if this host is gone for good, remove it from `host` of the task; the task then runs on another host"
+_REMOVE_HOST = "if this host is gone for good, remove it from `host` of the task; the task then runs on another host"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def label(task: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def binding_of(task: Any) -> Binding | None:
+def _binding_of(task: Any) -> Binding | None:
     """To which host of its pool a task is bound in this process."""
     return getattr(task, "_bound", None)
 
@@ -88,7 +88,7 @@ def bound_host(task: Any) -> str | None:
     """The host of that; also the one of `on_host`."""
     if _override.task is task:
         return _override.host
-    binding = binding_of(task)
+    binding = _binding_of(task)
     return binding.host if binding and time.monotonic() < binding.until else None
 
 
@@ -103,7 +103,7 @@ def until_end(task: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        if binding := binding_of(task):
+        if binding := _binding_of(task):
             task._bound = Binding(binding.host)  # noqa: SLF001
 
 
@@ -133,13 +133,13 @@ def unreachable(host: str, job: str, error: SSHJobError) -> SSHJobError:
         f"the task was placed on this host, which is unreachable: {error.problem}",
         host=host,
         job=job,
-        next_step="; ".join(filter(None, [error.next_step, REMOVE_HOST])),
+        next_step="; ".join(filter(None, [error.next_step, _REMOVE_HOST])),
     )
 
 
 def claim_after(task: Any) -> int | None:
     """After which attempt the next one is claimed; None for a task with one host, where that does not matter."""
-    binding = binding_of(task)
+    binding = _binding_of(task)
     return binding.known if binding else None
 
 

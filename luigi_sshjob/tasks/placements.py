@@ -1,4 +1,4 @@
-"""Placements of tasks: written on all hosts of a pool, and records by this machine."""
+"""Placements of tasks: written on all hosts of a pool, and remembered by this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import secrets
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from luigi_sshjob.errors import ConnectionFailed, InvalidResponse, SSHJobError
 from luigi_sshjob.jobs.model import job_key
 from luigi_sshjob.jobs.pool import LocalRecord, Placement, Trace, awaited, latest_placement, negotiation
 from luigi_sshjob.jobs.pool_host import HostView, write
-from luigi_sshjob.jobs.recent import state_directory
+from luigi_sshjob.jobs.recent import replace_text, state_directory
 from luigi_sshjob.tasks import hosts
 from luigi_sshjob.tasks.pool_requests import Member, ParallelRequests, problems
 
@@ -41,7 +40,7 @@ class LocalRecords:
         self._base_dirs = base_dirs
 
     def read(self, key: str) -> LocalRecord | None:
-        """What is records of a task."""
+        """What is remembered of a task."""
         with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError):
             with _file(key).open(encoding="utf-8") as file:
                 entry = json.loads(file.read(_SIZE))
@@ -66,19 +65,10 @@ class LocalRecords:
 
     def _write(self, key: str, record: LocalRecord) -> None:
         with contextlib.suppress(OSError, RuntimeError, KeyError):
-            path = _file(key)
-            path.parent.parent.mkdir(parents=True, exist_ok=True)
-            # mkdir gives parents the modes of the umask
-            path.parent.mkdir(mode=0o700, exist_ok=True)
             place = dataclasses.asdict(record.placement)
             entry = {**place, "base_dir": self._base_dirs[record.placement.host], "collected": record.collected}
-            aside = path.with_name(f".{secrets.token_hex(8)}")
-            try:
-                aside.write_text(json.dumps(entry), encoding="utf-8")
-                aside.replace(path)
-            finally:
-                aside.unlink(missing_ok=True)
-            _clean(path.parent)
+            replace_text(_file(key), json.dumps(entry))
+            _clean(_file(key).parent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,12 +162,12 @@ def _write(
     request = ParallelRequests([member], lambda member: write(member.context.connection, member.base_dir, placements))
     written, failed = request.so_far()
     found, refused = written.get(member.name, ({}, {}))
-    for error in failed.values():
-        # it may have been written, unless the host itself says no
-        refused = {} if isinstance(error, ConnectionFailed) else dict.fromkeys(placements, error)
-    for error in (*failed.values(), *refused.values()):
+    error = failed.get(member.name) or next(iter(refused.values()), None)
+    if error:
         logger.warning("no placement was written on %s", problems({member.name: error}))
-        break
+        if failed and not isinstance(error, ConnectionFailed):
+            # the host itself says no; otherwise it may have been written
+            refused = dict.fromkeys(placements, error)
     return found, refused
 
 

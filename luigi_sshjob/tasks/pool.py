@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +16,6 @@ from luigi_sshjob.targets.target import RemoteTarget
 from luigi_sshjob.tasks import hosts
 from luigi_sshjob.tasks.placements import damage, hosts_awaited, local_records, traces_of
 from luigi_sshjob.tasks.pool_requests import Member, look_at, none_responds
-
-logger = logging.getLogger("luigi-interface")
 
 
 def host_of(task: Any) -> Any:

@@ -29,7 +29,7 @@ def _route(bench: BenchHost, delay: float, stack: contextlib.ExitStack) -> tuple
     proxy = Proxy((bench.host.hostname, bench.host.port), delay)
     stack.callback(proxy.close)
     config = bench.root / f"through-{proxy.port}"
-    config.write_text(through(proxy, bench.host.ssh_config, bench.host.port))
+    config.write_text(through(proxy, bench.host))
     return proxy.port, config
 
 

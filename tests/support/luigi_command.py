@@ -13,6 +13,11 @@ from typing import Any
 from support import processes
 
 TESTS = Path(__file__).parents[1]
+RETURN_CODES = (
+    *("--retcode-task-failed", "30", "--retcode-scheduling-error", "35", "--retcode-not-run", "25"),
+    *("--retcode-unhandled-exception", "4"),
+)
+"""For a `luigi` that is to fail if any of its tasks has not succeeded."""
 
 
 class Luigi(subprocess.Popen[bytes]):

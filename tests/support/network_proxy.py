@@ -7,7 +7,8 @@ import selectors
 import socket
 import threading
 import time
-from pathlib import Path
+
+from support.hosts import Host
 
 
 class Proxy:
@@ -146,7 +147,8 @@ class Proxy:
                 end.close()
 
 
-def through(proxy: Proxy, ssh_config: Path, port: int) -> str:
-    """Return a client configuration that reaches the same host through the proxy."""
-    text = ssh_config.read_text().replace(f"  Port {port}\n", f"  Port {proxy.port}\n")
-    return f"{text}  HostKeyAlias [127.0.0.1]:{port}\n"
+def through(proxy: Proxy, host: Host, name: str | None = None) -> str:
+    """Return a client configuration that reaches the host through the proxy, by that name, or else by its alias."""
+    text = host.ssh_config.read_text().replace(f"  Port {host.port}\n", f"  Port {proxy.port}\n")
+    text = text.replace(f"Host {host.alias}\n", f"Host {name or host.alias}\n")
+    return f"{text}  HostKeyAlias [127.0.0.1]:{host.port}\n"

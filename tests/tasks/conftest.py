@@ -104,11 +104,7 @@ def _pool(members: tuple[Host, Host], luigi_cfg, tmp_path: Path, folder: str) ->
     both = dict(zip(PoolHosts.names, members, strict=True))
     proxies = {name: Proxy((each.hostname, each.port)) for name, each in both.items()}
     ssh_config = tmp_path / "ssh_config_of_the_pool"
-    texts = [
-        through(proxies[name], each.ssh_config, each.port).replace(f"Host {each.alias}\n", f"Host {name}\n")
-        for name, each in both.items()
-    ]
-    ssh_config.write_text("".join(texts))
+    ssh_config.write_text("".join(through(proxies[name], each, name) for name, each in both.items()))
     configure(ssh_config=ssh_config)
     luigi_cfg.path.write_text(luigi_cfg.path.read_text().replace(str(luigi_cfg.ssh_config), str(ssh_config)))
     pool_requests._hosts.clear()

@@ -246,7 +246,7 @@ def test_an_unreadable_ssh_configuration_is_reported(luigi_cfg, tmp_path):
 def test_a_configuration_with_hostkeyalias_and_port_works(proxy, host, luigi_cfg):
     """The tests use such a configuration to connect through a proxy."""
     path = luigi_cfg.path.with_name("config")
-    path.write_text(through(proxy, host.ssh_config, host.port))
+    path.write_text(through(proxy, host))
     configure(ssh_config=path)
     sent = proxy.sent
     assert RemoteContext(host.alias).check_output(["echo in"]) == b"in\n"
